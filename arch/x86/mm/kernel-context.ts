@@ -1,0 +1,68 @@
+import type { Entry } from "../cpu/entry.ts";
+import type { Machine } from "../cpu/machine.ts";
+import type { EntryCodec } from "./entry-codec.ts";
+import type { ArchMmEvent } from "./events.ts";
+
+/** A set of logical CPUs, bit n for CPU n; a machine has at most 32. */
+export type CpuMask = number;
+
+/** The part of struct task_struct that this layer uses: where it runs and which flushes it owes. */
+export interface Task {
+  readonly name: string;
+  readonly cpu: number;
+  readonly tlb_ubc: { cpumask: CpuMask; flush_required: boolean; writable: boolean };
+  /** The kernel function that is at work, for whoever reads the events. */
+  caller: string;
+}
+
+/** Per CPU: which mm's root CR3 holds, and whether the CPU only borrows it (v4.13 struct tlb_state). */
+export interface TlbState {
+  loaded_mm: MmContext;
+  state: number;
+}
+
+export const TLBSTATE_OK = 1;
+export const TLBSTATE_LAZY = 2;
+
+/** One running kernel, as far as the x86 layer sees it; src/mm implements it. */
+export interface KernelContext {
+  readonly machine: Machine;
+  readonly codec: EntryCodec;
+  readonly cpu_tlbstate: readonly TlbState[];
+  readonly init_mm: MmContext;
+  /** The thread that executes now; the scheduler switches it. */
+  readonly current: Task;
+  /** Whether anything else could run: only then do threads yield. */
+  readonly contended: boolean;
+  readonly emit: ((event: ArchMmEvent) => void) | null;
+}
+
+/** The part of struct mm_struct that this layer uses. */
+export interface MmContext {
+  readonly kernel: KernelContext;
+  readonly name: string;
+  /** Physical address of the root table. */
+  readonly pgd: number;
+  /** CPUs that may hold this mm's user translations (mm_cpumask). */
+  cpu_bitmap: CpuMask;
+  /** Changers of protections between their entry changes and their flush (a count). */
+  tlb_flush_pending: number;
+  /** Reclaim cleared entries of this mm and has not flushed yet. */
+  tlb_flush_batched: boolean;
+}
+
+/** The part of struct vm_area_struct that this layer uses. */
+export interface VmaContext {
+  readonly vm_mm: MmContext;
+  readonly vm_flags: number;
+}
+
+/** CPU that the current thread runs on, as the kernel's smp_processor_id(). */
+export function smp_processor_id(kernel: KernelContext): number {
+  return kernel.current.cpu;
+}
+
+/** Reads a page-table slot; a pointer to an entry is the physical address of the slot. */
+export function readEntry(mm: MmContext, slot: number): Entry {
+  return mm.kernel.machine.memory.read(slot);
+}

@@ -1,0 +1,188 @@
+import { Entry, sameEntry } from "../cpu/entry.ts";
+import { tableIndex as indexOfWords } from "../cpu/page-walk.ts";
+import {
+  _PAGE_ACCESSED,
+  _PAGE_DEVMAP_HI,
+  _PAGE_DIRTY,
+  _PAGE_GLOBAL,
+  _PAGE_KNL_ERRATUM_MASK,
+  _PAGE_NX_HI,
+  _PAGE_PRESENT,
+  _PAGE_PROTNONE,
+  _PAGE_PSE,
+  _PAGE_RW,
+  _PAGE_SOFT_DIRTY,
+  _PAGE_SPECIAL,
+  _PAGE_USER,
+  type pmd_t,
+  type pte_t,
+} from "./pgtable-types.ts";
+
+/*
+ * Entry helpers that are the same in every kernel layout (arch/x86/include/asm/pgtable.h, v4.13).
+ *
+ *                         meaningful when not present?
+ *   none, present, same   yes
+ *   protnone, huge-ness   yes
+ *   all other tests       no: on a swap entry those bits belong to its type, offset or flags
+ */
+
+/** No mapping; stray A and D bits of the Knights Landing erratum do not count. */
+export function pte_none(pte: pte_t): boolean {
+  return ((pte.lo & ~_PAGE_KNL_ERRATUM_MASK) | pte.hi) === 0;
+}
+
+/** Present to Linux: true for PROT_NONE too, although the processor faults. */
+export function pte_present(pte: pte_t): boolean {
+  return (pte.lo & (_PAGE_PRESENT | _PAGE_PROTNONE)) !== 0;
+}
+
+/** Any software entry: swap, migration, poison, marker. */
+export function is_swap_pte(pte: pte_t): boolean {
+  return !pte_none(pte) && !pte_present(pte);
+}
+
+export const pte_same: (a: pte_t, b: pte_t) => boolean = sameEntry;
+
+export function pte_dirty(pte: pte_t): boolean {
+  return (pte.lo & _PAGE_DIRTY) !== 0;
+}
+
+export function pte_young(pte: pte_t): boolean {
+  return (pte.lo & _PAGE_ACCESSED) !== 0;
+}
+
+export function pte_write(pte: pte_t): boolean {
+  return (pte.lo & _PAGE_RW) !== 0;
+}
+
+export function pte_exec(pte: pte_t): boolean {
+  return (pte.hi & _PAGE_NX_HI) === 0;
+}
+
+export function pte_special(pte: pte_t): boolean {
+  return (pte.lo & _PAGE_SPECIAL) !== 0;
+}
+
+export function pte_soft_dirty(pte: pte_t): boolean {
+  return (pte.lo & _PAGE_SOFT_DIRTY) !== 0;
+}
+
+export function pte_devmap(pte: pte_t): boolean {
+  return (pte.hi & _PAGE_DEVMAP_HI) !== 0;
+}
+
+export function pte_huge(pte: pte_t): boolean {
+  return (pte.lo & _PAGE_PSE) !== 0;
+}
+
+/** Also true for a PROT_NONE entry, which reuses the bit. */
+export function pte_global(pte: pte_t): boolean {
+  return (pte.lo & _PAGE_GLOBAL) !== 0;
+}
+
+export function pte_protnone(pte: pte_t): boolean {
+  return (pte.lo & (_PAGE_PRESENT | _PAGE_PROTNONE)) === _PAGE_PROTNONE;
+}
+
+/** Always false on x86; kept because try_to_unmap_one branches on it (s390 guests give hints here). */
+export function pte_unused(_pte: pte_t): boolean {
+  return false;
+}
+
+/** Whether lockless get_user_pages may use the entry; protection keys are not looked at. */
+export function pte_access_permitted(pte: pte_t, write: boolean): boolean {
+  const need = _PAGE_PRESENT | _PAGE_USER | (write ? _PAGE_RW : 0);
+  return (pte.lo & need) === need;
+}
+
+export function pte_mkclean(pte: pte_t): pte_t {
+  return new Entry(pte.lo & ~_PAGE_DIRTY, pte.hi);
+}
+
+export function pte_wrprotect(pte: pte_t): pte_t {
+  return new Entry(pte.lo & ~_PAGE_RW, pte.hi);
+}
+
+export function pte_mkold(pte: pte_t): pte_t {
+  return new Entry(pte.lo & ~_PAGE_ACCESSED, pte.hi);
+}
+
+/** Sets soft-dirty with it. */
+export function pte_mkdirty(pte: pte_t): pte_t {
+  return new Entry(pte.lo | _PAGE_DIRTY | _PAGE_SOFT_DIRTY, pte.hi);
+}
+
+export function pte_mkyoung(pte: pte_t): pte_t {
+  return new Entry(pte.lo | _PAGE_ACCESSED, pte.hi);
+}
+
+export function pte_mkwrite(pte: pte_t): pte_t {
+  return new Entry(pte.lo | _PAGE_RW, pte.hi);
+}
+
+export function pte_mkhuge(pte: pte_t): pte_t {
+  return new Entry(pte.lo | _PAGE_PSE, pte.hi);
+}
+
+export function pte_mkspecial(pte: pte_t): pte_t {
+  return new Entry(pte.lo | _PAGE_SPECIAL, pte.hi);
+}
+
+export function pte_mkdevmap(pte: pte_t): pte_t {
+  return new Entry(pte.lo | _PAGE_SPECIAL, pte.hi | _PAGE_DEVMAP_HI);
+}
+
+export function pte_mksoft_dirty(pte: pte_t): pte_t {
+  return new Entry(pte.lo | _PAGE_SOFT_DIRTY, pte.hi);
+}
+
+export function pte_clear_soft_dirty(pte: pte_t): pte_t {
+  return new Entry(pte.lo & ~_PAGE_SOFT_DIRTY, pte.hi);
+}
+
+export const pmd_none: (pmd: pmd_t) => boolean = pte_none;
+export const pmd_dirty: (pmd: pmd_t) => boolean = pte_dirty;
+export const pmd_young: (pmd: pmd_t) => boolean = pte_young;
+export const pmd_write: (pmd: pmd_t) => boolean = pte_write;
+export const pmd_soft_dirty: (pmd: pmd_t) => boolean = pte_soft_dirty;
+export const pmd_protnone: (pmd: pmd_t) => boolean = pte_protnone;
+export const pmd_wrprotect: (pmd: pmd_t) => pmd_t = pte_wrprotect;
+export const pmd_mkclean: (pmd: pmd_t) => pmd_t = pte_mkclean;
+
+/** PSE alone counts as present: a THP whose P was cleared for a split must not look unmapped. */
+export function pmd_present(pmd: pmd_t): boolean {
+  return (pmd.lo & (_PAGE_PRESENT | _PAGE_PROTNONE | _PAGE_PSE)) !== 0;
+}
+
+/** PSE without DEVMAP; P is not looked at. */
+export function pmd_trans_huge(pmd: pmd_t): boolean {
+  return (pmd.lo & _PAGE_PSE) !== 0 && (pmd.hi & _PAGE_DEVMAP_HI) === 0;
+}
+
+export function pmd_devmap(pmd: pmd_t): boolean {
+  return pte_devmap(pmd);
+}
+
+export function pmd_large(pmd: pmd_t): boolean {
+  return (pmd.lo & _PAGE_PSE) !== 0;
+}
+
+/** hugetlb's test; also true for its migration and poison entries. */
+export function pmd_huge(pmd: pmd_t): boolean {
+  return !pmd_none(pmd) && (pmd.lo & (_PAGE_PRESENT | _PAGE_PSE)) !== _PAGE_PRESENT;
+}
+
+/**
+ * Not a plain table pointer: huge and swap entries are "bad" as well. `pfnMaskHi` is the layout's
+ * (EntryCodec.pfnMaskHi): where the frame field has 46 bits, bits 46..51 are flags and make a table bad.
+ */
+export function pmd_bad(pmd: pmd_t, pfnMaskHi: number): boolean {
+  const flagsLo = (pmd.lo & _PAGE_PSE) === 0 ? pmd.lo & 0xfff : pmd.lo & 0x1f_ffff;
+  return (flagsLo & ~_PAGE_USER) !== 0x63 || (pmd.hi & ~pfnMaskHi) !== 0;
+}
+
+/** Slot number of a linear address below 2^53 in the table of a level, 1 to 5 (pte_index, pmd_index, ...). */
+export function tableIndex(address: number, level: number): number {
+  return indexOfWords(level, address | 0, (address / 2 ** 32) | 0);
+}

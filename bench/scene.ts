@@ -1,0 +1,63 @@
+import { Machine } from "../arch/x86/cpu/machine.ts";
+import { VM_SHARED, VM_WRITE } from "../arch/x86/mm/pgtable-types.ts";
+import { switch_mm } from "../arch/x86/mm/tlb.ts";
+import { address_space } from "../src/mm/address_space.ts";
+import { Kernel } from "../src/mm/kernel.ts";
+import { PG } from "../src/mm/mem_map.ts";
+import type { mm_struct } from "../src/mm/mm_struct.ts";
+import { page_add_file_rmap } from "../src/mm/page-mapcount.ts";
+import { ensurePteSlot } from "../src/mm/page-table.ts";
+import { Entry } from "../arch/x86/cpu/entry.ts";
+
+export const PAGES = 65_536;
+export const BASE = 0x7f00_0000_0000;
+
+export interface Scene {
+  readonly kernel: Kernel;
+  readonly mm: mm_struct;
+  readonly pages: readonly number[];
+  readonly slots: readonly number[];
+}
+
+/** One file of 65,536 pages mapped shared and writable, each page once, dirty; the mm is loaded on one CPU. */
+export function sharedFileScene(): Scene {
+  const machine = new Machine({ memory: "512MiB", cpus: 2 });
+  const kernel = new Kernel(machine);
+  const mm = kernel.createMm();
+  const file = new address_space("file");
+  mm.insertVma({
+    start: BASE,
+    end: BASE + PAGES * 4096,
+    flags: 1 | VM_WRITE | VM_SHARED,
+    pgoff: 0,
+    file,
+  });
+  const pages: number[] = [];
+  const slots: number[] = [];
+  for (let i = 0; i < PAGES; i++) {
+    const pfn = kernel.frames.allocate();
+    const slot = ensurePteSlot(kernel, mm, BASE + i * 4096);
+    kernel.mem_map.setFileMapping(pfn, file);
+    kernel.mem_map.index[pfn] = i;
+    kernel.mem_map._refcount[pfn] = 3;
+    file.page_tree.set(i, pfn);
+    pages.push(pfn);
+    slots.push(slot);
+  }
+  switch_mm(kernel, 0, mm);
+  const scene = { kernel, mm, pages, slots };
+  remap(scene);
+  return scene;
+}
+
+/** Maps every page again, dirty and writable, as before the measured work. */
+export function remap(scene: Scene): void {
+  const { kernel, pages, slots, mm } = scene;
+  for (const [i, pfn] of pages.entries()) {
+    kernel.plantEntry(slots[i]!, new Entry((pfn << 12) | 0x67, 0x8000_0000 | (pfn >>> 20)));
+    if (kernel.mem_map._mapcount[pfn]! < 0) page_add_file_rmap(kernel, pfn, false);
+    kernel.mem_map._refcount[pfn] = 3;
+    kernel.mem_map.flags[pfn] = PG.locked;
+  }
+  mm.rss_stat[0] = pages.length;
+}

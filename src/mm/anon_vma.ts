@@ -1,0 +1,108 @@
+import { IntervalTree } from "./interval-tree.ts";
+import { rw_semaphore } from "./locks.ts";
+import { type vm_area_struct, vmaLastPgoff } from "./vma.ts";
+
+/**
+ * What all vmas that may map the same anonymous pages have in common (include/linux/rmap.h).
+ *
+ *   vma (parent) --avc--> anon_vma A (root) <--avc-- vma (child)
+ *                                                      |
+ *                                                     avc --> anon_vma B (parent A, root A)
+ *
+ * A page first mapped before the fork points at A and is looked for in both vmas; one that the child copied points at B.
+ */
+export class anon_vma {
+  root: anon_vma;
+  parent: anon_vma;
+  /** Only the root's is used: one lock for the whole family. */
+  readonly rwsem = new rw_semaphore();
+  readonly rb_root = new IntervalTree<anon_vma_chain>();
+  refcount = 1;
+  /** Children, plus vmas whose own anon_vma this is, plus one for a root (v4.13; linux-mm 4.3). */
+  degree = 1;
+
+  constructor(parent: anon_vma | null = null) {
+    this.root = parent === null ? this : parent.root;
+    this.parent = parent ?? this;
+  }
+}
+
+/** Links one vma to one anon_vma. */
+export class anon_vma_chain {
+  readonly vma: vm_area_struct;
+  readonly anon_vma: anon_vma;
+
+  constructor(vma: vm_area_struct, anon: anon_vma) {
+    this.vma = vma;
+    this.anon_vma = anon;
+  }
+}
+
+function anon_vma_chain_link(vma: vm_area_struct, anon: anon_vma): void {
+  const avc = new anon_vma_chain(vma, anon);
+  vma.anon_vma_chain.push(avc);
+  anon.rb_root.insert(vma.vm_pgoff, vmaLastPgoff(vma), avc);
+}
+
+/** Gives a vma its anon_vma if it has none (mm/rmap.c __anon_vma_prepare, without reuse of a neighbour's). */
+export function anon_vma_prepare(vma: vm_area_struct): anon_vma {
+  if (vma.anon_vma !== null) return vma.anon_vma;
+  const anon = new anon_vma();
+  attachAnonVma(vma, anon);
+  return anon;
+}
+
+/** Makes an existing anon_vma the vma's own and links it. */
+export function attachAnonVma(vma: vm_area_struct, anon: anon_vma): void {
+  if (vma.anon_vma !== null) throw new TypeError("the vma has an anon_vma already");
+  vma.anon_vma = anon;
+  anon_vma_chain_link(vma, anon);
+  anon.degree++;
+}
+
+/**
+ * Links dst to every anon_vma of src, oldest first; dst adopts one that has no vma of its own and at most one
+ * child, which bounds the chains of processes that fork and exit again and again (mm/rmap.c anon_vma_clone).
+ */
+export function anon_vma_clone(dst: vm_area_struct, src: vm_area_struct): void {
+  for (const avc of src.anon_vma_chain) {
+    anon_vma_chain_link(dst, avc.anon_vma);
+    if (dst.anon_vma === null && avc.anon_vma !== src.anon_vma && avc.anon_vma.degree < 2) {
+      dst.anon_vma = avc.anon_vma;
+    }
+  }
+  if (dst.anon_vma !== null) dst.anon_vma.degree++;
+}
+
+/** What fork does to a vma's anonymous pages: the child's vma joins the parent's chain and gets its own anon_vma. */
+export function anon_vma_fork(vma: vm_area_struct, pvma: vm_area_struct): void {
+  if (pvma.anon_vma === null) return;
+  vma.anon_vma = null;
+  anon_vma_clone(vma, pvma);
+  if (vma.anon_vma !== null) return;
+  const anon = new anon_vma(pvma.anon_vma);
+  anon.root.refcount++;
+  vma.anon_vma = anon;
+  anon_vma_chain_link(vma, anon);
+  pvma.anon_vma.degree++;
+}
+
+/** Takes a vma out of all its anon_vmas, newest first (mm/rmap.c unlink_anon_vmas). */
+export function unlink_anon_vmas(vma: vm_area_struct): void {
+  const emptied: anon_vma[] = [];
+  for (const avc of [...vma.anon_vma_chain].reverse()) {
+    avc.anon_vma.rb_root.remove(vma.vm_pgoff, avc);
+    if (avc.anon_vma.rb_root.size > 0) continue;
+    avc.anon_vma.parent.degree--;
+    emptied.push(avc.anon_vma);
+  }
+  if (vma.anon_vma !== null) vma.anon_vma.degree--;
+  for (const anon of emptied) put_anon_vma(anon);
+  vma.anon_vma_chain.length = 0;
+  vma.anon_vma = null;
+}
+
+/** Drops a reference; the last one of a child gives back the child's reference on the root. */
+export function put_anon_vma(anon: anon_vma): void {
+  if (--anon.refcount === 0 && anon.root !== anon) put_anon_vma(anon.root);
+}

@@ -1,0 +1,176 @@
+import type { KernelThread } from "../../arch/x86/mm/events.ts";
+import { readEntry } from "../../arch/x86/mm/kernel-context.ts";
+import {
+  pmd_dirty,
+  pmd_soft_dirty,
+  pmd_trans_huge,
+  pmd_write,
+  pmd_young,
+  pte_mkold,
+  pte_mksoft_dirty,
+  pte_mkwrite,
+  pte_wrprotect,
+} from "../../arch/x86/mm/pgtable.ts";
+import {
+  HPAGE_PMD_NR,
+  PAGE_SIZE,
+  PMD_SIZE,
+  type pmd_t,
+  type pte_t,
+  VM_WRITE,
+} from "../../arch/x86/mm/pgtable-types.ts";
+import { pmd_populate, pmdp_invalidate } from "../../arch/x86/mm/ptep.ts";
+import type { Kernel } from "./kernel.ts";
+import { lockTable, unlockTable } from "./locks.ts";
+import { PG } from "./mem_map.ts";
+import { add_mm_counter, MM_FILEPAGES, type mm_struct } from "./mm_struct.ts";
+import { mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start } from "./mmu_notifier.ts";
+import { put_page } from "./page_alloc.ts";
+import { page_remove_rmap } from "./page-mapcount.ts";
+import { NO_SLOT, pmdSlot, tableOf } from "./page-table.ts";
+import { pmdp_huge_clear_flush_notify } from "./ptep_notify.ts";
+import { set_page_dirty } from "./swapfile.ts";
+import type { vm_area_struct } from "./vma.ts";
+
+/** Puts a spare pte table aside for the day the huge pmd is split; with the pmd lock held. */
+export function pgtable_trans_huge_deposit(mm: mm_struct, pmdp: number, pgtable: number): void {
+  const table = tableOf(pmdp);
+  const spare = mm.deposited.get(table);
+  if (spare === undefined) mm.deposited.set(table, [pgtable]);
+  else spare.push(pgtable);
+}
+
+/** Takes a spare pte table back. Throws if none was put aside: the split could not be done. */
+export function pgtable_trans_huge_withdraw(mm: mm_struct, pmdp: number): number {
+  const pgtable = mm.deposited.get(tableOf(pmdp))?.pop();
+  if (pgtable === undefined) throw new TypeError(`no table was deposited for the huge pmd at slot ${pmdp}`);
+  return pgtable;
+}
+
+/**
+ * Splits the huge pmd that maps an address by this page (mm/huge_memory.c). Listeners are bracketed wherever there is a
+ * pmd: only under its lock is it known whether it is huge.
+ */
+export function* split_huge_pmd_address(
+  k: Kernel,
+  vma: vm_area_struct,
+  address: number,
+  freeze: boolean,
+  page: number,
+): KernelThread<void> {
+  const pmdp = pmdSlot(vma.vm_mm, address);
+  if (pmdp === NO_SLOT) return;
+  yield* __split_huge_pmd(k, vma, pmdp, address, freeze, page);
+}
+
+/**
+ * Replaces one huge mapping by 512 small ones, or by migration entries (`freeze`). Listeners are bracketed. No CPU
+ * ever holds a small and a huge translation of one address: the huge one is made not present and flushed before
+ * the table is put in its place.
+ *
+ *    pmd  ..8E7 huge ──► ..8E6 huge, P=0 ──► flush 2M ──► table | 0x67
+ */
+export function* __split_huge_pmd(
+  k: Kernel,
+  vma: vm_area_struct,
+  pmdp: number,
+  address: number,
+  freeze: boolean,
+  page: number,
+): KernelThread<void> {
+  const mm = vma.vm_mm;
+  const haddr = address - (address % PMD_SIZE);
+  k.current.caller = "__split_huge_pmd";
+  if (k.contended) yield "notify";
+  yield* mmu_notifier_invalidate_range_start(mm, haddr, haddr + PMD_SIZE);
+  const table = tableOf(pmdp);
+  yield* lockTable(k, table, "pmd");
+  const pmd = readEntry(mm, pmdp);
+  if (pmd_trans_huge(pmd) && k.codec.pmd_pfn(pmd) === page) {
+    k.mem_map.clearFlag(page, PG.mlocked);
+    yield* __split_huge_pmd_locked(k, vma, pmdp, haddr, freeze);
+  }
+  unlockTable(k, table, "pmd");
+  yield* mmu_notifier_invalidate_range_end(mm, haddr, haddr + PMD_SIZE);
+}
+
+function* __split_huge_pmd_locked(
+  k: Kernel,
+  vma: vm_area_struct,
+  pmdp: number,
+  haddr: number,
+  freeze: boolean,
+): KernelThread<void> {
+  const { mem_map } = k;
+  const mm = vma.vm_mm;
+  const page = k.codec.pmd_pfn(readEntry(mm, pmdp));
+  if (!mem_map.PageAnon(page)) {
+    yield* dropFilePmd(k, vma, pmdp, haddr, page);
+    return;
+  }
+  mem_map._refcount[page]! += HPAGE_PMD_NR - 1;
+  // Read from the live slot, as 4.13 does: A and D that a walker sets from here to the invalidation are lost.
+  const pmd = readEntry(mm, pmdp);
+  const pgtable = pgtable_trans_huge_withdraw(mm, pmdp);
+  for (let i = 0; i < HPAGE_PMD_NR; i++) {
+    k.plantEntry(pgtable * PAGE_SIZE + i * 8, smallEntry(k, vma, pmd, page + i, freeze));
+    mem_map._mapcount[page + i]!++;
+  }
+  if (pmd_dirty(pmd)) set_page_dirty(k, page);
+  countSplitMapping(k, page);
+  yield* pmdp_invalidate(vma, haddr, pmdp);
+  if (k.contended) yield "entry";
+  pmd_populate(mm, pmdp, pgtable);
+  if (!freeze) return;
+  for (let i = 0; i < HPAGE_PMD_NR; i++) {
+    page_remove_rmap(k, page + i, false);
+    put_page(k, page + i);
+  }
+}
+
+/** One of the 512 entries. Dirty goes to the page, never to the small entries. */
+function smallEntry(k: Kernel, vma: vm_area_struct, pmd: pmd_t, page: number, freeze: boolean): pte_t {
+  if (freeze) {
+    const entry = k.codec.swp_entry_to_pte(k.codec.make_migration_entry(page, pmd_write(pmd)));
+    return pmd_soft_dirty(pmd) ? k.codec.pte_swp_mksoft_dirty(entry) : entry;
+  }
+  let pte = k.codec.mk_pte(page, vma.vm_page_prot);
+  if ((vma.vm_flags & VM_WRITE) !== 0) pte = pte_mkwrite(pte);
+  if (!pmd_write(pmd)) pte = pte_wrprotect(pte);
+  if (!pmd_young(pmd)) pte = pte_mkold(pte);
+  return pmd_soft_dirty(pmd) ? pte_mksoft_dirty(pte) : pte;
+}
+
+/** Moves one mapping from the compound count to the subpages' counts. */
+function countSplitMapping(k: Kernel, page: number): void {
+  const { mem_map } = k;
+  const shiftAll = (by: number) => {
+    for (let i = 0; i < HPAGE_PMD_NR; i++) mem_map._mapcount[page + i]! += by;
+  };
+  if (mem_map.compound_mapcount[page]! > 0 && !mem_map.PageDoubleMap(page)) {
+    mem_map.setFlag(page, PG.double_map);
+    shiftAll(1);
+  }
+  if (--mem_map.compound_mapcount[page]! < 0 && mem_map.PageDoubleMap(page)) {
+    mem_map.clearFlag(page, PG.double_map);
+    shiftAll(-1);
+  }
+}
+
+/**
+ * A file's huge mapping is not split but dropped: faults fill the small entries. 4.13 drops its dirty bit, too, and
+ * counts it as MM_FILEPAGES even if the file is shared memory.
+ */
+function* dropFilePmd(
+  k: Kernel,
+  vma: vm_area_struct,
+  pmdp: number,
+  haddr: number,
+  page: number,
+): KernelThread<void> {
+  const old = yield* pmdp_huge_clear_flush_notify(vma, haddr, pmdp);
+  if (pmd_young(old)) k.mem_map.setFlag(page, PG.referenced);
+  page_remove_rmap(k, page, true);
+  put_page(k, page);
+  add_mm_counter(vma.vm_mm, MM_FILEPAGES, -HPAGE_PMD_NR);
+}

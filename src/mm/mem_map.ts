@@ -1,0 +1,292 @@
+import { Entry } from "../../arch/x86/cpu/entry.ts";
+import { swp_entry, type swp_entry_t } from "../../arch/x86/mm/entry-codec.ts";
+import type { address_space } from "./address_space.ts";
+import type { anon_vma } from "./anon_vma.ts";
+
+/** Page flags by their bit (include/linux/page-flags.h, v4.13; the tail depends on the configuration). */
+export const PG = {
+  locked: 1 << 0,
+  referenced: 1 << 2,
+  uptodate: 1 << 3,
+  dirty: 1 << 4,
+  lru: 1 << 5,
+  active: 1 << 6,
+  slab: 1 << 8,
+  /** owner_priv_1: for a swap-backed page, that it is in the swap cache. */
+  swapcache: 1 << 9,
+  reserved: 1 << 11,
+  private: 1 << 12,
+  writeback: 1 << 14,
+  head: 1 << 15,
+  reclaim: 1 << 17,
+  swapbacked: 1 << 18,
+  unevictable: 1 << 19,
+  mlocked: 1 << 20,
+  hwpoison: 1 << 22,
+  young: 1 << 23,
+  idle: 1 << 24,
+  /** The kernel keeps this one in the flags of page[1]. */
+  double_map: 1 << 25,
+} as const;
+
+const MAPPING_ANON = 1;
+const MAPPING_KSM = 3;
+const HUGETLB_DTOR = 1;
+
+/**
+ * struct page for every frame, as arrays indexed by frame number (design D6): a page *is* its pfn, so the
+ * kernel's pointer arithmetic between pages is arithmetic here. A flag of a compound page is kept on its head,
+ * except hwpoison.
+ */
+export class MemMap {
+  readonly nr_pages: number;
+  readonly flags: Uint32Array;
+  readonly _refcount: Int32Array;
+  /** Mappings by a pte, minus one. */
+  readonly _mapcount: Int32Array;
+  /** Mappings of a whole compound page, minus one; at the head. */
+  readonly compound_mapcount: Int32Array;
+  readonly compound_order: Uint8Array;
+  /** Offset in the file or, for anonymous pages, in the address space that first mapped it; in pages. */
+  readonly index: Float64Array;
+  /** Owner of the lock of a page-table page: a task's id, 0 when free. */
+  readonly ptl: Int32Array;
+  readonly #head: Int32Array;
+  readonly #dtor: Uint8Array;
+  readonly #mapping: Int32Array;
+  readonly #mappings: (address_space | anon_vma | null)[] = [null];
+  readonly #handles = new Map<address_space | anon_vma, number>();
+  readonly #privateLo: Int32Array;
+  readonly #privateHi: Int32Array;
+
+  constructor(nr_pages: number) {
+    this.nr_pages = nr_pages;
+    this.flags = new Uint32Array(nr_pages);
+    this._refcount = new Int32Array(nr_pages);
+    this._mapcount = new Int32Array(nr_pages).fill(-1);
+    this.compound_mapcount = new Int32Array(nr_pages).fill(-1);
+    this.compound_order = new Uint8Array(nr_pages);
+    this.index = new Float64Array(nr_pages);
+    this.ptl = new Int32Array(nr_pages);
+    this.#head = Int32Array.from({ length: nr_pages }, (_, pfn) => pfn);
+    this.#dtor = new Uint8Array(nr_pages);
+    this.#mapping = new Int32Array(nr_pages);
+    this.#privateLo = new Int32Array(nr_pages);
+    this.#privateHi = new Int32Array(nr_pages);
+  }
+
+  pfn_valid(pfn: number): boolean {
+    return pfn >= 0 && pfn < this.nr_pages;
+  }
+
+  compound_head(page: number): number {
+    return this.#head[page]!;
+  }
+
+  /** Makes 2^order frames from `head` one compound page. */
+  prep_compound_page(head: number, order: number, hugetlb: boolean): void {
+    const end = head + 2 ** order;
+    if (head % 2 ** order !== 0 || end > this.nr_pages) {
+      throw new RangeError(
+        `compound page of order ${order} at frame ${head}: give an aligned head inside memory`,
+      );
+    }
+    this.#head.fill(head, head, end);
+    this.compound_order[head] = order;
+    this.flags[head]! |= PG.head;
+    this.#dtor[head] = hugetlb ? HUGETLB_DTOR : 0;
+  }
+
+  /** Forgets what freed frames were: flags, owner, compound head (mm/page_alloc.c). Their counts must be back. */
+  free_pages_prepare(page: number, nr: number): void {
+    for (let subpage = page; subpage < page + nr; subpage++) {
+      this.flags[subpage] = 0;
+      this.compound_order[subpage] = 0;
+      this.index[subpage] = 0;
+      this.#head[subpage] = subpage;
+      this.#dtor[subpage] = 0;
+      this.#mapping[subpage] = 0;
+      this.clearPrivate(subpage);
+    }
+  }
+
+  PageCompound(page: number): boolean {
+    return (this.flags[this.#head[page]!]! & PG.head) !== 0;
+  }
+
+  PageTransCompound(page: number): boolean {
+    return this.PageCompound(page);
+  }
+
+  PageHuge(page: number): boolean {
+    return this.#dtor[this.#head[page]!] === HUGETLB_DTOR;
+  }
+
+  /** Head of a compound page that is not hugetlb's. */
+  isThpHead(page: number): boolean {
+    return (this.flags[page]! & PG.head) !== 0 && this.#dtor[page] !== HUGETLB_DTOR;
+  }
+
+  /** Base pages of a head, 1 for any other page (include/linux/huge_mm.h hpage_nr_pages). */
+  hpage_nr_pages(page: number): number {
+    return (this.flags[page]! & PG.head) !== 0 ? 1 << this.compound_order[page]! : 1;
+  }
+
+  #test(page: number, flag: number): boolean {
+    return (this.flags[this.#head[page]!]! & flag) !== 0;
+  }
+
+  setFlag(page: number, flag: number): void {
+    this.flags[this.#head[page]!]! |= flag;
+  }
+
+  clearFlag(page: number, flag: number): void {
+    this.flags[this.#head[page]!]! &= ~flag;
+  }
+
+  PageLocked(page: number): boolean {
+    return this.#test(page, PG.locked);
+  }
+  SetPageLocked(page: number): void {
+    this.setFlag(page, PG.locked);
+  }
+  ClearPageLocked(page: number): void {
+    this.clearFlag(page, PG.locked);
+  }
+  PageDirty(page: number): boolean {
+    return this.#test(page, PG.dirty);
+  }
+  PageReferenced(page: number): boolean {
+    return this.#test(page, PG.referenced);
+  }
+  PageWriteback(page: number): boolean {
+    return this.#test(page, PG.writeback);
+  }
+  PageSwapBacked(page: number): boolean {
+    return this.#test(page, PG.swapbacked);
+  }
+  /** Only a swap-backed page can be in the swap cache: the bit has other owners. */
+  PageSwapCache(page: number): boolean {
+    const both = PG.swapbacked | PG.swapcache;
+    return (this.flags[this.#head[page]!]! & both) === both;
+  }
+  PageMlocked(page: number): boolean {
+    return this.#test(page, PG.mlocked);
+  }
+  PageDoubleMap(page: number): boolean {
+    return this.#test(page, PG.double_map);
+  }
+  PageHWPoison(page: number): boolean {
+    return (this.flags[page]! & PG.hwpoison) !== 0;
+  }
+  SetPageHWPoison(page: number): void {
+    this.flags[page]! |= PG.hwpoison;
+  }
+
+  #handleOf(object: address_space | anon_vma): number {
+    let handle = this.#handles.get(object);
+    if (handle === undefined) {
+      handle = this.#mappings.length;
+      this.#mappings.push(object);
+      this.#handles.set(object, handle);
+    }
+    return handle;
+  }
+
+  setFileMapping(page: number, mapping: address_space | null): void {
+    this.#mapping[page] = mapping === null ? 0 : this.#handleOf(mapping) << 2;
+  }
+
+  setAnonMapping(page: number, anon: anon_vma): void {
+    this.#mapping[page] = (this.#handleOf(anon) << 2) | MAPPING_ANON;
+  }
+
+  /** Marks a page as merged by KSM, whose own structures this machine does not have. */
+  setKsmMapping(page: number): void {
+    this.#mapping[page] = MAPPING_KSM;
+  }
+
+  PageAnon(page: number): boolean {
+    return (this.#mapping[this.#head[page]!]! & MAPPING_ANON) !== 0;
+  }
+
+  PageKsm(page: number): boolean {
+    return (this.#mapping[this.#head[page]!]! & MAPPING_KSM) === MAPPING_KSM;
+  }
+
+  /** The anon_vma of an anonymous page, null for any other and for KSM pages (mm/util.c page_anon_vma). */
+  page_anon_vma(page: number): anon_vma | null {
+    const mapping = this.#mapping[this.#head[page]!]!;
+    if ((mapping & MAPPING_KSM) !== MAPPING_ANON) return null;
+    return this.#mappings[mapping >> 2] as anon_vma;
+  }
+
+  /** The file that the page caches, null for anonymous pages. */
+  fileMapping(page: number): address_space | null {
+    const mapping = this.#mapping[this.#head[page]!]!;
+    if ((mapping & MAPPING_KSM) !== 0) return null;
+    return this.#mappings[mapping >> 2] as address_space | null;
+  }
+
+  hasRmapping(page: number): boolean {
+    return this.#mapping[this.#head[page]!] !== 0;
+  }
+
+  /** The swap entry, in generic form, of a page in the swap cache; consecutive for a THP's subpages. */
+  page_private(page: number): swp_entry_t {
+    return new Entry(this.#privateLo[page]!, this.#privateHi[page]!);
+  }
+
+  set_page_private(page: number, entry: swp_entry_t): void {
+    this.#privateLo[page] = entry.lo;
+    this.#privateHi[page] = entry.hi;
+  }
+
+  clearPrivate(page: number): void {
+    this.set_page_private(page, swp_entry(0, 0));
+  }
+
+  page_count(page: number): number {
+    return this._refcount[this.#head[page]!]!;
+  }
+
+  page_mapped(page: number): boolean {
+    if (!this.PageCompound(page)) return this._mapcount[page]! >= 0;
+    const head = this.#head[page]!;
+    if (this.compound_mapcount[head]! >= 0) return true;
+    if (this.PageHuge(head)) return false;
+    const end = head + this.hpage_nr_pages(head);
+    for (let subpage = head; subpage < end; subpage++) if (this._mapcount[subpage]! >= 0) return true;
+    return false;
+  }
+
+  /** Mappings of this one page, through its compound page's included (include/linux/mm.h page_mapcount). */
+  page_mapcount(page: number): number {
+    const head = this.#head[page]!;
+    if (!this.PageCompound(head)) return this._mapcount[page]! + 1;
+    if (this.PageHuge(head)) return this.compound_mapcount[head]! + 1;
+    const own = this._mapcount[page]! + 1;
+    if (!this.PageAnon(head)) return own;
+    return own + this.compound_mapcount[head]! + 1 - (this.PageDoubleMap(head) ? 1 : 0);
+  }
+
+  /** Entries that map any part of the compound page (mm/huge_memory.c total_mapcount). */
+  total_mapcount(page: number): number {
+    const head = this.#head[page]!;
+    if (!this.PageCompound(head)) return this._mapcount[page]! + 1;
+    const compound = this.compound_mapcount[head]! + 1;
+    if (this.PageHuge(head)) return compound;
+    const nr = this.hpage_nr_pages(head);
+    let small = 0;
+    for (let subpage = head; subpage < head + nr; subpage++) small += this._mapcount[subpage]! + 1;
+    if (!this.PageAnon(head)) return compound + small - compound * nr;
+    return compound + small - (this.PageDoubleMap(head) ? nr : 0);
+  }
+
+  /** Offset of a page in its file or anonymous space, in 4K pages (include/linux/pagemap.h page_to_pgoff). */
+  page_to_pgoff(page: number): number {
+    const head = this.#head[page]!;
+    if (this.PageHuge(head)) return this.index[head]! * 2 ** this.compound_order[head]!;
+    return this.index[head]! + (page - head);
+  }
+}

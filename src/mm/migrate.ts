@@ -1,0 +1,102 @@
+import type { KernelThread } from "../../arch/x86/mm/events.ts";
+import { readEntry } from "../../arch/x86/mm/kernel-context.ts";
+import { pte_mkhuge, pte_mkold, pte_mksoft_dirty, pte_mkwrite } from "../../arch/x86/mm/pgtable.ts";
+import { VM_WRITE } from "../../arch/x86/mm/pgtable-types.ts";
+import { set_pte_at } from "../../arch/x86/mm/ptep.ts";
+import type { Kernel } from "./kernel.ts";
+import { mlock_vma_page } from "./mlock.ts";
+import { get_page } from "./page_alloc.ts";
+import {
+  PageVmaMappedWalk,
+  PVMW_BLOCKED,
+  PVMW_MIGRATION,
+  PVMW_NOT_FOUND,
+  PVMW_SYNC,
+  page_vma_mapped_walk,
+} from "./page_vma_mapped.ts";
+import {
+  hugepage_add_anon_rmap,
+  page_add_anon_rmap,
+  page_add_file_rmap,
+  page_dup_rmap,
+} from "./page-mapcount.ts";
+import { rmap_walk, rmap_walk_locked } from "./rmap.ts";
+import { linear_page_index, VM_LOCKED, type vm_area_struct } from "./vma.ts";
+
+/**
+ * Turns the migration entries for `old` back into mappings, of `replacement` or of `old` itself if the move failed
+ * (mm/migrate.c remove_migration_ptes). Both pages are locked.
+ */
+export function* remove_migration_ptes(
+  k: Kernel,
+  old: number,
+  replacement: number,
+  locked: boolean,
+): KernelThread<void> {
+  k.emit?.({
+    type: "call-entered",
+    call: "remove_migration_ptes",
+    page: old,
+    mm: null,
+    task: k.current.name,
+  });
+  const walk = locked ? rmap_walk_locked : rmap_walk;
+  yield* walk(k, replacement, {
+    arg: old,
+    rmap_one: remove_migration_pte,
+    done: null,
+    anon_lock: null,
+    invalid_vma: null,
+  });
+  k.emit?.({
+    type: "call-left",
+    call: "remove_migration_ptes",
+    page: old,
+    mm: null,
+    result: true,
+    task: k.current.name,
+  });
+}
+
+/** One vma; always true. D stays clear: it went to the page when the migration entry was made. */
+function* remove_migration_pte(
+  k: Kernel,
+  page: number,
+  vma: vm_area_struct,
+  address: number,
+  old: number,
+): KernelThread<boolean> {
+  const { codec, mem_map } = k;
+  const mm = vma.vm_mm;
+  k.current.caller = "remove_migration_pte";
+  const v = new PageVmaMappedWalk(k, old, vma, address, PVMW_SYNC | PVMW_MIGRATION);
+  for (;;) {
+    const found = page_vma_mapped_walk(v);
+    if (found === PVMW_BLOCKED) {
+      yield "blocked";
+      continue;
+    }
+    if (found === PVMW_NOT_FOUND) break;
+    const subpage = page - mem_map.page_to_pgoff(page) + linear_page_index(vma, v.address);
+    get_page(k, subpage);
+    const swp = readEntry(mm, v.pte);
+    let pte = pte_mkold(codec.mk_pte(subpage, vma.vm_page_prot));
+    if (codec.pte_swp_soft_dirty(swp)) pte = pte_mksoft_dirty(pte);
+    if (codec.is_write_migration_entry(codec.pte_to_swp_entry(swp)) && (vma.vm_flags & VM_WRITE) !== 0) {
+      pte = pte_mkwrite(pte);
+    }
+    k.emit?.({ type: "cache-flush", hook: "flush_dcache_page", mm: null, start: 0, length: 0, pfn: subpage });
+    if (k.contended) yield "entry";
+    if (mem_map.PageHuge(page)) {
+      set_pte_at(mm, v.address, v.pte, pte_mkhuge(pte));
+      if (mem_map.PageAnon(page)) hugepage_add_anon_rmap(k, page, vma, v.address);
+      else page_dup_rmap(k, page, true);
+      continue;
+    }
+    set_pte_at(mm, v.address, v.pte, pte);
+    if (mem_map.PageAnon(page)) page_add_anon_rmap(k, subpage, vma, v.address, false);
+    else page_add_file_rmap(k, subpage, false);
+    if ((vma.vm_flags & VM_LOCKED) !== 0 && !mem_map.PageTransCompound(subpage)) mlock_vma_page(k, subpage);
+  }
+  return true;
+}

@@ -1,0 +1,216 @@
+import { swp_offset } from "../../arch/x86/mm/entry-codec.ts";
+import { readEntry } from "../../arch/x86/mm/kernel-context.ts";
+import {
+  is_swap_pte,
+  pmd_present,
+  pmd_trans_huge,
+  pte_none,
+  pte_present,
+} from "../../arch/x86/mm/pgtable.ts";
+import { PAGE_SIZE, PMD_SIZE } from "../../arch/x86/mm/pgtable-types.ts";
+import type { Kernel } from "./kernel.ts";
+import { tryLockTable, unlockTable } from "./locks.ts";
+import { huge_pte_offset, NO_SLOT, pmdSlot, pteSlotUnder, tableOf } from "./page-table.ts";
+import { __vma_address, type vm_area_struct } from "./vma.ts";
+
+/** Look at entries under the lock only, so that an entry being exchanged is not missed. */
+export const PVMW_SYNC = 1;
+/** Look for migration entries of the page instead of mappings. */
+export const PVMW_MIGRATION = 2;
+
+/** What one call of page_vma_mapped_walk came to. */
+export const PVMW_NOT_FOUND = 0;
+/** `pvmw.pte` or `pvmw.pmd` maps the page; its table's lock is held. */
+export const PVMW_FOUND = 1;
+/** A lock must be waited for, or could be waited for: let others run and call again. */
+export const PVMW_BLOCKED = 2;
+
+/**
+ * Where a walk stands. It can stop in front of each lock and be resumed there:
+ *
+ *   start ──────────────► pmd is huge ──► AT_PMD_LOCK ──► hit, or split meanwhile ─┐
+ *     │ hugetlb                                                                    │
+ *     ├────► AT_HUGE_LOCK ──► hit or end                     ┌─────────────────────┘
+ *     │                                                      ▼
+ *     └─ pmd is a table ─────────────────────────────► map the pte ──► AT_PTE_LOCK ──► check ──► hit
+ *            ▲                                               │ looks unmapped              │
+ *            └── next 2M ◄── next pte ◄──────────────────────┴──────────── no ◄────────────┘
+ */
+const AT_START = 0;
+const AT_HUGE_LOCK = 1;
+const AT_PMD_LOCK = 2;
+const AT_PTE_LOCK = 3;
+
+/** struct page_vma_mapped_walk (include/linux/rmap.h): a search for the entries by which one vma maps one page. */
+export class PageVmaMappedWalk {
+  readonly k: Kernel;
+  readonly page: number;
+  readonly vma: vm_area_struct;
+  readonly flags: number;
+  /** Linear address of the hit; at first, where to start. */
+  address: number;
+  /** Slot of the pmd; with no pte, the hit is the pmd itself. */
+  pmd = NO_SLOT;
+  /** Slot of the pte that maps the page, or of the huge entry of hugetlb. */
+  pte = NO_SLOT;
+  /** Frame of the table whose lock is held, or -1. */
+  ptl = -1;
+  ptlLevel: "pmd" | "pte" = "pte";
+  state = AT_START;
+  /** Whether others were let run in front of the lock at hand. */
+  offered = false;
+
+  constructor(k: Kernel, page: number, vma: vm_area_struct, address: number, flags = 0) {
+    this.k = k;
+    this.page = page;
+    this.vma = vma;
+    this.address = address;
+    this.flags = flags;
+  }
+}
+
+/**
+ * Finds the next entry that maps the page (mm/page_vma_mapped.c, v4.13 as of 4.13.9). Found: the lock of the
+ * entry's table is held until the next call. Not found: nothing is held.
+ *
+ * As in 4.13, a pmd that is none ends the walk, although a THP mapped by ptes may go on in the next one.
+ */
+export function page_vma_mapped_walk(v: PageVmaMappedWalk): number {
+  const result = advance(v);
+  if (result !== PVMW_BLOCKED && v.k.emit !== null) {
+    v.k.emit({ type: "walk-returned", found: result === PVMW_FOUND, locksHeld: v.k.current.locksHeld });
+  }
+  return result;
+}
+
+/** Ends a walk early, letting go of its lock. */
+export function page_vma_mapped_walk_done(v: PageVmaMappedWalk): void {
+  if (v.ptl >= 0) unlock(v);
+}
+
+function advance(v: PageVmaMappedWalk): number {
+  switch (v.state) {
+    case AT_HUGE_LOCK:
+      return lockHuge(v);
+    case AT_PMD_LOCK:
+      return lockPmd(v);
+    case AT_PTE_LOCK:
+      return lockPte(v);
+  }
+  // A page is mapped by one pmd only once in a vma.
+  if (v.pmd !== NO_SLOT && v.pte === NO_SLOT) return notFound(v);
+  if (v.pte !== NO_SLOT) return nextPte(v);
+  if (!v.k.mem_map.PageHuge(v.page)) return restart(v);
+  const size = v.k.mem_map.hpage_nr_pages(v.k.mem_map.compound_head(v.page)) * PAGE_SIZE;
+  v.pte = huge_pte_offset(v.vma.vm_mm, v.address, size);
+  return v.pte === NO_SLOT ? PVMW_NOT_FOUND : lockHuge(v);
+}
+
+/** Takes a table's lock, or stops in front of it in that state. */
+function lock(v: PageVmaMappedWalk, slot: number, level: "pmd" | "pte", state: number): boolean {
+  v.state = state;
+  if (v.k.contended && !v.offered) {
+    v.offered = true;
+    return false;
+  }
+  const table = tableOf(slot);
+  if (!tryLockTable(v.k, table, level)) return false;
+  v.ptl = table;
+  v.ptlLevel = level;
+  v.state = AT_START;
+  v.offered = false;
+  return true;
+}
+
+function unlock(v: PageVmaMappedWalk): void {
+  unlockTable(v.k, v.ptl, v.ptlLevel);
+  v.ptl = -1;
+}
+
+function notFound(v: PageVmaMappedWalk): number {
+  page_vma_mapped_walk_done(v);
+  return PVMW_NOT_FOUND;
+}
+
+function lockHuge(v: PageVmaMappedWalk): number {
+  if (!lock(v, v.pte, "pmd", AT_HUGE_LOCK)) return PVMW_BLOCKED;
+  return checkPte(v) ? PVMW_FOUND : notFound(v);
+}
+
+function restart(v: PageVmaMappedWalk): number {
+  const mm = v.vma.vm_mm;
+  v.pmd = pmdSlot(mm, v.address);
+  if (v.pmd === NO_SLOT) return PVMW_NOT_FOUND;
+  const pmde = readEntry(mm, v.pmd);
+  if (pmd_trans_huge(pmde)) return lockPmd(v);
+  if (!pmd_present(pmde)) return PVMW_NOT_FOUND;
+  return mapPte(v);
+}
+
+function lockPmd(v: PageVmaMappedWalk): number {
+  if (!lock(v, v.pmd, "pmd", AT_PMD_LOCK)) return PVMW_BLOCKED;
+  const pmde = readEntry(v.vma.vm_mm, v.pmd);
+  if (!pmd_present(pmde)) return notFound(v);
+  if (pmd_trans_huge(pmde)) {
+    if ((v.flags & PVMW_MIGRATION) !== 0) return notFound(v);
+    return v.k.codec.pmd_pfn(pmde) === v.page ? PVMW_FOUND : notFound(v);
+  }
+  unlock(v);
+  return mapPte(v);
+}
+
+/** Looks at the pte without its lock first, unless SYNC: most pages are not there. */
+function mapPte(v: PageVmaMappedWalk): number {
+  v.pte = pteSlotUnder(v.vma.vm_mm, v.pmd, v.address);
+  if ((v.flags & PVMW_SYNC) === 0) {
+    const pte = readEntry(v.vma.vm_mm, v.pte);
+    const wanted = (v.flags & PVMW_MIGRATION) !== 0 ? is_swap_pte(pte) : pte_present(pte);
+    if (!wanted) return nextPte(v);
+  }
+  return lockPte(v);
+}
+
+function lockPte(v: PageVmaMappedWalk): number {
+  if (!lock(v, v.pte, "pte", AT_PTE_LOCK)) return PVMW_BLOCKED;
+  return checkPte(v) ? PVMW_FOUND : nextPte(v);
+}
+
+function nextPte(v: PageVmaMappedWalk): number {
+  const { mem_map } = v.k;
+  if (!mem_map.isThpHead(v.page)) return notFound(v);
+  const end = __vma_address(mem_map, v.page, v.vma) + mem_map.hpage_nr_pages(v.page) * PAGE_SIZE;
+  for (;;) {
+    do {
+      v.address += PAGE_SIZE;
+      if (v.address >= v.vma.vm_end || v.address >= end) return notFound(v);
+      if (v.address % PMD_SIZE === 0) {
+        v.pte = NO_SLOT;
+        if (v.ptl >= 0) unlock(v);
+        return restart(v);
+      }
+      v.pte += 8;
+    } while (pte_none(readEntry(v.vma.vm_mm, v.pte)));
+    if (v.ptl < 0) return lockPte(v);
+    if (checkPte(v)) return PVMW_FOUND;
+  }
+}
+
+/** Whether the entry at hand maps the page, or is a migration entry for it (check_pte). */
+function checkPte(v: PageVmaMappedWalk): boolean {
+  const { codec, mem_map } = v.k;
+  const pte = readEntry(v.vma.vm_mm, v.pte);
+  let pfn: number;
+  if ((v.flags & PVMW_MIGRATION) !== 0) {
+    if (!is_swap_pte(pte)) return false;
+    const entry = codec.pte_to_swp_entry(pte);
+    if (!codec.is_migration_entry(entry)) return false;
+    pfn = swp_offset(entry);
+    if (!mem_map.pfn_valid(pfn) || !mem_map.PageLocked(pfn)) {
+      throw new TypeError(`migration entry ${pte} for frame ${pfn}, which is not locked`);
+    }
+  } else {
+    if (!pte_present(pte)) return false;
+    pfn = codec.pte_pfn(pte);
+  }
+  return pfn >= v.page && pfn - v.page < mem_map.hpage_nr_pages(v.page);
+}

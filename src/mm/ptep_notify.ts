@@ -1,0 +1,60 @@
+import type { KernelThread } from "../../arch/x86/mm/events.ts";
+import { PAGE_SIZE, PMD_SIZE, type pmd_t, type pte_t } from "../../arch/x86/mm/pgtable-types.ts";
+import {
+  pmdp_clear_flush_young,
+  pmdp_huge_clear_flush,
+  ptep_clear_flush,
+  ptep_clear_flush_young,
+  set_pte_at,
+} from "../../arch/x86/mm/ptep.ts";
+import type { mm_struct } from "./mm_struct.ts";
+import {
+  mmu_notifier_change_pte,
+  mmu_notifier_clear_flush_young,
+  mmu_notifier_invalidate_range,
+} from "./mmu_notifier.ts";
+import type { vm_area_struct } from "./vma.ts";
+
+/* The primitives of arch/x86/mm/ptep.ts with the listeners told (include/linux/mmu_notifier.h *_notify). */
+
+/** Ages one page everywhere; listeners are asked even if the CPU's entry was old. */
+export function ptep_clear_flush_young_notify(vma: vm_area_struct, address: number, ptep: number): boolean {
+  const young = ptep_clear_flush_young(vma, address, ptep);
+  return mmu_notifier_clear_flush_young(vma.vm_mm, address, address + PAGE_SIZE) || young;
+}
+
+export function* pmdp_clear_flush_young_notify(
+  vma: vm_area_struct,
+  address: number,
+  pmdp: number,
+): KernelThread<boolean> {
+  const young = yield* pmdp_clear_flush_young(vma, address, pmdp);
+  return mmu_notifier_clear_flush_young(vma.vm_mm, address, address + PMD_SIZE) || young;
+}
+
+export function* ptep_clear_flush_notify(
+  vma: vm_area_struct,
+  address: number,
+  ptep: number,
+): KernelThread<pte_t> {
+  const old = yield* ptep_clear_flush(vma, address, ptep);
+  const start = address - (address % PAGE_SIZE);
+  mmu_notifier_invalidate_range(vma.vm_mm, start, start + PAGE_SIZE);
+  return old;
+}
+
+export function* pmdp_huge_clear_flush_notify(
+  vma: vm_area_struct,
+  address: number,
+  pmdp: number,
+): KernelThread<pmd_t> {
+  const old = yield* pmdp_huge_clear_flush(vma, address, pmdp);
+  mmu_notifier_invalidate_range(vma.vm_mm, address, address + PMD_SIZE);
+  return old;
+}
+
+/** Listeners get the new entry before the CPU does; only for a slot that was cleared and flushed before. */
+export function set_pte_at_notify(mm: mm_struct, address: number, ptep: number, pte: pte_t): void {
+  mmu_notifier_change_pte(mm, address, pte);
+  set_pte_at(mm, address, ptep, pte);
+}

@@ -1,0 +1,112 @@
+import type { KernelThread } from "../../arch/x86/mm/events.ts";
+import type { anon_vma } from "./anon_vma.ts";
+import type { Kernel } from "./kernel.ts";
+import { down_read, down_read_trylock, type rw_semaphore, up_read } from "./locks.ts";
+import { type vm_area_struct, vma_address } from "./vma.ts";
+
+/**
+ * How one walk over the mappings of a page goes (include/linux/rmap.h struct rmap_walk_control). The functions get
+ * the control block, so that they need no closure: a walk of a page mapped once should cost no more than its work.
+ */
+export interface rmap_walk_control<A> {
+  /** For rmap_one: what it shall do, and what it found. */
+  readonly arg: A;
+  /** Works on one vma; false stops the walk. */
+  readonly rmap_one: (
+    k: Kernel,
+    page: number,
+    vma: vm_area_struct,
+    address: number,
+    arg: A,
+  ) => KernelThread<boolean>;
+  /** Asked after each vma: true stops the walk. */
+  readonly done: ((k: Kernel, page: number) => boolean) | null;
+  /** Takes the anon_vma's lock for reading, or says that there is nothing to walk. */
+  readonly anon_lock: ((k: Kernel, page: number) => KernelThread<anon_vma | null>) | null;
+  /** Whether to leave a vma out. */
+  readonly invalid_vma: ((vma: vm_area_struct, arg: A) => boolean) | null;
+}
+
+/**
+ * Visits every vma that may map the page (mm/rmap.c rmap_walk). KSM pages have their own structures in the
+ * kernel, which this machine does not have: they throw TypeError.
+ */
+export function rmap_walk<A>(k: Kernel, page: number, rwc: rmap_walk_control<A>): KernelThread<void> {
+  return walkMappings(k, page, rwc, false);
+}
+
+/** As rmap_walk, for a caller that holds the lock of the walk already. */
+export function rmap_walk_locked<A>(k: Kernel, page: number, rwc: rmap_walk_control<A>): KernelThread<void> {
+  return walkMappings(k, page, rwc, true);
+}
+
+function walkMappings<A>(
+  k: Kernel,
+  page: number,
+  rwc: rmap_walk_control<A>,
+  locked: boolean,
+): KernelThread<void> {
+  if (k.mem_map.PageKsm(page)) {
+    throw new TypeError(`rmap_walk of frame ${page}: KSM pages are kept out of rmap`);
+  }
+  return k.mem_map.PageAnon(page)
+    ? rmap_walk_anon(k, page, rwc, locked)
+    : rmap_walk_file(k, page, rwc, locked);
+}
+
+/** Per vma: invalid_vma, rmap_one, done, in this order. */
+function* rmap_walk_anon<A>(
+  k: Kernel,
+  page: number,
+  rwc: rmap_walk_control<A>,
+  locked: boolean,
+): KernelThread<void> {
+  let anon = k.mem_map.page_anon_vma(page);
+  if (!locked) {
+    if (rwc.anon_lock !== null) anon = yield* rwc.anon_lock(k, page);
+    else if (anon !== null) yield* down_read(k, anon.root.rwsem);
+  }
+  if (anon === null) return;
+  const first = k.mem_map.page_to_pgoff(page);
+  for (const { vma } of anon.rb_root.overlapping(first, first + k.mem_map.hpage_nr_pages(page) - 1)) {
+    if (rwc.invalid_vma?.(vma, rwc.arg)) continue;
+    if (!(yield* rwc.rmap_one(k, page, vma, vma_address(k.mem_map, page, vma), rwc.arg))) break;
+    if (rwc.done?.(k, page)) break;
+  }
+  if (!locked) up_read(anon.root.rwsem);
+}
+
+function* rmap_walk_file<A>(
+  k: Kernel,
+  page: number,
+  rwc: rmap_walk_control<A>,
+  locked: boolean,
+): KernelThread<void> {
+  if (!k.mem_map.PageLocked(page)) {
+    throw new TypeError(`rmap_walk of file page ${page}, which is not locked`);
+  }
+  const mapping = k.mem_map.fileMapping(page);
+  if (mapping === null) return;
+  if (!locked) {
+    if (k.contended) yield "lock";
+    while (!down_read_trylock(mapping.i_mmap_rwsem)) yield "blocked";
+  }
+  const first = k.mem_map.page_to_pgoff(page);
+  for (const vma of mapping.i_mmap.overlapping(first, first + k.mem_map.hpage_nr_pages(page) - 1)) {
+    if (rwc.invalid_vma?.(vma, rwc.arg)) continue;
+    if (!(yield* rwc.rmap_one(k, page, vma, vma_address(k.mem_map, page, vma), rwc.arg))) break;
+    if (rwc.done?.(k, page)) break;
+  }
+  if (!locked) up_read(mapping.i_mmap_rwsem);
+}
+
+/** Locks the family of a mapped anonymous page for reading; null if it is not mapped any more (mm/rmap.c). */
+export function* page_lock_anon_vma_read(k: Kernel, page: number): KernelThread<anon_vma | null> {
+  const anon = k.mem_map.page_anon_vma(page);
+  if (anon === null || !k.mem_map.page_mapped(page)) return null;
+  const sem: rw_semaphore = anon.root.rwsem;
+  yield* down_read(k, sem);
+  if (k.mem_map.page_mapped(page)) return anon;
+  up_read(sem);
+  return null;
+}

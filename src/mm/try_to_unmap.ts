@@ -1,0 +1,301 @@
+import { flush_cache_page } from "../../arch/x86/mm/cacheflush.ts";
+import type { KernelThread } from "../../arch/x86/mm/events.ts";
+import { readEntry } from "../../arch/x86/mm/kernel-context.ts";
+import { pte_dirty, pte_soft_dirty, pte_unused, pte_write } from "../../arch/x86/mm/pgtable.ts";
+import { PAGE_SIZE, type pte_t } from "../../arch/x86/mm/pgtable-types.ts";
+import {
+  ptep_clear_flush,
+  ptep_get_and_clear,
+  set_huge_swap_pte_at,
+  set_pte_at,
+} from "../../arch/x86/mm/ptep.ts";
+import { split_huge_pmd_address } from "./huge_memory.ts";
+import type { Kernel } from "./kernel.ts";
+import { PG } from "./mem_map.ts";
+import { mlock_vma_page } from "./mlock.ts";
+import {
+  dec_mm_counter,
+  inc_mm_counter,
+  MM_ANONPAGES,
+  MM_SWAPENTS,
+  mm_counter,
+  mm_counter_file,
+  update_hiwater_rss,
+} from "./mm_struct.ts";
+import {
+  mmu_notifier_invalidate_page,
+  mmu_notifier_invalidate_range,
+  mmu_notifier_invalidate_range_end,
+  mmu_notifier_invalidate_range_start,
+} from "./mmu_notifier.ts";
+import type { UnmapBranch } from "./notifier-protocol.ts";
+import { put_page } from "./page_alloc.ts";
+import {
+  PageVmaMappedWalk,
+  PVMW_BLOCKED,
+  PVMW_NOT_FOUND,
+  page_vma_mapped_walk,
+  page_vma_mapped_walk_done,
+} from "./page_vma_mapped.ts";
+import { page_remove_rmap } from "./page-mapcount.ts";
+import { NO_SLOT } from "./page-table.ts";
+import { ptep_clear_flush_young_notify } from "./ptep_notify.ts";
+import { page_lock_anon_vma_read, rmap_walk, type rmap_walk_control, rmap_walk_locked } from "./rmap.ts";
+import { set_page_dirty, swap_duplicate } from "./swapfile.ts";
+import { set_tlb_ubc_flush_pending, should_defer_flush } from "./tlb_ubc.ts";
+import {
+  TTU_IGNORE_ACCESS,
+  TTU_IGNORE_HWPOISON,
+  TTU_IGNORE_MLOCK,
+  TTU_MIGRATION,
+  TTU_MUNLOCK,
+  TTU_RMAP_LOCKED,
+  TTU_SPLIT_HUGE_PMD,
+} from "./ttu-flags.ts";
+import { VM_GROWSDOWN, VM_LOCKED, VM_RAND_READ, VM_SEQ_READ, type vm_area_struct } from "./vma.ts";
+
+const NO_CALLS: readonly number[] = [];
+
+/** What became of one entry: the branch taken, and whether the mapping is gone. */
+interface Unmapped {
+  readonly branch: UnmapBranch;
+  readonly gone: boolean;
+}
+
+const GONE: Readonly<Record<UnmapBranch, Unmapped>> = {
+  hwpoison: { branch: "hwpoison", gone: true },
+  unused: { branch: "unused", gone: true },
+  migration: { branch: "migration", gone: true },
+  "swapbacked-mismatch": { branch: "swapbacked-mismatch", gone: true },
+  lazyfree: { branch: "lazyfree", gone: true },
+  swap: { branch: "swap", gone: true },
+  file: { branch: "file", gone: true },
+};
+const KEPT: Readonly<Record<"swapbacked-mismatch" | "lazyfree" | "swap", Unmapped>> = {
+  "swapbacked-mismatch": { branch: "swapbacked-mismatch", gone: false },
+  lazyfree: { branch: "lazyfree", gone: false },
+  swap: { branch: "swap", gone: false },
+};
+
+/**
+ * Takes away the entries by which one vma maps the page (mm/rmap.c try_to_unmap_one). False stops the walk over
+ * the other vmas and means failure; what was changed before stays changed.
+ */
+export function* try_to_unmap_one(
+  k: Kernel,
+  page: number,
+  vma: vm_area_struct,
+  address: number,
+  flags: number,
+): KernelThread<boolean> {
+  const mm = vma.vm_mm;
+  const { protocol } = k;
+  if ((flags & TTU_MUNLOCK) !== 0 && (vma.vm_flags & VM_LOCKED) === 0) return true;
+  k.current.caller = "try_to_unmap_one";
+  k.emit?.({ type: "call-entered", call: "try_to_unmap_one", page, mm, task: k.current.name });
+  if ((flags & TTU_SPLIT_HUGE_PMD) !== 0) {
+    yield* split_huge_pmd_address(k, vma, address, (flags & TTU_MIGRATION) !== 0, page);
+    k.current.caller = "try_to_unmap_one";
+  }
+  const order = k.mem_map.compound_order[page]!;
+  const start = address;
+  const end = Math.min(vma.vm_end, start + (PAGE_SIZE << order));
+  if (protocol.brackets) {
+    if (k.contended) yield "notify";
+    yield* mmu_notifier_invalidate_range_start(mm, start, end);
+  }
+
+  let result = true;
+  let rangeDue = false;
+  let unlockedCalls = NO_CALLS;
+  const v = new PageVmaMappedWalk(k, page, vma, address);
+  for (;;) {
+    const found = page_vma_mapped_walk(v);
+    if (found === PVMW_BLOCKED) {
+      yield "blocked";
+      continue;
+    }
+    if (found === PVMW_NOT_FOUND) break;
+    if ((flags & TTU_IGNORE_MLOCK) === 0) {
+      if ((vma.vm_flags & VM_LOCKED) !== 0) {
+        if (!k.mem_map.PageTransCompound(page)) mlock_vma_page(k, page);
+        result = false;
+        page_vma_mapped_walk_done(v);
+        break;
+      }
+      if ((flags & TTU_MUNLOCK) !== 0) continue;
+    }
+    if (v.pte === NO_SLOT)
+      throw new TypeError(`try_to_unmap_one: frame ${page} is mapped by a pmd: split it first`);
+    if (k.contended) yield "entry";
+    if ((flags & TTU_IGNORE_ACCESS) === 0 && ptep_clear_flush_young_notify(vma, v.address, v.pte)) {
+      result = false;
+      page_vma_mapped_walk_done(v);
+      break;
+    }
+    const pfn = k.codec.pte_pfn(readEntry(mm, v.pte));
+    flush_cache_page(vma, v.address, pfn);
+    if (k.contended) yield "entry";
+    let pteval: pte_t;
+    if (should_defer_flush(k, mm, flags)) {
+      // A store through a cached clean translation faults; a cached dirty one is why the batch has `writable`.
+      pteval = ptep_get_and_clear(mm, v.address, v.pte);
+      set_tlb_ubc_flush_pending(k, mm, pte_dirty(pteval));
+    } else {
+      pteval = yield* ptep_clear_flush(vma, v.address, v.pte);
+    }
+    if (k.contended) yield "entry";
+    const { branch, gone } = settle(v, pfn, pteval, flags);
+    const call = protocol.onUnmap[branch];
+    if (call === "range-after-walk") rangeDue ||= gone;
+    else if (call === "page-after-walk") {
+      if (gone) unlockedCalls = [...unlockedCalls, v.address];
+    } else if (gone || branch === "swapbacked-mismatch") {
+      if (k.contended && call !== "none") yield "notify";
+      if (call === "page-locked") yield* mmu_notifier_invalidate_page(mm, v.address);
+      else if (call === "range-locked") mmu_notifier_invalidate_range(mm, v.address, v.address + PAGE_SIZE);
+    }
+    if (!gone) {
+      result = false;
+      page_vma_mapped_walk_done(v);
+      break;
+    }
+  }
+
+  for (const at of unlockedCalls) yield* mmu_notifier_invalidate_page(mm, at);
+  if (rangeDue) mmu_notifier_invalidate_range(mm, address, address + (1 << order));
+  if (protocol.brackets) {
+    if (k.contended) yield "notify";
+    yield* mmu_notifier_invalidate_range_end(mm, start, end);
+  }
+  k.emit?.({ type: "call-left", call: "try_to_unmap_one", page, mm, result, task: k.current.name });
+  return result;
+}
+
+/** Moves the cleared entry's dirty bit to the page and puts in its place what the page needs. */
+function settle(v: PageVmaMappedWalk, subpage: number, pteval: pte_t, flags: number): Unmapped {
+  const { k, page } = v;
+  if (pte_dirty(pteval)) set_page_dirty(k, page);
+  update_hiwater_rss(v.vma.vm_mm);
+  const unmapped = replaceEntry(v, subpage, pteval, flags);
+  if (unmapped.gone) {
+    page_remove_rmap(k, subpage, k.mem_map.PageHuge(page));
+    put_page(k, page);
+  }
+  return unmapped;
+}
+
+/** The branches of step 13 (linux-mm 5.8), in the order of their tests. */
+function replaceEntry(v: PageVmaMappedWalk, subpage: number, pteval: pte_t, flags: number): Unmapped {
+  const { k, page, vma, address, pte } = v;
+  const { codec, mem_map } = k;
+  const mm = vma.vm_mm;
+  if (mem_map.PageHWPoison(page) && (flags & TTU_IGNORE_HWPOISON) === 0) {
+    const poisoned = codec.swp_entry_to_pte(codec.make_hwpoison_entry(subpage));
+    if (mem_map.PageHuge(page)) {
+      mm.hugetlb_usage -= mem_map.hpage_nr_pages(page);
+      set_huge_swap_pte_at(mm, address, pte, poisoned);
+    } else {
+      dec_mm_counter(mm, mm_counter(k, page));
+      set_pte_at(mm, address, pte, poisoned);
+    }
+    return GONE.hwpoison;
+  }
+  if (pte_unused(pteval)) {
+    dec_mm_counter(mm, mm_counter(k, page));
+    return GONE.unused;
+  }
+  if ((flags & TTU_MIGRATION) !== 0) {
+    const entry = codec.make_migration_entry(subpage, pte_write(pteval));
+    set_pte_at(mm, address, pte, withSoftDirty(k, codec.swp_entry_to_pte(entry), pteval));
+    return GONE.migration;
+  }
+  if (mem_map.PageAnon(page)) return replaceAnonEntry(v, subpage, pteval);
+  dec_mm_counter(mm, mm_counter_file(k, page));
+  return GONE.file;
+}
+
+function replaceAnonEntry(v: PageVmaMappedWalk, subpage: number, pteval: pte_t): Unmapped {
+  const { k, page, vma, address, pte } = v;
+  const { mem_map } = k;
+  const mm = vma.vm_mm;
+  // The slot stays empty: the mapping is lost, its counts are kept. A kernel bug, reported as one.
+  if (mem_map.PageSwapBacked(page) !== mem_map.PageSwapCache(page)) return KEPT["swapbacked-mismatch"];
+  if (!mem_map.PageSwapBacked(page)) {
+    if (!mem_map.PageDirty(page)) {
+      dec_mm_counter(mm, MM_ANONPAGES);
+      return GONE.lazyfree;
+    }
+    set_pte_at(mm, address, pte, pteval);
+    mem_map.setFlag(page, PG.swapbacked);
+    k.emit?.({ type: "swapbacked-set", page });
+    return KEPT.lazyfree;
+  }
+  const entry = mem_map.page_private(subpage);
+  if (swap_duplicate(k, entry) < 0) {
+    set_pte_at(mm, address, pte, pteval);
+    return KEPT.swap;
+  }
+  mm.onMmlist = true;
+  dec_mm_counter(mm, MM_ANONPAGES);
+  inc_mm_counter(mm, MM_SWAPENTS);
+  set_pte_at(mm, address, pte, withSoftDirty(k, k.codec.swp_entry_to_pte(entry), pteval));
+  return GONE.swap;
+}
+
+function withSoftDirty(k: Kernel, swp_pte: pte_t, pteval: pte_t): pte_t {
+  return pte_soft_dirty(pteval) ? k.codec.pte_swp_mksoft_dirty(swp_pte) : swp_pte;
+}
+
+/** A stack that exec has not finished building: its pages must not migrate (mm/rmap.c). */
+export function is_vma_temporary_stack(vma: vm_area_struct): boolean {
+  const setup = VM_RAND_READ | VM_SEQ_READ;
+  return (vma.vm_flags & VM_GROWSDOWN) !== 0 && (vma.vm_flags & setup) === setup;
+}
+
+/**
+ * Removes every mapping of a locked page (mm/rmap.c try_to_unmap). The caller holds a reference that outlives the
+ * call. Returns whether no mapping is left; for a THP mapped by ptes this looks, as 4.13 does, at the first
+ * subpage only. Throws TypeError if the page is not locked.
+ */
+export function* try_to_unmap(k: Kernel, page: number, flags: number): KernelThread<boolean> {
+  const { mem_map } = k;
+  if (!mem_map.PageLocked(page)) throw new TypeError(`try_to_unmap of frame ${page}, which is not locked`);
+  k.emit?.({ type: "call-entered", call: "try_to_unmap", page, mm: null, task: k.current.name });
+  const migratesAnon = (flags & TTU_MIGRATION) !== 0 && !mem_map.PageKsm(page) && mem_map.PageAnon(page);
+  const rwc: rmap_walk_control<number> = {
+    arg: flags,
+    rmap_one: try_to_unmap_one,
+    done: page_mapcount_is_zero,
+    anon_lock: page_lock_anon_vma_read,
+    invalid_vma: migratesAnon ? is_vma_temporary_stack : null,
+  };
+  yield* (flags & TTU_RMAP_LOCKED) !== 0 ? rmap_walk_locked(k, page, rwc) : rmap_walk(k, page, rwc);
+  const result = mem_map.page_mapcount(page) === 0;
+  k.emit?.({ type: "call-left", call: "try_to_unmap", page, mm: null, result, task: k.current.name });
+  return result;
+}
+
+/**
+ * Looks for a locked vma that maps the page and marks the page mlocked if there is one; changes no entry. Throws
+ * TypeError if the page is not locked.
+ */
+export function* try_to_munlock(k: Kernel, page: number): KernelThread<void> {
+  if (!k.mem_map.PageLocked(page))
+    throw new TypeError(`try_to_munlock of frame ${page}, which is not locked`);
+  yield* rmap_walk(k, page, {
+    arg: TTU_MUNLOCK,
+    rmap_one: try_to_unmap_one,
+    done: page_not_mapped,
+    anon_lock: page_lock_anon_vma_read,
+    invalid_vma: null,
+  });
+}
+
+function page_mapcount_is_zero(k: Kernel, page: number): boolean {
+  return k.mem_map.total_mapcount(page) === 0;
+}
+
+function page_not_mapped(k: Kernel, page: number): boolean {
+  return !k.mem_map.page_mapped(page);
+}

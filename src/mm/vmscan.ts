@@ -1,0 +1,128 @@
+import type { KernelThread } from "../../arch/x86/mm/events.ts";
+import type { Kernel } from "./kernel.ts";
+import { trylock_page, unlock_page } from "./locks.ts";
+import { PG } from "./mem_map.ts";
+import { free_page, page_ref_freeze } from "./page_alloc.ts";
+import { page_referenced } from "./page_referenced.ts";
+import { pageout } from "./page-writeback.ts";
+import { __delete_from_swap_cache, add_to_swap } from "./swapfile.ts";
+import { try_to_unmap_flush, try_to_unmap_flush_dirty } from "./tlb_ubc.ts";
+import { try_to_unmap } from "./try_to_unmap.ts";
+import { TTU_BATCH_FLUSH, TTU_SPLIT_HUGE_PMD } from "./ttu-flags.ts";
+import { VM_LOCKED } from "./vma.ts";
+
+/** Why shrink_page_list kept a page. */
+export type KeptReason =
+  | "page lock taken"
+  | "referenced again"
+  | "mlocked"
+  | "no swap slot"
+  | "still mapped"
+  | "extra reference"
+  | "dirtied again";
+
+export interface Shrunk {
+  /** Pages given to the allocator, heads for compound ones. */
+  readonly freed: number[];
+  readonly kept: Map<number, KeptReason>;
+}
+
+/** Takes a page off the LRU list, with a reference of its own (mm/vmscan.c isolate_lru_page). */
+export function isolate_lru_page(k: Kernel, page: number): void {
+  k.mem_map.clearFlag(page, PG.lru);
+  k.mem_map._refcount[page]!++;
+}
+
+/** Puts an isolated page back. */
+export function putback_lru_page(k: Kernel, page: number): void {
+  k.mem_map.setFlag(page, PG.lru);
+  k.mem_map._refcount[page]!--;
+}
+
+/**
+ * Frees what it can of a list of isolated pages (mm/vmscan.c shrink_page_list, as kswapd runs it, write-out allowed).
+ * The order of its steps is contract:
+ *
+ *   for each page: lock, age, add to swap, unmap (flush deferred)
+ *                  dirty? flush the dirty ones' debt ──► write out
+ *                  freeze the count, leave the cache, collect
+ *   at the end:    flush all debts ──► free what was collected
+ *
+ * A THP is unmapped as a whole, its huge mappings split on the way (TTU_SPLIT_HUGE_PMD), as 4.14 does; 4.13 splits
+ * the page itself first.
+ */
+export function* shrink_page_list(k: Kernel, pages: readonly number[]): KernelThread<Shrunk> {
+  k.current.caller = "shrink_page_list";
+  k.emit?.({ type: "call-entered", call: "shrink_page_list", page: -1, mm: null, task: k.current.name });
+  const freed: number[] = [];
+  const kept = new Map<number, KeptReason>();
+  for (const page of pages) {
+    const reason = yield* shrinkPage(k, page);
+    if (reason === null) freed.push(page);
+    else kept.set(page, reason);
+  }
+  yield* try_to_unmap_flush(k);
+  for (const page of freed) {
+    if (k.contended) yield "free";
+    free_page(k, page);
+  }
+  for (const page of kept.keys()) putback_lru_page(k, page);
+  k.emit?.({
+    type: "call-left",
+    call: "shrink_page_list",
+    page: -1,
+    mm: null,
+    result: freed.length,
+    task: k.current.name,
+  });
+  return { freed, kept };
+}
+
+/** One page; null when it is ready to be freed, its count frozen at 0. */
+function* shrinkPage(k: Kernel, page: number): KernelThread<KeptReason | null> {
+  if (k.contended) yield "lock";
+  if (!trylock_page(k, page)) return "page lock taken";
+  const reason = (yield* unmapAndWrite(k, page)) ?? removeMapping(k, page);
+  unlock_page(k, page);
+  return reason;
+}
+
+function* unmapAndWrite(k: Kernel, page: number): KernelThread<KeptReason | null> {
+  const { mem_map } = k;
+  const { referenced, vm_flags } = yield* page_referenced(k, page, true);
+  // A page of a locked vma goes on to try_to_unmap, which marks it so that reclaim leaves it alone from then on.
+  if (referenced > 0 && (vm_flags & VM_LOCKED) === 0) return "referenced again";
+  if (mem_map.PageAnon(page) && mem_map.PageSwapBacked(page) && !mem_map.PageSwapCache(page)) {
+    if (!add_to_swap(k, page)) return "no swap slot";
+  }
+  if (mem_map.page_mapped(page)) {
+    const split = mem_map.isThpHead(page) ? TTU_SPLIT_HUGE_PMD : 0;
+    if (!(yield* try_to_unmap(k, page, TTU_BATCH_FLUSH | split))) {
+      return (vm_flags & VM_LOCKED) !== 0 ? "mlocked" : "still mapped";
+    }
+  }
+  if (mem_map.PageDirty(page)) {
+    yield* try_to_unmap_flush_dirty(k);
+    yield* pageout(k, page);
+  }
+  return null;
+}
+
+/** Takes an unmapped page out of its cache if nobody else holds it (mm/vmscan.c __remove_mapping). */
+function removeMapping(k: Kernel, page: number): KeptReason | null {
+  const { mem_map } = k;
+  const nr = mem_map.hpage_nr_pages(page);
+  const file = mem_map.fileMapping(page);
+  const cached = file !== null || mem_map.PageSwapCache(page);
+  const expected = 1 + (cached ? nr : 0);
+  if (!page_ref_freeze(k, page, expected)) return "extra reference";
+  if (mem_map.PageDirty(page)) {
+    mem_map._refcount[page] = expected;
+    return "dirtied again";
+  }
+  if (file !== null) {
+    for (let i = 0; i < nr; i++) file.page_tree.delete(mem_map.page_to_pgoff(page) + i);
+  } else if (cached) __delete_from_swap_cache(k, page);
+  mem_map.setFileMapping(page, null);
+  return null;
+}

@@ -1,0 +1,48 @@
+/**
+ * Marsaglia's xorshift32: small, fast and the same everywhere, so that a seed replays a run. Not for anything that
+ * must be unpredictable.
+ */
+export class Random {
+  readonly seed: number;
+  #state: number;
+
+  /** Any integer; 0 is replaced, because xorshift would stay there. */
+  constructor(seed: number) {
+    this.seed = seed;
+    // Spread small seeds over all bits, or the first numbers of seeds 1 and 2 would be alike.
+    const spread = Math.imul((seed | 0) ^ 0x9e37_79b9, 0x85eb_ca6b) | 0;
+    this.#state = spread === 0 ? 0x1234_5678 : spread;
+  }
+
+  /** The next 32 bits, as an unsigned integer. */
+  next(): number {
+    let x = this.#state;
+    x ^= x << 13;
+    x ^= x >>> 17;
+    x ^= x << 5;
+    this.#state = x;
+    return x >>> 0;
+  }
+
+  /** An integer from 0 to bound - 1. Throws RangeError for a bound below 1. */
+  below(bound: number): number {
+    if (!(bound >= 1)) throw new RangeError(`random number below ${bound}: give a bound of 1 or more`);
+    return this.next() % bound;
+  }
+
+  /** True once in `n` times on average. */
+  oneIn(n: number): boolean {
+    return this.below(n) === 0;
+  }
+
+  /** Reorders an array in place (Fisher and Yates). */
+  shuffle<T>(items: T[]): T[] {
+    for (let i = items.length - 1; i > 0; i--) {
+      const j = this.below(i + 1);
+      const item = items[i]!;
+      items[i] = items[j]!;
+      items[j] = item;
+    }
+    return items;
+  }
+}

@@ -1,0 +1,103 @@
+import type { KernelThread } from "../../arch/x86/mm/events.ts";
+import type { Kernel } from "../mm/kernel.ts";
+import type { mm_struct } from "../mm/mm_struct.ts";
+import type { Random } from "../sim/random.ts";
+import type { Iommu } from "../virt/iommu.ts";
+import type { Kvm } from "../virt/kvm.ts";
+
+/** One place in one address space that the actors may touch. */
+export interface Target {
+  readonly page: number;
+  readonly mm: mm_struct;
+  readonly address: number;
+  readonly writable: boolean;
+}
+
+/** The secondary MMUs of one address space. */
+export interface Listeners {
+  readonly kvms: readonly Kvm[];
+  readonly iommus: readonly Iommu[];
+}
+
+/** What the actors did and what came of it. */
+export interface Traffic {
+  accesses: number;
+  faults: number;
+  guestAccesses: number;
+  deviceAccesses: number;
+}
+
+/** Writes once in three times where the mapping allows it. */
+const WRITE_ONE_IN = 3;
+
+/** Everything that uses memory while the kernel works on it: user programs, guests, devices. */
+export class Actors {
+  readonly traffic: Traffic = { accesses: 0, faults: 0, guestAccesses: 0, deviceAccesses: 0 };
+  /** What may be touched now; the job replaces it with each batch. */
+  targets: readonly Target[] = [];
+  readonly #kernel: Kernel;
+  readonly #random: Random;
+  readonly #listeners: ReadonlyMap<mm_struct, Listeners>;
+
+  constructor(kernel: Kernel, random: Random, listeners: ReadonlyMap<mm_struct, Listeners>) {
+    this.#kernel = kernel;
+    this.#random = random;
+    this.#listeners = listeners;
+  }
+
+  /** A user program on one CPU: touches what the loaded mm maps, for ever. */
+  *user(cpu: number): KernelThread<void> {
+    for (;;) {
+      yield "access";
+      const target = this.#pick();
+      if (target?.mm === this.#kernel.cpu_tlbstate[cpu]!.loaded_mm) this.touch(cpu, target);
+    }
+  }
+
+  /** Guests that run for ever, each behind one mm's KVM listeners. */
+  *guests(): KernelThread<void> {
+    for (;;) {
+      yield "access";
+      const target = this.#pick();
+      if (target !== undefined) yield* this.guestTouch(target);
+    }
+  }
+
+  /** Devices that read and write for ever. */
+  *devices(): KernelThread<void> {
+    for (;;) {
+      yield "access";
+      const target = this.#pick();
+      if (target !== undefined) this.deviceTouch(target);
+    }
+  }
+
+  /** One load or store of a user program. */
+  touch(cpu: number, target: Target): void {
+    this.traffic.accesses++;
+    if (this.#kernel.machine.cpu(cpu).touch(target.address, this.#writes(target)) !== null)
+      this.traffic.faults++;
+  }
+
+  *guestTouch(target: Target): KernelThread<void> {
+    for (const kvm of this.#listeners.get(target.mm)?.kvms ?? []) {
+      this.traffic.guestAccesses++;
+      yield* kvm.access(target.address, this.#writes(target));
+    }
+  }
+
+  deviceTouch(target: Target): void {
+    for (const iommu of this.#listeners.get(target.mm)?.iommus ?? []) {
+      this.traffic.deviceAccesses++;
+      iommu.access(target.address, this.#writes(target));
+    }
+  }
+
+  #writes(target: Target): boolean {
+    return target.writable && this.#random.oneIn(WRITE_ONE_IN);
+  }
+
+  #pick(): Target | undefined {
+    return this.targets.length === 0 ? undefined : this.targets[this.#random.below(this.targets.length)];
+  }
+}
