@@ -1,0 +1,41 @@
+/**
+ * Linear addresses as two signed 32-bit words, and the ways in and out of that form. A byte-exact 57-bit address does
+ * not fit a double, so the walk and the TLB take words; page-aligned addresses and user addresses are exact Numbers.
+ */
+
+export const TWO_32 = 2 ** 32;
+const TWO_64 = 2 ** 64;
+
+/** Low word of a linear address given as Number or bigint. */
+export function linearLo(address: number | bigint): number {
+  return typeof address === "number" ? address | 0 : Number(BigInt.asIntN(32, address));
+}
+
+/** High word of a linear address given as Number or bigint. */
+export function linearHi(address: number | bigint): number {
+  return typeof address === "number" ? (address / TWO_32) | 0 : Number(BigInt.asIntN(32, address >> 32n));
+}
+
+/** Throws RangeError unless the value is a whole number from 0 to 2^64 - 1. */
+export function checkLinear(address: number | bigint): void {
+  const valid =
+    typeof address === "number"
+      ? address >= 0 && address < TWO_64 && Number.isInteger(address)
+      : address >= 0n && address <= 0xffff_ffff_ffff_ffffn;
+  if (!valid) throw new RangeError(`linear address ${address}: give a whole number from 0 to 2^64-1`);
+}
+
+/** The address as a Number: exact below 2^53 and for page-aligned addresses, rounded otherwise. */
+export function linearNumber(lo: number, hi: number): number {
+  return (hi >>> 0) * TWO_32 + (lo >>> 0);
+}
+
+export function linearBigInt(lo: number, hi: number): bigint {
+  return (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0);
+}
+
+/** Whether bits 63 down to the top implemented one are equal: bit 47 with four levels, 56 with five (SDM vol. 1, 3.3.7.1). */
+export function isCanonical(hi: number, levels: number): boolean {
+  const upper = levels === 5 ? hi >> 24 : hi >> 15;
+  return upper === 0 || upper === -1;
+}

@@ -1,0 +1,186 @@
+import {
+  ACCESS_FETCH,
+  ACCESS_WRITE,
+  DENIED_EXECUTE,
+  DENIED_KEY,
+  DENIED_SMAP,
+  DENIED_SMEP,
+  DENIED_USER,
+  DENIED_WRITE,
+  MODE_USER,
+} from "./access-rights.ts";
+import { type Entry, ZERO_ENTRY } from "./entry.ts";
+import { LEVEL_NAMES } from "./entry-layout.ts";
+import { linearBigInt, linearNumber } from "./linear-address.ts";
+
+/** Error-code bits of a page fault (SDM vol. 3, 6.15). */
+export const PF_P = 1;
+export const PF_W = 2;
+export const PF_U = 4;
+export const PF_RSVD = 8;
+export const PF_I = 0x10;
+export const PF_PK = 0x20;
+
+/** How a walk ended. Only WALK_OK gives a translation that may be used. */
+export const WALK_OK = 0;
+/** It met an entry with P=0. */
+export const WALK_NOT_PRESENT = 1;
+/** It met a present entry with a reserved bit set. */
+export const WALK_RESERVED = 2;
+/** It reached the leaf, and the rights forbid the access. */
+export const WALK_DENIED = 3;
+
+export type FaultKind = "#PF" | "#GP" | "#SS";
+
+export type FaultReason =
+  /** P=0 in an entry of the walk. */
+  | "not-present"
+  /** A bit that must be zero is set in a present entry. */
+  | "reserved-bit"
+  /** User access to an address that some entry reserves for the supervisor. */
+  | "supervisor-page"
+  /** Write where some entry has R/W=0. */
+  | "read-only"
+  /** Fetch where some entry has XD=1. */
+  | "execute-disable"
+  /** Supervisor fetch from a user-mode address. */
+  | "smep"
+  /** Supervisor data access to a user-mode address without AC. */
+  | "smap"
+  /** The page's protection key denies the access. */
+  | "protection-key"
+  /** Address bits above the linear-address width are not all equal: no walk was made. */
+  | "non-canonical";
+
+/** The state the error code depends on besides the walk itself. */
+export interface ErrorCodePolicy {
+  readonly nxe: boolean;
+  readonly smep: boolean;
+  /** False reproduces QEMU, which reports reserved-bit faults with P=0. */
+  readonly rsvdKeepsP: boolean;
+}
+
+/**
+ * The error code of a walk that ended with `code` (SDM vol. 3, 4.7). `denied` is its set of DENIED_* bits. I/D tells
+ * only that a fetch was made while XD or SMEP was on, not that it was the cause.
+ */
+export function errorCodeOf(
+  code: number,
+  denied: number,
+  kind: number,
+  mode: number,
+  policy: ErrorCodePolicy,
+): number {
+  let error = code === WALK_NOT_PRESENT ? 0 : PF_P;
+  if (code === WALK_RESERVED) error = policy.rsvdKeepsP ? PF_P | PF_RSVD : PF_RSVD;
+  if (kind === ACCESS_WRITE) error |= PF_W;
+  if (mode === MODE_USER) error |= PF_U;
+  if (kind === ACCESS_FETCH && (policy.nxe || policy.smep)) error |= PF_I;
+  if ((denied & DENIED_KEY) !== 0) error |= PF_PK;
+  return error;
+}
+
+/** The first reason that holds, in the order the manual lists the rules. */
+export function reasonOf(code: number, denied: number): FaultReason {
+  if (code === WALK_NOT_PRESENT) return "not-present";
+  if (code === WALK_RESERVED) return "reserved-bit";
+  if ((denied & DENIED_USER) !== 0) return "supervisor-page";
+  if ((denied & DENIED_WRITE) !== 0) return "read-only";
+  if ((denied & DENIED_EXECUTE) !== 0) return "execute-disable";
+  if ((denied & DENIED_SMEP) !== 0) return "smep";
+  if ((denied & DENIED_SMAP) !== 0) return "smap";
+  return "protection-key";
+}
+
+const REASON_WORDS: Readonly<Record<FaultReason, string>> = {
+  "not-present": "not present",
+  "reserved-bit": "a reserved bit is set",
+  "supervisor-page": "the page belongs to the supervisor",
+  "read-only": "the page is read-only",
+  "execute-disable": "the page is not executable",
+  smep: "SMEP forbids the supervisor to execute user pages",
+  smap: "SMAP forbids the supervisor to touch user pages",
+  "protection-key": "the protection key denies it",
+  "non-canonical": "the address is not canonical",
+};
+
+export interface FaultFields {
+  kind: FaultKind;
+  errorCode: number;
+  lo: number;
+  hi: number;
+  level: number;
+  entryAddress: number;
+  entry: Entry;
+  reason: FaultReason;
+  cached: boolean;
+}
+
+/** A fault of one access: a value, never thrown. */
+export class PageFault {
+  readonly kind: FaultKind;
+  /** Hardware error code; 0 for #GP and #SS. */
+  readonly errorCode: number;
+  /** The two words of the linear address: what CR2 holds after a #PF, low bits included. */
+  readonly lo: number;
+  readonly hi: number;
+  /** Level of the entry that stopped the walk (1 = PTE .. 5 = PML5E); 0 when no walk was made. */
+  readonly level: number;
+  /** Physical address of that entry; -1 when no walk was made. */
+  readonly entryAddress: number;
+  readonly entry: Entry;
+  readonly reason: FaultReason;
+  /**
+   * Whether a TLB entry denied the access. Then level, entryAddress and entry tell where a walk of memory ends now,
+   * and memory may well allow the access: a spurious fault.
+   */
+  readonly cached: boolean;
+
+  constructor(fields: FaultFields) {
+    this.kind = fields.kind;
+    this.errorCode = fields.errorCode;
+    this.lo = fields.lo;
+    this.hi = fields.hi;
+    this.level = fields.level;
+    this.entryAddress = fields.entryAddress;
+    this.entry = fields.entry;
+    this.reason = fields.reason;
+    this.cached = fields.cached;
+  }
+
+  /** The fault of an access to a non-canonical address: #SS for stack accesses, else #GP. No walk is made. */
+  static nonCanonical(kind: "#GP" | "#SS", lo: number, hi: number): PageFault {
+    return new PageFault({
+      kind,
+      errorCode: 0,
+      lo,
+      hi,
+      level: 0,
+      entryAddress: -1,
+      entry: ZERO_ENTRY,
+      reason: "non-canonical",
+      cached: false,
+    });
+  }
+
+  get address(): bigint {
+    return linearBigInt(this.lo, this.hi);
+  }
+
+  /** The address as a Number: exact below 2^53. */
+  get addressNumber(): number {
+    return linearNumber(this.lo, this.hi);
+  }
+
+  /** One sentence: the access, the cause, and the entry that stopped it. */
+  describe(): string {
+    const address = `0x${this.address.toString(16)}`;
+    if (this.kind !== "#PF") return `${this.kind} at ${address}: ${REASON_WORDS[this.reason]}`;
+    const who = (this.errorCode & PF_U) !== 0 ? "user" : "supervisor";
+    const what = (this.errorCode & PF_W) !== 0 ? "write" : (this.errorCode & PF_I) !== 0 ? "fetch" : "access";
+    const where = `${LEVEL_NAMES[this.level]} ${this.entry} at 0x${this.entryAddress.toString(16)}`;
+    const source = this.cached ? " (said by a TLB entry; memory now has " : " (";
+    const code = `0x${this.errorCode.toString(16).padStart(2, "0")}`;
+    return `#PF ${code} at ${address}: ${who} ${what}, ${REASON_WORDS[this.reason]}${source}${where})`;
+  }
+}

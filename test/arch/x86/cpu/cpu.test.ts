@@ -1,0 +1,199 @@
+import { describe, expect, it } from "vitest";
+import {
+  controlFromRegisters,
+  cpuModel,
+  type HardwareEvent,
+  Machine,
+} from "../../../../arch/x86/cpu/index.ts";
+import { Fixture, MODEL, outcome, PAGE_A, PAGE_B, PTE, ROOT, T } from "./fixture.ts";
+
+describe("accesses", () => {
+  it("store and load any size, little-endian", () => {
+    const { cpu } = new Fixture();
+    expect(cpu.store(T + 8, 0x1122_3344_5566_7788n)).toEqual({
+      ok: true,
+      physical: PAGE_A + 8,
+      value: 0x1122_3344_5566_7788n,
+    });
+    expect(cpu.load(T + 9, 2)).toMatchObject({ ok: true, value: 0x6677n });
+    expect(cpu.load(T + 12, 4)).toMatchObject({ ok: true, value: 0x1122_3344n });
+    expect(() => cpu.store(T, 256, 1)).toThrow("value 256: a 1-byte store takes");
+    expect(() => cpu.load(1.5)).toThrow("linear address 1.5");
+  });
+
+  it("across two pages translate the lower one first; on a fault nothing is written", () => {
+    const f = new Fixture();
+    expect(outcome(f.cpu.store(T + 0xffc, 0xffff_ffff_ffff_ffffn))).toBe("#PF 0x02");
+    expect(f.cpu.fault?.address).toBe(BigInt(T + 0x1000));
+    expect(f.machine.memory.readLo(PAGE_A + 0xffc)).toBe(0);
+    expect(f.get(PTE)).toBe(0x11_0067n);
+
+    f.set(PTE + 8, 0x11_1007n);
+    expect(f.cpu.store(T + 0xffc, 0x1122_3344_5566_7788n)).toMatchObject({
+      ok: true,
+      physical: PAGE_A + 0xffc,
+    });
+    expect(f.machine.memory.readLo(PAGE_A + 0xffc)).toBe(0x5566_7788);
+    expect(f.machine.memory.readLo(PAGE_B)).toBe(0x1122_3344);
+    expect(f.cpu.load(T + 0xffc)).toMatchObject({ value: 0x1122_3344_5566_7788n });
+
+    f.set(PTE, 0n)
+      .set(PTE + 8, 0x11_1007n)
+      .cpu.tlb.flushAll();
+    expect(outcome(f.cpu.store(T + 0xffc, 0))).toBe("#PF 0x02");
+    expect(f.cpu.fault?.address).toBe(BigInt(T + 0xffc));
+    expect(f.get(PTE + 8)).toBe(0x11_1007n);
+  });
+
+  it("to non-canonical addresses fault before any walk, #SS for the stack", () => {
+    const f = new Fixture();
+    expect(outcome(f.cpu.load(0x8000_0000_0000n))).toBe("#GP");
+    expect(outcome(f.cpu.store(0x8000_0000_0010n, 0, 8, "stack"))).toBe("#SS");
+    expect(outcome(f.cpu.load(0x7fff_ffff_fffcn))).toBe("#GP");
+    expect(outcome(f.cpu.load(0x7fff_ffff_fff8n))).toBe("#PF 0x00");
+    expect(f.cpu.touch(0x7fff_ffff_fff8, true)?.errorCode).toBe(2);
+    expect(f.cpu.fault?.describe()).toContain("0x7ffffffffff8: supervisor write, not present");
+    const qemu = new Fixture({ model: "qemu-7.2" });
+    expect(outcome(qemu.cpu.load(0x8000_0000_0000n, 8, "stack"))).toBe("#GP");
+    const wide = new Fixture({ levels: 5 });
+    expect(outcome(wide.cpu.load(0x8000_0000_0000n))).toBe("#PF 0x00");
+    expect(outcome(wide.cpu.load(0x0100_0000_0000_0000n))).toBe("#GP");
+  });
+
+  it("read-modify-write counts as a write, also when it stores what was there", () => {
+    const f = new Fixture();
+    expect(f.cpu.readModifyWrite(T, (old) => old)).toEqual({ ok: true, physical: PAGE_A, value: 0n });
+    expect(f.get(PTE)).toBe(0x11_0067n);
+    f.cpu.readModifyWrite(T, (old) => old - 1n, 4);
+    expect(f.cpu.load(T)).toMatchObject({ value: 0xffff_ffffn });
+    for (const [model, absent, readOnly, leaf] of [
+      ["intel-skylake-sp", "#PF 0x02", "#PF 0x03", 0x11_0005n],
+      ["qemu-7.2", "#PF 0x00", "#PF 0x03", 0x11_0025n],
+    ] as const) {
+      const g = new Fixture({ model }).set(PTE, 0x11_0006n);
+      expect(outcome(g.cpu.readModifyWrite(T, (old) => old + 1n))).toBe(absent);
+      g.set(PTE, 0x11_0005n);
+      expect(outcome(g.cpu.readModifyWrite(T, (old) => old + 1n))).toBe(readOnly);
+      expect(g.get(PTE)).toBe(leaf);
+    }
+  });
+
+  it("touch moves eight bytes and counts its stores", () => {
+    const f = new Fixture({ memory: "16MiB" });
+    f.cpu.cpl = 3;
+    expect(f.cpu.touch(T + 16, true)).toBeNull();
+    expect(f.cpu.touch(T + 16, true)).toBeNull();
+    expect(f.cpu.touch(T + 19, true)).toBeNull();
+    expect(f.cpu.touch(T + 16, false)).toBeNull();
+    expect([f.cpu.dataLo, f.cpu.dataHi]).toEqual([0x0300_0002, 0]);
+    f.set(PTE, 0n).cpu.invlpg(T);
+    expect(f.cpu.touch(T, false)).toMatchObject({ errorCode: 4, addressNumber: T });
+  });
+});
+
+describe("control registers", () => {
+  it("start in long mode with WP, NXE and PGE", () => {
+    const { control } = new Machine({ memory: "1MiB" }).cpu(0);
+    expect([control.cr0, control.cr4, control.efer, control.cr3]).toEqual([0x8001_0011, 0xa0, 0xd00, 0]);
+  });
+
+  it("refuse what the CPU lacks, and change nothing then", () => {
+    const zen2 = new Machine({ memory: "1MiB", model: "amd-zen2" }).cpu(0);
+    expect(zen2.setControl({ wp: false, pcide: true })).toMatchObject({ ok: false, fault: "#GP" });
+    expect(zen2.control.wp).toBe(true);
+    expect(zen2.setControl({ pke: true })).toMatchObject({ ok: false });
+  });
+
+  it("refuse roots and PCIDs that cannot be", () => {
+    const { cpu } = new Fixture();
+    expect(() => cpu.loadCr3(0x1234)).toThrow("CR3 root 4660");
+    expect(() => cpu.loadCr3(2 ** 40)).toThrow("below 2^40");
+    expect(() => cpu.loadCr3(ROOT, 1)).toThrow("PCID 1: give 0, or set CR4.PCIDE first");
+    expect(() => cpu.loadCr3(ROOT, 0, true)).toThrow("PCIDE");
+    cpu.setControl({ pcide: true });
+    cpu.loadCr3(ROOT, 0xfff);
+    expect(cpu.control.cr3).toBe(ROOT + 0xfff);
+    cpu.setControl({ pcide: false });
+    expect(cpu.control.pcid).toBe(0);
+  });
+
+  it("can be taken from a dump", () => {
+    const model = cpuModel("intel-skylake-sp");
+    const values = { cr0: 0x8005_0033n, cr3: 0x1_0234_5005n, cr4: 0x3626f0n, efer: 0xd01n };
+    const control = controlFromRegisters(model, values);
+    expect(control).toMatchObject({
+      levels: 4,
+      root: 0x1_0234_5000,
+      pcid: 5,
+      smep: true,
+      smap: true,
+      wp: true,
+    });
+    expect(() => controlFromRegisters(model, { ...values, cr0: 0x11n })).toThrow("not long mode");
+    expect(() => controlFromRegisters(model, { ...values, cr4: 0x3636f0n })).toThrow("no LA57");
+  });
+
+  it("names known models", () => {
+    expect(() => cpuModel("intel-486")).toThrow(/unknown CPU model "intel-486": known are .*amd-zen3/);
+    expect(cpuModel("amd-zen5")).toMatchObject({ vendor: "amd", maxPhyAddr: 52, la57: true });
+  });
+});
+
+describe("machine", () => {
+  it("reports entry writes, A/D updates, fills, flushes and accesses in order", () => {
+    const f = new Fixture();
+    const events: HardwareEvent[] = [];
+    f.machine.observer = (event) => events.push(event);
+    f.machine.storeEntry(PTE, 0x11_0027, 0, 0);
+    f.machine.memory.write(PTE - 0x40 * 8, 0, 0);
+    f.cpu.load(T + 8);
+    f.cpu.touch(T + 8, false);
+    f.cpu.invlpg(T);
+    f.cpu.loadCr3(ROOT);
+    f.cpu.setControl({ pge: false });
+    expect(events.map((event) => event.type)).toEqual([
+      "entry-written",
+      "accessed-dirty-set",
+      "accessed-dirty-set",
+      "accessed-dirty-set",
+      "tlb-filled",
+      "access",
+      "access",
+      "invlpg",
+      "cr3-loaded",
+      "cr4-written",
+    ]);
+    expect(events[4]).toMatchObject({ page: T, level: 1, pfn: PAGE_A / 4096, dirty: false });
+    expect(events[5]).toMatchObject({ address: T + 8, physical: PAGE_A + 8, tlbHit: false, write: false });
+    expect(events[6]).toMatchObject({ tlbHit: true });
+  });
+
+  it("exchanges and compares entries as one step", () => {
+    const f = new Fixture();
+    const old = f.machine.exchangeEntry(PTE, 0x11_1007, 0, 0);
+    expect(old.toBigInt()).toBe(0x11_0007n);
+    expect(f.machine.compareExchangeEntry(PTE, old, old, 0)).toBe(false);
+    const now = f.machine.memory.read(PTE);
+    expect(f.machine.compareExchangeEntry(PTE, now, old, 0)).toBe(true);
+    expect(f.get(PTE)).toBe(0x11_0007n);
+    expect(() => f.machine.storeEntry(PTE + 4, 0, 0, null)).toThrow("multiple of 8");
+  });
+
+  it("runs an IPI at the target's next interruptible point, in order of arrival", () => {
+    const { machine } = new Fixture({ cpus: 3 });
+    const log: string[] = [];
+    const first = machine.sendIpi(0, 2, (cpu) => log.push(`first on ${cpu.id}`));
+    machine.sendIpi(1, 2, () => log.push("second"));
+    expect([machine.cpu(2).pendingIpis, first.done, log]).toEqual([2, false, []]);
+    expect(machine.cpu(2).handleIpis()).toBe(2);
+    expect([machine.cpu(2).pendingIpis, first.done, log]).toEqual([0, true, ["first on 2", "second"]]);
+    expect(() => machine.sendIpi(0, 3, () => {})).toThrow("CPU 3");
+  });
+
+  it("refuses sizes, counts and levels it cannot have", () => {
+    expect(() => new Machine({ memory: "64MB" })).toThrow("KiB, MiB or GiB");
+    expect(() => new Machine({ memory: "1MiB", cpus: 33 })).toThrow("33 CPUs");
+    expect(() => new Machine({ memory: "1MiB", levels: 5 })).toThrow("no LA57");
+    expect(new Machine({ memory: "1MiB", model: MODEL }).model.name).toBe("fixture");
+  });
+});
