@@ -1,0 +1,106 @@
+import { fileURLToPath } from "node:url";
+import { MAX_CPUS } from "../../arch/x86/cpu/machine.ts";
+import { TLB_POLICIES, type TlbPolicy } from "../../arch/x86/cpu/tlb.ts";
+import { FormatError, quote } from "../formats/format-error.ts";
+import { readGuestDirectory } from "../formats/guest-snapshot.ts";
+import { isDirectory } from "../formats/gzip.ts";
+import { NOTIFIER_PROTOCOLS, notifierProtocol } from "../mm/notifier-protocol.ts";
+import { type AuditSettings, auditGuest } from "../report/audit-report.ts";
+import { auditText } from "../report/audit-text.ts";
+import { PageStory } from "../report/page-story.ts";
+import { isTrue } from "../snapshot/truth.ts";
+import { LISTENER_KINDS, type ListenerKind, listenerKind } from "../workload/listeners.ts";
+import { type Command, parseArguments, requirePositionals, UsageError } from "./command.ts";
+import { parseHex } from "./options.ts";
+
+/** The guest that ships with the package. */
+const SAMPLE = fileURLToPath(new URL("../samples/guest-a1", import.meta.url));
+const SAMPLE_NAME = "sample";
+
+export const auditCommand: Command = {
+  name: "audit",
+  summary: "writeback and reclaim over a guest's pages, and who is left with a stale translation",
+  usage:
+    "[SNAPSHOT] [--protocol P|all] [--listeners L,...|none] [--cpus N] [--tlb T] [--seed S] [--shuffle] [--page PFN] [--json]",
+  options: {
+    protocol: { value: "P", help: "notifier protocol: a0, a1 (= c), c, b, d, e1, or all (default)" },
+    listeners: {
+      value: "L,...",
+      help: `secondary MMUs on every process: ${Object.keys(LISTENER_KINDS).join(", ")}, or none (default kvm,iommu)`,
+    },
+    cpus: { value: "N", help: `logical CPUs, 2 to ${MAX_CPUS} (default 4)` },
+    tlb: { value: "T", help: `what TLBs keep: ${TLB_POLICIES.join(", ")} (default stale)` },
+    seed: { value: "S", help: "seed of everything that happens at random (default 1)" },
+    shuffle: { help: "take the pages in the seed's order, not by frame number" },
+    page: { value: "PFN", help: "with one protocol: tell what happened to this frame (hexadecimal)" },
+    json: { help: "the report as JSON (docs/audit-report.schema.json)" },
+  },
+  notes: [
+    'SNAPSHOT is a guest directory: manifest.json, pt.elf.gz, proc.tar.gz. Without it, or as "sample", the guest',
+    "that ships with ptescope. Exit status: with one protocol 1 if there are findings; for all protocols 0;",
+    "1 if the guest kernel's own records are not confirmed.",
+  ],
+
+  async run(args, terminal) {
+    const parsed = parseArguments(auditCommand, args);
+    const [snapshot = SAMPLE_NAME] = requirePositionals(auditCommand, parsed, 0, 1);
+    const path = snapshot === SAMPLE_NAME && !isDirectory(snapshot) ? SAMPLE : snapshot;
+    if (!isDirectory(path)) {
+      throw new FormatError(path, null, "a guest directory (manifest.json, pt.elf.gz, proc.tar.gz)");
+    }
+    const protocols = parseProtocols(parsed.text("protocol") ?? "all");
+    const frame = parsed.text("page");
+    if (frame !== undefined && protocols.length !== 1) {
+      throw new UsageError("--page explains one run: give --protocol with one name, too");
+    }
+    const page = frame === undefined ? null : Number(parseHex("--page", frame));
+    const stories: PageStory[] = [];
+    const settings: AuditSettings = {
+      snapshot,
+      protocols,
+      listeners: parseListeners(parsed.text("listeners") ?? "kvm,iommu"),
+      cpus: parseNumber("--cpus", parsed.text("cpus") ?? "4", 2, MAX_CPUS),
+      tlb: parsed.choice<TlbPolicy>("tlb", ["stale", "none"]),
+      seed: parseNumber("--seed", parsed.text("seed") ?? "1", 0, 2 ** 32 - 1),
+      shuffle: parsed.has("shuffle"),
+      progress: terminal.progress,
+      ...(page === null
+        ? {}
+        : {
+            witness: (kernel) => {
+              const story = new PageStory(kernel, page);
+              stories.push(story);
+              return story.observe;
+            },
+          }),
+    };
+    const guest = readGuestDirectory(path);
+    const report = auditGuest(guest, settings);
+    terminal.progress("");
+    if (parsed.has("json")) await terminal.write(`${JSON.stringify(report, null, 2)}\n`);
+    else {
+      await terminal.write(auditText(report, terminal.paint));
+      for (const story of stories) await terminal.write(`\n${story.text(terminal.paint)}`);
+    }
+    if (!isTrue(report.truth)) return 1;
+    return protocols.length === 1 && report.runs.some(({ findings }) => findings.length > 0) ? 1 : 0;
+  },
+};
+
+function parseProtocols(text: string): string[] {
+  if (text === "all") return NOTIFIER_PROTOCOLS.map(({ name }) => name);
+  return [notifierProtocol(text).name];
+}
+
+function parseListeners(text: string): ListenerKind[] {
+  if (text === "none") return [];
+  return [...new Set(text.split(",").map((name) => listenerKind(name.trim())))];
+}
+
+function parseNumber(option: string, text: string, least: number, most: number): number {
+  const value = /^\d{1,10}$/.test(text) ? Number(text) : Number.NaN;
+  if (!(value >= least && value <= most)) {
+    throw new UsageError(`${option} ${quote(text)}: give a whole number from ${least} to ${most}`);
+  }
+  return value;
+}

@@ -1,0 +1,135 @@
+import { parseArgs } from "node:util";
+import { quote } from "../formats/format-error.ts";
+import type { Terminal } from "./output.ts";
+
+/** One option of a command: a switch, or one that takes a value. */
+export interface OptionSpec {
+  /** Placeholder of the value in the help; a switch has none. */
+  readonly value?: string;
+  readonly help: string;
+}
+
+/** What a person can type after `ptescope`. Help and parsing both derive from it. */
+export interface Command {
+  readonly name: string;
+  /** One line for the list of commands. */
+  readonly summary: string;
+  /** The arguments, without "ptescope NAME". */
+  readonly usage: string;
+  /** By name, without the dashes. `--help` is understood everywhere. */
+  readonly options: Readonly<Record<string, OptionSpec>>;
+  /** Lines below the options: what the output means, examples. */
+  readonly notes?: readonly string[];
+  /** Returns the exit status: 0, or 1 for findings. Throws UsageError and what the libraries throw. */
+  run(args: readonly string[], terminal: Terminal): Promise<number>;
+}
+
+/** A command line that cannot be understood: one line on stderr, exit status 2. */
+export class UsageError extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = "UsageError";
+  }
+}
+
+/** The arguments of a command, taken apart. */
+export class ParsedArguments {
+  readonly positionals: readonly string[];
+  readonly #values: ReadonlyMap<string, string | boolean>;
+
+  constructor(values: ReadonlyMap<string, string | boolean>, positionals: readonly string[]) {
+    this.#values = values;
+    this.positionals = positionals;
+  }
+
+  /** Whether a switch was given. */
+  has(name: string): boolean {
+    return this.#values.has(name);
+  }
+
+  /** The value of an option, or undefined. */
+  text(name: string): string | undefined {
+    const value = this.#values.get(name);
+    return typeof value === "string" ? value : undefined;
+  }
+
+  /** The value of an option that must be one of some words; the first is the default. Throws UsageError. */
+  choice<T extends string>(name: string, words: readonly [T, ...T[]]): T {
+    const value = this.text(name);
+    if (value === undefined) return words[0];
+    const found = words.find((word) => word === value);
+    if (found === undefined)
+      throw new UsageError(`--${name} ${quote(value)}: give one of ${words.join(", ")}`);
+    return found;
+  }
+}
+
+/** Takes the arguments apart as the command's options say. Throws UsageError that lists what exists. */
+export function parseArguments(command: Command, args: readonly string[]): ParsedArguments {
+  const names = Object.keys(command.options);
+  const options = Object.fromEntries(
+    Object.entries(command.options).map(([name, { value }]) => [
+      name,
+      { type: value === undefined ? ("boolean" as const) : ("string" as const) },
+    ]),
+  );
+  try {
+    const { values, positionals } = parseArgs({
+      args: [...args],
+      options,
+      strict: true,
+      allowPositionals: true,
+    });
+    return new ParsedArguments(
+      new Map(Object.entries(values as Record<string, string | boolean>)),
+      positionals,
+    );
+  } catch (error) {
+    throw new UsageError(explain(error, names));
+  }
+}
+
+/** Throws UsageError unless there are `least` to `most` positional arguments. */
+export function requirePositionals(
+  command: Command,
+  parsed: ParsedArguments,
+  least: number,
+  most = least,
+): readonly string[] {
+  const { positionals } = parsed;
+  if (positionals.length < least || positionals.length > most) {
+    const problem =
+      positionals.length < least
+        ? "an argument is missing"
+        : `unexpected argument ${quote(positionals[most] ?? "")}`;
+    throw new UsageError(`${problem}; usage: ptescope ${command.name} ${command.usage}`);
+  }
+  return positionals;
+}
+
+/** The full help of a command. */
+export function helpOf(command: Command): string {
+  const flags = Object.entries(command.options).map(([name, { value, help }]) => ({
+    flag: `--${name}${value === undefined ? "" : ` ${value}`}`,
+    help,
+  }));
+  const all = [...flags, { flag: "--help", help: "print this" }];
+  const width = Math.max(...all.map(({ flag }) => flag.length));
+  return [
+    `ptescope ${command.name}: ${command.summary}`,
+    "",
+    `  ptescope ${command.name} ${command.usage}`,
+    "",
+    ...all.map(({ flag, help }) => `  ${flag.padEnd(width)}  ${help}`),
+    ...(command.notes === undefined ? [] : ["", ...command.notes]),
+    "",
+  ].join("\n");
+}
+
+function explain(error: unknown, names: readonly string[]): string {
+  const message = error instanceof Error ? error.message : String(error);
+  const unknown = /^Unknown option '(.*?)'/s.exec(message);
+  const known = names.length === 0 ? "--help" : [...names, "help"].map((name) => `--${name}`).join(", ");
+  if (unknown !== null) return `unknown option ${unknown[1]}: known are ${known}`;
+  return message.split("\n")[0] ?? message;
+}

@@ -1,0 +1,192 @@
+import { frameOf } from "../../arch/x86/cpu/entry.ts";
+import {
+  PTE_A,
+  PTE_D,
+  PTE_G,
+  PTE_PAT,
+  PTE_PAT_LARGE,
+  PTE_PCD,
+  PTE_PWT,
+  PTE_U,
+  PTE_W,
+  PTE_XD,
+  reservedMask,
+  WIDEST_LAYOUT,
+} from "../../arch/x86/cpu/entry-layout.ts";
+import { OFFSET_MASK } from "../../arch/x86/cpu/page-walk.ts";
+import { PAGE_SIZE } from "../../arch/x86/cpu/physical-memory.ts";
+import { type LeafCursor, pageBytes } from "./leaves.ts";
+
+/** What must be equal for two pages to be shown as one range; everything but A and D. */
+export interface PageRights {
+  /** R/W in every entry of the path. */
+  readonly write: boolean;
+  /** XD in no entry of the path. */
+  readonly execute: boolean;
+  /** U/S in every entry of the path. */
+  readonly user: boolean;
+  /** G in the leaf. */
+  readonly global: boolean;
+  /** The bits of the leaf that choose its memory type. */
+  readonly pwt: boolean;
+  readonly pcd: boolean;
+  readonly pat: boolean;
+  /** The leaf's protection key. */
+  readonly key: number;
+  /** The leaf has a bit set that is reserved on every CPU: any access is a page fault. */
+  readonly reserved: boolean;
+}
+
+/** A run of pages of one size, contiguous in linear and in physical addresses, with the same rights. */
+export interface LeafRange {
+  readonly start: number;
+  /** Bytes. */
+  length: number;
+  readonly physical: number;
+  /** Level of the leaves: 1, 2 or 3. */
+  readonly level: number;
+  readonly rights: PageRights;
+  /** Pages with A set, and with D set. */
+  accessed: number;
+  dirty: number;
+  /**
+   * How often the range stands in the address space, each time `stride` bytes further on, with nothing mapped
+   * between: 1 for an ordinary range. The counts above are of all of them.
+   */
+  repeats: number;
+  stride: number;
+  /** The rights as one word: equal words, equal rights. */
+  readonly code: number;
+}
+
+/** Fewer ranges that look alike are no pattern: they stay as they are. */
+const MIN_REPEATS = 3;
+
+// The word of a page's rights: PTE bits where they are, and above them what comes from elsewhere in the entry.
+const CODE_XD = 1 << 9;
+const CODE_RESERVED = 1 << 10;
+const CODE_KEY_SHIFT = 12;
+
+/** Low-word bits that no CPU accepts in a leaf of a level. */
+const RESERVED_LO = Int32Array.of(
+  0,
+  0,
+  reservedMask("pde-2m", WIDEST_LAYOUT).lo,
+  reservedMask("pdpte-1g", WIDEST_LAYOUT).lo,
+);
+
+/**
+ * The leaves as ranges. Pages join only when address, frame, size and every right continue: no change of permission
+ * is ever hidden in a range. A and D do not split: a range says how many of its pages have them. Many ranges that
+ * map the same frames at a regular distance (espfix maps one page 65,536 times) become one that repeats.
+ */
+export function* foldLeaves(leaves: LeafCursor): Generator<LeafRange> {
+  // Ranges that look alike at one distance: one or two of them, or a single one that stands for three and more.
+  let alike: LeafRange[] = [];
+  for (const range of contiguous(leaves)) {
+    while (alike.length > 0 && !continues(alike, range)) yield alike.shift()!;
+    alike.push(range);
+    if (alike.length > 1) alike = join(alike);
+  }
+  yield* alike;
+}
+
+/** Bytes from the first byte of a range to the last of its last repeat. */
+export function reach(range: LeafRange): number {
+  return range.stride * (range.repeats - 1) + range.length;
+}
+
+/** Pages of a range, all repeats together. */
+export function pagesOf(range: LeafRange): number {
+  return (range.length / pageBytes(range.level)) * range.repeats;
+}
+
+function* contiguous(leaves: LeafCursor): Generator<LeafRange> {
+  let range: LeafRange | null = null;
+  while (leaves.next()) {
+    const { level, linear, lo } = leaves;
+    const size = pageBytes(level);
+    const physical = frameOf(lo & ~(OFFSET_MASK[level] ?? 0), leaves.hi) * PAGE_SIZE;
+    const code = codeOf(leaves);
+    if (
+      range === null ||
+      linear !== range.start + range.length ||
+      physical !== range.physical + range.length ||
+      level !== range.level ||
+      code !== range.code
+    ) {
+      if (range !== null) yield range;
+      range = {
+        start: linear,
+        length: 0,
+        physical,
+        level,
+        rights: rightsOf(code),
+        accessed: 0,
+        dirty: 0,
+        repeats: 1,
+        stride: 0,
+        code,
+      };
+    }
+    range.length += size;
+    if ((lo & PTE_A) !== 0) range.accessed++;
+    if ((lo & PTE_D) !== 0) range.dirty++;
+  }
+  if (range !== null) yield range;
+}
+
+/** Whether a range goes on where the others lead: same frames, same rights, same distance. */
+function continues(alike: readonly LeafRange[], range: LeafRange): boolean {
+  const first = alike[0]!;
+  const last = alike.at(-1)!;
+  const same =
+    range.physical === last.physical &&
+    range.length === last.length &&
+    range.level === last.level &&
+    range.code === last.code;
+  const wanted = alike.length > 1 ? last.start - first.start : last.stride;
+  const stride = range.start - last.start - last.stride * (last.repeats - 1);
+  return same && (wanted === 0 || stride === wanted);
+}
+
+/** Makes one repeating range of enough of them. */
+function join(alike: LeafRange[]): LeafRange[] {
+  const [first, second, ...rest] = alike;
+  if (first === undefined || second === undefined) return alike;
+  if (first.repeats === 1 && alike.length < MIN_REPEATS) return alike;
+  if (first.repeats === 1) first.stride = second.start - first.start;
+  for (const { accessed, dirty } of [second, ...rest]) {
+    first.repeats++;
+    first.accessed += accessed;
+    first.dirty += dirty;
+  }
+  return [first];
+}
+
+function codeOf(leaves: LeafCursor): number {
+  const { level, lo } = leaves;
+  const pat = lo & (level === 1 ? PTE_PAT : PTE_PAT_LARGE);
+  return (
+    (leaves.every & (PTE_W | PTE_U)) |
+    (lo & (PTE_PWT | PTE_PCD | PTE_G)) |
+    (pat === 0 ? 0 : PTE_PAT) |
+    ((leaves.any & PTE_XD) === 0 ? 0 : CODE_XD) |
+    ((lo & RESERVED_LO[level]!) === 0 ? 0 : CODE_RESERVED) |
+    (((leaves.hi >>> 27) & 0xf) << CODE_KEY_SHIFT)
+  );
+}
+
+function rightsOf(code: number): PageRights {
+  return {
+    write: (code & PTE_W) !== 0,
+    execute: (code & CODE_XD) === 0,
+    user: (code & PTE_U) !== 0,
+    global: (code & PTE_G) !== 0,
+    pwt: (code & PTE_PWT) !== 0,
+    pcd: (code & PTE_PCD) !== 0,
+    pat: (code & PTE_PAT) !== 0,
+    key: code >>> CODE_KEY_SHIFT,
+    reserved: (code & CODE_RESERVED) !== 0,
+  };
+}

@@ -1,0 +1,207 @@
+import { frameOf } from "../../arch/x86/cpu/entry.ts";
+import { PTE_P, PTE_PS } from "../../arch/x86/cpu/entry-layout.ts";
+import { OUTSIDE, PAGE_SIZE, type PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
+import { hex, hexWords } from "./hex.ts";
+
+const ENTRIES = 512;
+const ENTRY_SIZE = 8;
+/** Room for the level beside the frame number in the key of a table. */
+const LEVELS = 8;
+/** Bytes that one entry of a level maps: 4 KiB, 2 MiB, 1 GiB, 512 GiB, 256 TiB. */
+const SPAN = Float64Array.of(0, 2 ** 12, 2 ** 21, 2 ** 30, 2 ** 39, 2 ** 48);
+/** The highest level whose entries may map a page. */
+const LAST_LEAF_LEVEL = 3;
+/** The highest level where Linux keeps entries that are not present but mean something: huge pages in a PD. */
+const LAST_SWAP_LEVEL = 2;
+
+/** Page-aligned linear addresses: the first, and a number of bytes. Exact as Numbers up to 2^64. */
+export interface LinearRange {
+  readonly start: number;
+  readonly length: number;
+}
+
+export interface LeafOptions {
+  /** Only pages that touch this range; they are given whole. Default: everything. */
+  readonly range?: LinearRange;
+  /** Also stop at entries of the two lowest levels that are not present and not zero. */
+  readonly notPresent?: boolean;
+  /** Stop behind so many leaves; a few tables that point at each other can make 2^36. Default: no limit. */
+  readonly most?: number;
+}
+
+/** All linear addresses. */
+export const WHOLE_SPACE: LinearRange = { start: 0, length: 2 ** 64 };
+
+/** The half of the address space that user mode has: bit 47 (or 56) clear. */
+export function userHalf(levels: 4 | 5): LinearRange {
+  return { start: 0, length: (SPAN[levels]! * ENTRIES) / 2 };
+}
+
+/** Bytes of a page by the level of its leaf. */
+export function pageBytes(level: number): number {
+  return SPAN[level] ?? 0;
+}
+
+/** The usual short name of a page size by the level of its leaf. */
+export function pageName(level: number): string {
+  return ["", "4K", "2M", "1G"][level] ?? "";
+}
+
+/**
+ * Steps through every leaf below a root in address order: 4 KiB, 2 MiB and 1 GiB pages, each at every linear address
+ * that reaches it. Tables may be shared, or point at themselves, as espfix and recursive mappings do: a step always
+ * goes one level down, so the address space bounds the number of leaves, and tables without any leaf below them are
+ * remembered and skipped, so the work between two leaves is bounded by the number of tables.
+ *
+ * Frames that leaves point at are never read; they may lie beyond memory. PS=1 above a PDPTE is reserved and maps
+ * nothing. One object serves the whole enumeration: its fields are those of the current leaf, valid until the next
+ * step. Memory must not change meanwhile.
+ */
+export class LeafCursor {
+  readonly levels: 4 | 5;
+  /** Linear address of the first byte; canonical, the upper half as a positive Number. */
+  linear = 0;
+  /** Level of the entry: 1 for a 4 KiB page, 2 for 2 MiB, 3 for 1 GiB. */
+  level = 0;
+  /** The entry. */
+  lo = 0;
+  hi = 0;
+  /** AND of the low words from the root down to this entry: its R/W and U/S are the effective ones. */
+  every = 0;
+  /** OR of the high words: its XD is the effective one. */
+  any = 0;
+
+  readonly #memory: PhysicalMemory;
+  readonly #start: number;
+  readonly #end: number;
+  readonly #notPresent: boolean;
+  /** Leaves that may still be given. */
+  #left: number;
+  /** Whether a table has anything to stop at, by frame and level. */
+  readonly #fertile = new Map<number, boolean>();
+  // By level: the table's place in the memory's words, its next entry, and what stands above it.
+  readonly #table = new Int32Array(6);
+  readonly #next = new Int32Array(6);
+  readonly #base = new Float64Array(6);
+  readonly #every = new Int32Array(6);
+  readonly #any = new Int32Array(6);
+  /** Level of the table that the cursor stands in; above the root's when it is done. */
+  #at: number;
+
+  /** Throws RangeError for a root that is unaligned or outside memory. */
+  constructor(memory: PhysicalMemory, root: number, levels: 4 | 5, options: LeafOptions = {}) {
+    if (!(root >= 0 && root < memory.size && root % PAGE_SIZE === 0)) {
+      const size = hex(memory.size);
+      throw new RangeError(
+        `root ${hex(root)}: give a page-aligned address inside the memory of ${size} bytes`,
+      );
+    }
+    const range = options.range ?? WHOLE_SPACE;
+    this.levels = levels;
+    this.#memory = memory;
+    this.#start = range.start;
+    this.#end = range.start + range.length;
+    this.#notPresent = options.notPresent ?? false;
+    this.#left = options.most ?? Number.POSITIVE_INFINITY;
+    this.#at = levels;
+    this.#table[levels] = root / 4;
+    this.#every[levels] = -1;
+  }
+
+  /** Whether the end came because of the `most` leaves, with more to come. */
+  get stopped(): boolean {
+    return this.#left < 0;
+  }
+
+  /** Moves to the next leaf. False when there is none. */
+  next(): boolean {
+    const words = this.#memory.words;
+    for (let level = this.#at; level <= this.levels; ) {
+      const index = this.#next[level]!;
+      if (index === ENTRIES) {
+        level++;
+        continue;
+      }
+      this.#next[level] = index + 1;
+      const slot = this.#table[level]! + index * 2;
+      const lo = words[slot]!;
+      const hi = words[slot + 1]!;
+      if ((lo | hi) === 0) continue;
+      const linear = this.#linearAt(level, index);
+      if (linear + SPAN[level]! <= this.#start) continue;
+      if (linear >= this.#end) break;
+      if (this.#stopsAt(level, lo)) {
+        this.#at = level;
+        this.linear = linear;
+        this.level = level;
+        this.lo = lo;
+        this.hi = hi;
+        this.every = this.#every[level]! & lo;
+        this.any = this.#any[level]! | hi;
+        this.#left--;
+        if (this.#left >= 0) return true;
+        break;
+      }
+      if (isTable(level, lo) && this.#isFertile(this.#tableOf(lo, hi), level - 1)) {
+        this.#every[level - 1] = this.#every[level]! & lo;
+        this.#any[level - 1] = this.#any[level]! | hi;
+        level--;
+        this.#table[level] = this.#tableOf(lo, hi) * (PAGE_SIZE / 4);
+        this.#next[level] = 0;
+        this.#base[level] = linear;
+      }
+    }
+    this.#at = this.levels + 1;
+    return false;
+  }
+
+  /** Entries of the upper half of the root's table have the sign extension above them (SDM vol. 1, 3.3.7.1). */
+  #linearAt(level: number, index: number): number {
+    const span = SPAN[level]!;
+    const linear = this.#base[level]! + index * span;
+    return level === this.levels && index >= ENTRIES / 2 ? linear + (2 ** 64 - ENTRIES * span) : linear;
+  }
+
+  #stopsAt(level: number, lo: number): boolean {
+    if ((lo & PTE_P) !== 0) return level === 1 || (level <= LAST_LEAF_LEVEL && (lo & PTE_PS) !== 0);
+    return this.#notPresent && level <= LAST_SWAP_LEVEL;
+  }
+
+  /** Frame number of the table that an entry points at. Throws RangeError when it is outside memory. */
+  #tableOf(lo: number, hi: number): number {
+    const slot = this.#memory.slotOf(lo, hi, 0);
+    if (slot === OUTSIDE || slot >= this.#memory.words.length) {
+      const size = hex(this.#memory.size);
+      throw new RangeError(
+        `table entry 0x${hexWords(hi, lo)}: its table is outside the memory of ${size} bytes`,
+      );
+    }
+    return frameOf(lo, hi);
+  }
+
+  #isFertile(frame: number, level: number): boolean {
+    const key = frame * LEVELS + level;
+    const known = this.#fertile.get(key);
+    if (known !== undefined) return known;
+    const fertile = this.#searches(frame, level);
+    this.#fertile.set(key, fertile);
+    return fertile;
+  }
+
+  #searches(frame: number, level: number): boolean {
+    const { words } = this.#memory;
+    const first = frame * (PAGE_SIZE / 4);
+    for (let slot = first; slot < first + ENTRIES * (ENTRY_SIZE / 4); slot += 2) {
+      const lo = words[slot]!;
+      const hi = words[slot + 1]!;
+      if ((lo | hi) === 0) continue;
+      if (this.#stopsAt(level, lo)) return true;
+      if (isTable(level, lo) && this.#isFertile(this.#tableOf(lo, hi), level - 1)) return true;
+    }
+    return false;
+  }
+}
+
+function isTable(level: number, lo: number): boolean {
+  return level > 1 && (lo & PTE_P) !== 0 && (lo & PTE_PS) === 0;
+}

@@ -1,0 +1,133 @@
+import { formatBytes, formatCount, hex, hexAddress, hexPhysical } from "./hex.ts";
+import { foldLeaves, type LeafRange, type PageRights, pagesOf, reach } from "./leaf-ranges.ts";
+import { type LeafCursor, pageName } from "./leaves.ts";
+import type { Paint } from "./paint.ts";
+
+/** Names and widths; a width below zero aligns right. The last column takes what is left. */
+const COLUMNS = [
+  { name: "linear addresses", width: 37 },
+  { name: "size", width: -11 },
+  { name: "physical", width: 15 },
+  { name: "page", width: 4 },
+  { name: "rights", width: 6 },
+  { name: "mode", width: 6 },
+  { name: "A D G", width: 5 },
+  { name: "notes", width: 0 },
+] as const;
+
+/** How many pages a listing has shown, by page size. */
+export class PageCounts {
+  ranges = 0;
+  readonly #pages = [0, 0, 0, 0];
+
+  add(range: LeafRange): void {
+    this.ranges++;
+    this.#pages[range.level]! += pagesOf(range);
+  }
+
+  /** Pages of 4 KiB, 2 MiB or 1 GiB by level. */
+  at(level: 1 | 2 | 3): number {
+    return this.#pages[level]!;
+  }
+
+  /** In words: 1,234 ranges: 5,678 4K pages, 11 2M pages. */
+  describe(): string {
+    const pages = ([1, 2, 3] as const)
+      .filter((level) => this.at(level) > 0)
+      .map((level) => `${formatCount(this.at(level))} ${pageName(level)}`);
+    const ranges = `${formatCount(this.ranges)} ${this.ranges === 1 ? "range" : "ranges"}`;
+    return pages.length === 0 ? "nothing is mapped here" : `${ranges}; pages: ${pages.join(", ")}`;
+  }
+}
+
+/** The line of column names. */
+export function rangeTableHeader(paint: Paint): string {
+  return paint("heading", row(COLUMNS.map(({ name }) => name)));
+}
+
+/** One line a range, without newlines; counts each when the next is asked for. See {@link foldLeaves}. */
+export function* rangeTable(leaves: LeafCursor, counts: PageCounts, paint: Paint): Generator<string> {
+  for (const range of foldLeaves(leaves)) {
+    const { start, length, level, rights } = range;
+    const cells = [
+      `${hexLinear(start)}-${hexLinear(start + reach(range))}`,
+      formatBytes(length),
+      hexPhysical(range.physical),
+      pageName(level),
+      `r${rights.write ? "w" : "-"}${rights.execute ? "x" : "-"}`,
+      rights.user ? "user" : "kernel",
+      `${share("A", range.accessed, range)} ${share("D", range.dirty, range)} ${rights.global ? "G" : "-"}`,
+      notes(range),
+    ];
+    const line = row(cells);
+    yield rights.reserved || (rights.write && rights.execute) ? paint("danger", line) : line;
+    counts.add(range);
+  }
+}
+
+/** The same as one JSON object a range, without newlines or commas. Field names are stable. */
+export function* rangeObjects(leaves: LeafCursor, counts: PageCounts): Generator<string> {
+  for (const range of foldLeaves(leaves)) {
+    const { write, execute, ...others } = range.rights;
+    yield JSON.stringify({
+      start: hex(BigInt(range.start)),
+      length: range.length,
+      physical: hex(range.physical),
+      page: pageName(range.level),
+      pages: pagesOf(range),
+      read: true,
+      write,
+      execute,
+      ...others,
+      accessedPages: range.accessed,
+      dirtyPages: range.dirty,
+      repeats: range.repeats,
+      stride: range.stride,
+    });
+    counts.add(range);
+  }
+}
+
+/** What the letters of the table mean, for its end. */
+export const RANGE_LEGEND =
+  "A accessed, D dirty: all pages of the range (A), some (a), none (-). G global. Rights are those of the whole path.";
+
+function hexLinear(address: number): string {
+  // The end of the last page is 2^64: shown as the last address, like everything else here with 16 digits.
+  return address === 2 ** 64 ? "0xffffffffffffffff" : `0x${hexAddress(address)}`;
+}
+
+/** The letter when all pages have it, in lower case when some have. */
+function share(letter: string, having: number, range: LeafRange): string {
+  if (having === 0) return "-";
+  return having === pagesOf(range) ? letter : letter.toLowerCase();
+}
+
+function notes(range: LeafRange): string {
+  const { rights, repeats, stride, length } = range;
+  const found = rightsNotes(rights);
+  if (repeats > 1) {
+    const place = stride === length ? "in a row" : `every ${formatBytes(stride)}`;
+    found.push(`same frames ${formatCount(repeats)} times ${place}`);
+  }
+  return found.join(", ");
+}
+
+function rightsNotes(rights: PageRights): string[] {
+  const found: string[] = [];
+  if (rights.reserved) found.push("reserved bit set: every access faults");
+  if (rights.key !== 0) found.push(`key ${rights.key}`);
+  const cache = [rights.pat && "PAT", rights.pcd && "PCD", rights.pwt && "PWT"].filter(
+    (name) => name !== false,
+  );
+  if (cache.length > 0) found.push(cache.join("+"));
+  return found;
+}
+
+function row(cells: readonly string[]): string {
+  const padded = COLUMNS.map(({ width }, index) => {
+    const cell = cells[index] ?? "";
+    return width < 0 ? cell.padStart(-width) : cell.padEnd(width);
+  });
+  return padded.join("  ").trimEnd();
+}
