@@ -1,3 +1,4 @@
+import { Entry } from "../arch/x86/cpu/entry.ts";
 import { Machine } from "../arch/x86/cpu/machine.ts";
 import { VM_SHARED, VM_WRITE } from "../arch/x86/mm/pgtable-types.ts";
 import { switch_mm } from "../arch/x86/mm/tlb.ts";
@@ -7,7 +8,6 @@ import { PG } from "../src/mm/mem_map.ts";
 import type { mm_struct } from "../src/mm/mm_struct.ts";
 import { page_add_file_rmap } from "../src/mm/page-mapcount.ts";
 import { ensurePteSlot } from "../src/mm/page-table.ts";
-import { Entry } from "../arch/x86/cpu/entry.ts";
 
 export const PAGES = 65_536;
 export const BASE = 0x7f00_0000_0000;

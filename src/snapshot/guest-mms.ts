@@ -59,7 +59,10 @@ export function importMms(
   return { mms, vmas, files };
 }
 
-/** A file for each device and inode. Shared memory shows by its pages: they are swap-backed. */
+/**
+ * A file for each device and inode. Shared memory shows by its pages: they are swap-backed. Dirty accounting is
+ * assumed for all but hugetlb, so that writeback has something to clean: the kernel does none for tmpfs.
+ */
 function importFiles(
   k: Kernel,
   numbered: readonly NumberedVma[],
@@ -74,7 +77,7 @@ function importFiles(
   for (const { vma, vm_flags, file } of numbered) {
     if (file !== files.length) continue;
     const swapBacked = inSwapBacked.has(file);
-    const accountsDirty = !swapBacked && (vm_flags & VM_HUGETLB) === 0;
+    const accountsDirty = (vm_flags & VM_HUGETLB) === 0;
     files.push(new address_space(vma.name, { swapBacked, accountsDirty }));
   }
   return files;

@@ -15,6 +15,8 @@ export type VirtEvent =
       seqAtFault: number;
       seq: number;
       count: number;
+      /** Installed by change_pte in place of one just dropped, not by a guest's fault. */
+      repointed?: boolean;
     }
   | {
       type: "spte-zapped";
@@ -31,7 +33,7 @@ export type VirtEvent =
     }
   | { type: "spte-used"; listener: string; mm: mm_struct; hva: number; pfn: number; write: boolean }
   | { type: "guest-fault-retried"; listener: string; mm: mm_struct; hva: number }
-  | { type: "kvm-counters"; listener: string; seq: number; count: number }
+  | { type: "kvm-counters"; listener: string; mm: mm_struct; seq: number; count: number }
   | {
       type: "device-tlb-filled";
       listener: string;

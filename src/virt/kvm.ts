@@ -92,7 +92,9 @@ export class Kvm implements mmu_notifier {
     this.#only4K = options.only4K ?? false;
     this.memslots = [...(options.memslots ?? [])];
     this.ops = {
-      release: () => this.#zap(0, Number.MAX_SAFE_INTEGER),
+      release: () => {
+        for (const spte of [...this.sptes()]) this.#drop(spte);
+      },
       clear_flush_young: (_mm, start, end) => this.#age(start, end),
       clear_young: (_mm, start, end) => this.#age(start, end),
       test_young: (_mm, address) => this.#anyAccessed(address),
@@ -152,17 +154,19 @@ export class Kvm implements mmu_notifier {
       this.hostFaultsNeeded++;
       return "host fault needed";
     }
-    if (k.contended) yield "access";
-    if (this.mmu_notifier_count !== 0 || this.mmu_notifier_seq !== seqAtFault) {
+    try {
+      if (k.contended) yield "access";
+      if (this.mmu_notifier_count !== 0 || this.mmu_notifier_seq !== seqAtFault) {
+        this.retries++;
+        this.emit?.({ type: "guest-fault-retried", listener: this.name, mm: this.mm, hva });
+        return "retry";
+      }
+      this.#use(this.#install(gfn, hva, host, seqAtFault), hva, write);
+      return "filled";
+    } finally {
+      // Also when the guest is stopped between the two: the reference must not outlive the fault.
       put_page(k, host.pfn);
-      this.retries++;
-      this.emit?.({ type: "guest-fault-retried", listener: this.name, mm: this.mm, hva });
-      return "retry";
     }
-    const spte = this.#install(gfn, hva, host, seqAtFault);
-    put_page(k, host.pfn);
-    this.#use(spte, hva, write);
-    return "filled";
   }
 
   #gfnOf(hva: number): number {
@@ -217,6 +221,11 @@ export class Kvm implements mmu_notifier {
     if (large) this.#large.set(Math.floor(gfn / PAGES_PER_2M), spte);
     else this.#small.set(gfn, spte);
     this.installs++;
+    this.#reportInstall(spte, seqAtFault, false);
+    return spte;
+  }
+
+  #reportInstall(spte: Spte, seqAtFault: number, repointed: boolean): void {
     this.emit?.({
       type: "spte-installed",
       listener: this.name,
@@ -229,8 +238,8 @@ export class Kvm implements mmu_notifier {
       seqAtFault,
       seq: this.mmu_notifier_seq,
       count: this.mmu_notifier_count,
+      ...(repointed ? { repointed } : {}),
     });
-    return spte;
   }
 
   #use(spte: Spte, hva: number, write: boolean): void {
@@ -302,7 +311,9 @@ export class Kvm implements mmu_notifier {
       this.#drop(spte);
       if (pte_write(pte) || spte.level === 2) continue;
       const pfn = this.mm.kernel.codec.pte_pfn(pte);
-      this.#small.set(spte.gfn, { ...spte, pfn, writable: false, accessed: false, dirty: false });
+      const repointed = { ...spte, pfn, writable: false, accessed: false, dirty: false };
+      this.#small.set(spte.gfn, repointed);
+      this.#reportInstall(repointed, this.mmu_notifier_seq, true);
     }
     this.#reportCounters();
   }
@@ -311,6 +322,7 @@ export class Kvm implements mmu_notifier {
     this.emit?.({
       type: "kvm-counters",
       listener: this.name,
+      mm: this.mm,
       seq: this.mmu_notifier_seq,
       count: this.mmu_notifier_count,
     });

@@ -18,6 +18,8 @@ import { Actors, type Listeners, type Target } from "./actors.ts";
 /** A page (its head, if compound) and every place that maps it or a part of it. */
 export interface MappedPage {
   readonly page: number;
+  /** How many of its 4K frames are mapped somewhere. */
+  readonly frames: number;
   readonly mappings: readonly { readonly mm: mm_struct; readonly address: number }[];
 }
 
@@ -31,7 +33,7 @@ export interface ReclaimOptions {
 }
 
 export interface ReclaimResult {
-  /** 4K frames of the pages given to the job, and of those that reclaim may take at all. */
+  /** Mapped 4K frames of the pages given to the job, and of those that reclaim may take at all. */
   readonly considered: number;
   readonly eligible: number;
   /** Frames that were not eligible, by reason. */
@@ -82,10 +84,10 @@ export class ReclaimJob {
 
   run(): ReclaimResult {
     const { pages, random, shuffle, progress } = this.#options;
-    const queue = pages.filter((page) => this.#isEligible(page.page));
+    const queue = pages.filter((page) => this.#isEligible(page));
     if (shuffle) random.shuffle(queue);
     else queue.sort((a, b) => a.page - b.page);
-    const eligible = queue.reduce((sum, page) => sum + this.#frames(page.page), 0);
+    const eligible = countFrames(queue);
     let retries: MappedPage[] = [];
     for (let at = 0; at < queue.length || retries.length > 0; at += BATCH) {
       const fresh = queue.slice(at, at + BATCH);
@@ -94,7 +96,7 @@ export class ReclaimJob {
     }
     const skippedLate = this.#skipped.get("mlocked") ?? 0;
     return {
-      considered: pages.reduce((sum, page) => sum + this.#frames(page.page), 0),
+      considered: countFrames(pages),
       eligible: eligible - skippedLate,
       skipped: this.#skipped,
       freed: this.#freed,
@@ -103,16 +105,12 @@ export class ReclaimJob {
     };
   }
 
-  #frames(page: number): number {
-    return this.#kernel.mem_map.hpage_nr_pages(page);
-  }
-
-  #isEligible(page: number): boolean {
+  #isEligible({ page, frames }: MappedPage): boolean {
     const { mem_map } = this.#kernel;
     const flags = mem_map.flags[page]!;
-    if (mem_map.PageHuge(page)) count(this.#skipped, "hugetlb", this.#frames(page));
-    else if ((flags & PG.unevictable) !== 0) count(this.#skipped, "unevictable", this.#frames(page));
-    else if ((flags & PG.lru) === 0) count(this.#skipped, "not on an LRU list", this.#frames(page));
+    if (mem_map.PageHuge(page)) count(this.#skipped, "hugetlb", frames);
+    else if ((flags & PG.unevictable) !== 0) count(this.#skipped, "unevictable", frames);
+    else if ((flags & PG.lru) === 0) count(this.#skipped, "not on an LRU list", frames);
     else return true;
     return false;
   }
@@ -198,16 +196,18 @@ export class ReclaimJob {
 
   /** Books what became of each page and returns those to be tried again. */
   #sortOut(pages: readonly MappedPage[], shrunk: Shrunk): MappedPage[] {
-    for (const page of shrunk.freed) this.#freed += this.#frames(page);
     const again: MappedPage[] = [];
     for (const mapped of pages) {
       const reason: KeptReason | undefined = shrunk.kept.get(mapped.page);
-      if (reason === undefined) continue;
+      if (reason === undefined) {
+        this.#freed += mapped.frames;
+        continue;
+      }
       const tries = (this.#tries.get(mapped.page) ?? 0) + 1;
       this.#tries.set(mapped.page, tries);
-      if (reason === "mlocked") count(this.#skipped, reason, this.#frames(mapped.page));
+      if (reason === "mlocked") count(this.#skipped, reason, mapped.frames);
       else if (reason === "no swap slot" || tries >= MAX_TRIES) {
-        count(this.#kept, reason, this.#frames(mapped.page));
+        count(this.#kept, reason, mapped.frames);
       } else again.push(mapped);
     }
     return again;
@@ -216,6 +216,10 @@ export class ReclaimJob {
 
 function count(counts: Map<string, number>, key: string, by: number): void {
   counts.set(key, (counts.get(key) ?? 0) + by);
+}
+
+function countFrames(pages: readonly MappedPage[]): number {
+  return pages.reduce((sum, { frames }) => sum + frames, 0);
 }
 
 function hasWritableSharedMapping(mappings: MappedPage["mappings"]): boolean {

@@ -303,9 +303,7 @@ export class Cpu {
   private raise(fault: PageFault): number {
     this.tlb.invlpg(fault.lo, fault.hi, this.control.pcid);
     this.fault = fault;
-    const observer = this.machine.observer;
-    if (observer !== null)
-      observer({ type: "page-fault", cpu: this.id, address: linearNumber(fault.lo, fault.hi) });
+    this.machine.observer?.({ type: "page-fault", cpu: this.id, address: linearNumber(fault.lo, fault.hi) });
     return FAULTED;
   }
 

@@ -138,7 +138,7 @@ function flushInfo(mm: MmContext, start: number, length: number, vm_flags: numbe
   const partial =
     length !== WHOLE_MM &&
     (vm_flags & VM_HUGETLB) === 0 &&
-    length / PAGE_SIZE <= tlb_single_page_flush_ceiling;
+    Math.floor(length / PAGE_SIZE) <= tlb_single_page_flush_ceiling;
   return partial ? { mm, start, length } : { mm, start: 0, length: WHOLE_MM };
 }
 

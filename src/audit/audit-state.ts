@@ -1,0 +1,108 @@
+import type { Entry } from "../../arch/x86/cpu/entry.ts";
+import type { Kernel } from "../mm/kernel.ts";
+import { type Finding, type FindingDetails, FindingLog } from "./findings.ts";
+import { type Change, GhostTlb } from "./ghost-tlb.ts";
+import { SpteMirror } from "./spte-mirror.ts";
+import { type Leaf, type LeafSink, RIGHT_WRITE, TableMap } from "./table-map.ts";
+import { TaskState } from "./task-state.ts";
+
+/** Who stored to a frame after its last write-out began. */
+export interface NewerData {
+  readonly agent: string;
+  readonly event: number;
+  /** Whether the frame cached a file then. */
+  readonly file: boolean;
+}
+
+/** What all rules look at: the tables and caches as followed so far, the tasks, and the findings. */
+export class AuditState {
+  readonly kernel: Kernel;
+  readonly tables: TableMap;
+  readonly ghost = new GhostTlb();
+  readonly sptes = new SpteMirror();
+  readonly log: FindingLog;
+  /** Frames stored to since their last write-out. */
+  readonly newer = new Map<number, NewerData>();
+  /** Swap slots that frames were written out to. */
+  readonly swapSlots = new Map<number, number>();
+  /** Number of the event at hand, from 1. */
+  event = 0;
+  /** Whether software inside the machine stored the entry at hand. */
+  byKernel = true;
+  readonly #lifetimes = new Map<number, number>();
+  readonly #tasks = new Map<object, TaskState>();
+  #task: TaskState;
+
+  constructor(kernel: Kernel, sink: LeafSink, replay: ((finding: Finding) => string) | null) {
+    this.kernel = kernel;
+    this.log = new FindingLog(replay);
+    this.tables = new TableMap(kernel, sink);
+    this.#task = this.#taskOf();
+  }
+
+  /** The kernel thread that executes now. */
+  get task(): TaskState {
+    if (this.#task.task !== this.kernel.current) this.#task = this.#taskOf();
+    return this.#task;
+  }
+
+  tasks(): IterableIterator<TaskState> {
+    return this.#tasks.values();
+  }
+
+  report(key: string, details: FindingDetails): void {
+    this.log.add(key, this.event, details);
+  }
+
+  /** A frame in this life of it, as a key: after a free, it is another page. */
+  life(frame: number): string {
+    return `${frame}.${this.#lifetimes.get(frame) ?? 0}`;
+  }
+
+  /** The frame was freed: what is found of it from now on is another page's. */
+  endLife(frame: number): void {
+    this.#lifetimes.set(frame, (this.#lifetimes.get(frame) ?? 0) + 1);
+    this.newer.delete(frame);
+    this.swapSlots.delete(frame);
+  }
+
+  /** Frames of the compound page that a page belongs to, itself if none. */
+  framesOf(page: number): { readonly first: number; readonly end: number } {
+    const { mem_map } = this.kernel;
+    if (!mem_map.pfn_valid(page)) return { first: 0, end: 0 };
+    const first = mem_map.compound_head(page);
+    return { first, end: first + mem_map.hpage_nr_pages(first) };
+  }
+
+  changeOf(leaf: Leaf, value: Entry): Change {
+    const { current } = this.kernel;
+    return {
+      leaf,
+      caller: this.byKernel ? current.caller || current.name : "outside the kernel",
+      primitive: primitiveOf(leaf, value),
+      event: this.event,
+      debts: [],
+      deferred: false,
+      missed: null,
+    };
+  }
+
+  #taskOf(): TaskState {
+    const { current } = this.kernel;
+    let state = this.#tasks.get(current);
+    if (state === undefined) {
+      state = new TaskState(current);
+      this.#tasks.set(current, state);
+    }
+    return state;
+  }
+}
+
+/** The primitive that stores such a value; the hardware reports the store only. */
+function primitiveOf(leaf: Leaf, value: Entry): string {
+  const prefix = leaf.level === 1 ? "pte" : "pmd";
+  if ((value.lo | value.hi) === 0) return leaf.level === 1 ? "ptep_get_and_clear" : "pmdp_huge_get_and_clear";
+  if ((value.lo & 1) === 0) return leaf.level === 1 ? "set_pte_at" : "pmdp_invalidate";
+  const keptOthers = (leaf.rights & RIGHT_WRITE) !== 0 && (value.lo & RIGHT_WRITE) === 0;
+  return keptOthers ? `${prefix}p_set_wrprotect` : `set_${prefix}_at`;
+}

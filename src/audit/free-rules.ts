@@ -1,0 +1,93 @@
+import type { AuditState } from "./audit-state.ts";
+import {
+  changedBy,
+  OWED_TO_GUEST,
+  owedFlush,
+  owedInvalidation,
+  pageRange,
+  staleDebt,
+  staleLeaf,
+  staleSpte,
+} from "./describe.ts";
+import type { Debt } from "./ghost-tlb.ts";
+import type { MirroredSpte } from "./spte-mirror.ts";
+import type { Leaf } from "./table-map.ts";
+import { judgeFreedData } from "./writeback-rules.ts";
+
+const FREED = "page freed";
+
+/** Rules 1, 2, 3, 35 and 48: a frame goes to the allocator, so nobody may translate to it any more. */
+export function judgeFreed(s: AuditState, frame: number): void {
+  s.ghost.byFrame.on(frame, (debt) => reportDebt(s, debt, frame));
+  s.tables.mapped.on(frame, (slot) => s.tables.leavesAt(slot, (leaf) => reportLeaf(s, leaf, frame)));
+  s.sptes.byFrame.on(frame, (spte) => reportSpte(s, spte, frame));
+  judgeFreedData(s, frame);
+  const { task } = s;
+  if (task.batch.frames.has(frame)) {
+    s.report(s.life(frame), {
+      rule: 48,
+      moment: FREED,
+      agent: task.task.name,
+      mm: "",
+      frame,
+      owed: "try_to_unmap_flush before the page is freed",
+    });
+  }
+  s.endLife(frame);
+}
+
+function reportDebt(s: AuditState, debt: Debt, frame: number): void {
+  const { cache, change } = debt;
+  const address = change.leaf.page + (frame - debt.frame) * 4096;
+  const onCpu = cache.cpu >= 0;
+  s.report(s.life(frame), {
+    rule: onCpu ? 1 : 3,
+    moment: FREED,
+    agent: cache.name,
+    mm: change.leaf.mm.name,
+    address,
+    frame,
+    stale: staleDebt(debt, frame),
+    changedBy: changedBy(change),
+    owed: onCpu
+      ? owedFlush(change, "try_to_unmap_flush before the page is freed")
+      : owedInvalidation(change, "the page is freed"),
+    staleRanges: (onCpu ? null : change.missed?.stale) ?? [pageRange(address)],
+  });
+}
+
+/** An entry that still maps the freed page may be cached wherever its mm is in use. */
+function reportLeaf(s: AuditState, leaf: Leaf, frame: number): void {
+  const address = leaf.page + (frame - leaf.frame) * 4096;
+  for (const cache of s.ghost.of(leaf.mm)) {
+    s.report(s.life(frame), {
+      rule: cache.cpu >= 0 ? 1 : 3,
+      moment: FREED,
+      agent: cache.name,
+      mm: leaf.mm.name,
+      address,
+      frame,
+      stale: staleLeaf(leaf, frame),
+      owed: "unmap and flush before the page is freed",
+      staleRanges: [pageRange(address)],
+    });
+  }
+}
+
+function reportSpte(s: AuditState, spte: MirroredSpte, frame: number): void {
+  const address = spte.hva + (frame - spte.frame) * 4096;
+  spte.freed ??= new Set();
+  spte.freed.add(frame);
+  s.report(s.life(frame), {
+    rule: 2,
+    moment: FREED,
+    agent: spte.guest.name,
+    mm: spte.guest.mm.name,
+    address,
+    frame,
+    stale: staleSpte(spte, frame),
+    changedBy: changedBy(spte.hostChange),
+    owed: OWED_TO_GUEST,
+    staleRanges: [pageRange(address)],
+  });
+}

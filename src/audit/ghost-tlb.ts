@@ -1,0 +1,171 @@
+import type { MmContext } from "../../arch/x86/mm/kernel-context.ts";
+import type { mm_struct } from "../mm/mm_struct.ts";
+import { BYTES_OF_LEVEL, FrameIndex, type OnFrame } from "./frame-index.ts";
+import { type Leaf, WAS_ACCESSED } from "./table-map.ts";
+
+/** Bytes of linear addresses. */
+export interface ByteRange {
+  readonly start: number;
+  readonly length: number;
+}
+
+/** One weakening of one leaf entry: who made it, and who owes an invalidation for it. */
+export interface Change {
+  /** The leaf as it was. */
+  readonly leaf: Leaf;
+  /** Kernel function on whose behalf, and primitive by which the entry was stored. */
+  readonly caller: string;
+  readonly primitive: string;
+  /** Number of the event that stored it. */
+  readonly event: number;
+  readonly debts: Debt[];
+  /** Its flush was put off to try_to_unmap_flush. */
+  deferred: boolean;
+  /** A range call that should have covered it and did not: the bytes left out, and what the call should have been. */
+  missed: { readonly stale: readonly ByteRange[]; readonly owed: string } | null;
+}
+
+/** A translation that a cache may still hold although the tables no longer say so. */
+export interface Debt extends OnFrame<Debt> {
+  readonly cache: TranslationCache;
+  readonly change: Change;
+  /** RIGHT_*, WAS_ACCESSED and WAS_DIRTY of the translation. */
+  readonly rights: number;
+  /** An earlier debt of the same cache for the same address. */
+  older: Debt | null;
+  paid: boolean;
+}
+
+/**
+ * Where translations of a context may be cached: one CPU and PCID, or one device. What it may hold is implicit, all
+ * that the tables of its mms say now, plus the debts listed here.
+ */
+export class TranslationCache {
+  /** "CPU 1", or the name of the device's listener. */
+  readonly name: string;
+  /** Number of the CPU, -1 for a device. */
+  readonly cpu: number;
+  readonly mms = new Set<mm_struct>();
+  /** By address divided by size, for each size. */
+  readonly debts: readonly Map<number, Debt>[] = [new Map(), new Map(), new Map(), new Map()];
+
+  constructor(name: string, cpu: number) {
+    this.name = name;
+    this.cpu = cpu;
+  }
+}
+
+/**
+ * The ghost TLB (design D9): debts only, never what the tables still say. Weakening an entry makes a debt for each
+ * cache that serves the mm; an invalidation that covers it, in that cache, pays it.
+ */
+export class GhostTlb {
+  readonly byFrame = new FrameIndex<Debt>();
+  /** Debts of CPUs, for translations whose A was set, that have been paid: tells whether a flush was of use. */
+  paidYoung = 0;
+  readonly #caches = new Map<MmContext, TranslationCache[]>();
+
+  /** The caches that may hold translations of the mm now. */
+  of(mm: MmContext): readonly TranslationCache[] {
+    return this.#caches.get(mm) ?? [];
+  }
+
+  /** From now on the cache may hold what the mm's tables say. */
+  attach(cache: TranslationCache, mm: mm_struct): void {
+    if (cache.mms.has(mm)) return;
+    cache.mms.add(mm);
+    const caches = this.#caches.get(mm);
+    if (caches === undefined) this.#caches.set(mm, [cache]);
+    else caches.push(cache);
+  }
+
+  /** The cache stops using all its mms, and has dropped what it held of them. */
+  detachAll(cache: TranslationCache): void {
+    for (const mm of cache.mms) {
+      const caches = this.#caches.get(mm)!;
+      caches.splice(caches.indexOf(cache), 1);
+    }
+    cache.mms.clear();
+  }
+
+  /** Every cache that serves the mm of the changed entry owes an invalidation. */
+  owe(change: Change): void {
+    const { leaf } = change;
+    for (const cache of this.of(leaf.mm)) {
+      const debts = cache.debts[leaf.level]!;
+      const key = leaf.page / BYTES_OF_LEVEL[leaf.level]!;
+      const older = debts.get(key) ?? null;
+      // The cache may hold the same translation, and with as many rights, since an earlier change: blame that one.
+      if (older !== null && older.frame === leaf.frame && (leaf.rights & ~older.rights) === 0) {
+        change.debts.push(older);
+        continue;
+      }
+      const debt: Debt = {
+        cache,
+        change,
+        frame: leaf.frame,
+        level: leaf.level,
+        rights: leaf.rights,
+        older,
+        paid: false,
+        nextOnFrame: null,
+        previousOnFrame: null,
+      };
+      debts.set(key, debt);
+      this.byFrame.add(debt);
+      change.debts.push(debt);
+    }
+  }
+
+  /** The cache dropped every translation, of any size, of one address. */
+  dropAddress(cache: TranslationCache, address: number): void {
+    for (let level = 1; level <= 3; level++) {
+      const debts = cache.debts[level]!;
+      if (debts.size === 0) continue;
+      const key = Math.floor(address / BYTES_OF_LEVEL[level]!);
+      const debt = debts.get(key);
+      if (debt === undefined) continue;
+      debts.delete(key);
+      this.#pay(debt);
+    }
+  }
+
+  /** The cache dropped what overlaps the bytes: a large translation goes as a whole. */
+  dropRange(cache: TranslationCache, start: number, length: number): void {
+    for (let level = 1; level <= 3; level++) {
+      const debts = cache.debts[level]!;
+      if (debts.size === 0) continue;
+      const size = BYTES_OF_LEVEL[level]!;
+      const first = Math.floor(start / size);
+      const last = Math.floor((start + length - 1) / size);
+      if (last - first < debts.size) {
+        for (let key = first; key <= last; key++) this.#dropKey(debts, key);
+      } else {
+        for (const key of debts.keys()) if (key >= first && key <= last) this.#dropKey(debts, key);
+      }
+    }
+  }
+
+  dropAll(cache: TranslationCache): void {
+    for (const debts of cache.debts) {
+      if (debts.size === 0) continue;
+      for (const debt of debts.values()) this.#pay(debt);
+      debts.clear();
+    }
+  }
+
+  #dropKey(debts: Map<number, Debt>, key: number): void {
+    const debt = debts.get(key);
+    if (debt === undefined) return;
+    debts.delete(key);
+    this.#pay(debt);
+  }
+
+  #pay(newest: Debt): void {
+    for (let debt: Debt | null = newest; debt !== null; debt = debt.older) {
+      debt.paid = true;
+      this.byFrame.remove(debt);
+      if (debt.cache.cpu >= 0 && (debt.rights & WAS_ACCESSED) !== 0) this.paidYoung++;
+    }
+  }
+}

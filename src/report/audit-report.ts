@@ -1,0 +1,126 @@
+import type { GuestSnapshot } from "../formats/guest-snapshot.ts";
+import { NOTIFIER_PROTOCOLS } from "../mm/notifier-protocol.ts";
+import { importGuest } from "../snapshot/import-kernel.ts";
+import { checkTruth, type Truth } from "../snapshot/truth.ts";
+import type { ListenerKind } from "../workload/listeners.ts";
+import { type AuditRun, type AuditRunOptions, auditRun } from "./audit-run.ts";
+import { type FindingSummary, summarize } from "./finding-summary.ts";
+
+/** Version of the JSON that `ptescope audit --json` prints; docs/audit-report.schema.json describes it. */
+export const AUDIT_REPORT_VERSION = 1;
+
+export interface AuditSettings extends Omit<AuditRunOptions, "protocol" | "progress" | "replay" | "witness"> {
+  /** Names of protocols, in the order to run them. */
+  readonly protocols: readonly string[];
+  /** How the snapshot is named in the report and in replay commands. */
+  readonly snapshot: string;
+  readonly progress?: (text: string) => void;
+  readonly witness?: AuditRunOptions["witness"];
+}
+
+export interface AuditReport {
+  readonly version: typeof AUDIT_REPORT_VERSION;
+  readonly snapshot: {
+    readonly path: string;
+    readonly name: string;
+    readonly kernel: string;
+    readonly layout: string;
+    readonly processes: number;
+    readonly memoryBytes: number;
+    readonly levels: 4 | 5;
+    readonly pti: boolean;
+  };
+  readonly settings: {
+    readonly cpus: number;
+    readonly tlb: string;
+    readonly listeners: readonly ListenerKind[];
+    readonly seed: number;
+    readonly order: "pfn" | "shuffled";
+  };
+  /** What 4.13's code, run on this guest, leaves out or assumes. */
+  readonly remarks: readonly string[];
+  readonly truth: Truth;
+  readonly runs: readonly RunReport[];
+}
+
+export interface RunReport extends Omit<AuditRun, "findings"> {
+  readonly findings: readonly FindingSummary[];
+}
+
+/** Checks a guest against its own kernel's records, then runs writeback and reclaim over it under each protocol. */
+export function auditGuest(guest: GuestSnapshot, settings: AuditSettings): AuditReport {
+  settings.progress?.("checking the guest kernel's own records");
+  const truth = checkTruth(importGuest(guest));
+  const runs = guest.pti ? [] : settings.protocols.map((protocol) => runOne(guest, settings, protocol));
+  return {
+    version: AUDIT_REPORT_VERSION,
+    snapshot: {
+      path: settings.snapshot,
+      name: guest.name,
+      kernel: guest.kernelRelease,
+      layout: guest.layout,
+      processes: guest.processes.length,
+      memoryBytes: guest.memoryBytes,
+      levels: guest.levels,
+      pti: guest.pti,
+    },
+    settings: {
+      cpus: settings.cpus,
+      tlb: settings.tlb,
+      listeners: settings.listeners,
+      seed: settings.seed,
+      order: settings.shuffle ? "shuffled" : "pfn",
+    },
+    remarks: remarksFor(guest),
+    truth,
+    runs,
+  };
+}
+
+function runOne(guest: GuestSnapshot, settings: AuditSettings, protocol: string): RunReport {
+  const { progress } = settings;
+  const run = auditRun(guest, {
+    protocol,
+    listeners: settings.listeners,
+    cpus: settings.cpus,
+    tlb: settings.tlb,
+    seed: settings.seed,
+    shuffle: settings.shuffle,
+    replay: (frame) => replayCommand(settings, protocol, frame),
+    ...(settings.witness === undefined ? {} : { witness: settings.witness }),
+    ...(progress === undefined
+      ? {}
+      : { progress: (done, total) => progress(`protocol ${protocol}: ${done} of ${total} pages`) }),
+  });
+  return { ...run, findings: summarize(run.findings) };
+}
+
+/** The command line that repeats a run and, for a finding, tells the story of its frame. */
+export function replayCommand(settings: AuditSettings, protocol: string, frame: number | null): string {
+  const words = ["ptescope", "audit", settings.snapshot];
+  words.push("--protocol", protocol, "--listeners", settings.listeners.join(",") || "none");
+  words.push("--cpus", String(settings.cpus), "--tlb", settings.tlb, "--seed", String(settings.seed));
+  if (settings.shuffle) words.push("--shuffle");
+  if (frame !== null) words.push("--page", `0x${frame.toString(16)}`);
+  return words.join(" ");
+}
+
+/** A protocol's name and the kernels that had it. */
+export function kernelsOf(protocol: string): string {
+  return NOTIFIER_PROTOCOLS.find(({ name }) => name === protocol)?.kernels ?? "";
+}
+
+function remarksFor(guest: GuestSnapshot): string[] {
+  const remarks = [
+    `Linux 4.13's page_mkclean and try_to_unmap run on the entries of a ${guest.kernelRelease} guest (layout ${guest.layout}): a what-if`,
+    "4.13 cannot carry userfaultfd write protection, PTE markers and anonymous-exclusive state: a swapped entry loses them",
+    "4.13 splits a THP before it swaps it; here its mappings are split and it is unmapped whole, as from 4.14 on",
+    "dirty accounting is assumed for files: this guest's are tmpfs, whose kernel does no page_mkclean for them",
+  ];
+  if (guest.pti) {
+    remarks.push(
+      "the guest isolates its page tables (PTI): mappings are counted through the kernel's roots, and nothing is run on them",
+    );
+  }
+  return remarks;
+}

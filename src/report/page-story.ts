@@ -1,0 +1,147 @@
+import type { Entry } from "../../arch/x86/cpu/entry.ts";
+import { type Paint, plain } from "../inspect/paint.ts";
+import type { MmEvent } from "../mm/events.ts";
+import type { Kernel } from "../mm/kernel.ts";
+import type { VirtEvent } from "../virt/events.ts";
+
+/** Longest story printed; a page of libc can have thousands of events. */
+const MAX_LINES = 400;
+
+function hex(value: number): string {
+  return `0x${value.toString(16)}`;
+}
+
+function range(start: number, length: number): string {
+  return Number.isFinite(length) ? `[${hex(start)}, ${hex(start + length)})` : "everything";
+}
+
+/**
+ * What happened to one frame, line by line: changes of the entries that map it, its translations in guests and
+ * devices, and every flush and notifier call made while the kernel worked on its page.
+ */
+export class PageStory {
+  readonly lines: string[] = [];
+  /** Lines beyond the limit, not kept. */
+  left = 0;
+  readonly #kernel: Kernel;
+  readonly #frame: number;
+  #working = 0;
+  #lineOfAccess = "";
+
+  constructor(kernel: Kernel, frame: number) {
+    this.#kernel = kernel;
+    this.#frame = frame;
+  }
+
+  readonly observe = (event: MmEvent | VirtEvent, number: number): void => {
+    const text = this.#tell(event);
+    if (text === null) return;
+    // Actors touch a page again and again: once is enough until something else happens.
+    if (event.type === "access" || event.type === "spte-used" || event.type === "device-access") {
+      if (text === this.#lineOfAccess) return;
+      this.#lineOfAccess = text;
+    } else this.#lineOfAccess = "";
+    if (this.lines.length < MAX_LINES) this.lines.push(`${String(number).padStart(9)}  ${text}`);
+    else this.left++;
+  };
+
+  /** The story with its title; ends with a newline. */
+  text(paint: Paint = plain): string {
+    const title = paint("heading", `What happened to frame ${hex(this.#frame)}`);
+    const body = this.lines.length === 0 ? ["  nothing: no entry of a user process maps it"] : this.lines;
+    const more = this.left === 0 ? [] : [`  ... and ${this.left} more`];
+    return `${[title, ...body, ...more].join("\n")}\n`;
+  }
+
+  #tell(event: MmEvent | VirtEvent): string | null {
+    switch (event.type) {
+      case "call-entered":
+      case "call-left":
+        return this.#tellCall(event);
+      case "entry-written":
+      case "accessed-dirty-set":
+        return this.#tellEntry(event);
+      case "tlb-flush-begin":
+        if (this.#working === 0) return null;
+        return `CPU ${event.cpu} flushes ${range(event.start, event.length)} of ${event.mm.name} (${event.caller}, ${event.site})`;
+      case "tlb-batch-add":
+        if (this.#working === 0) return null;
+        return `flush of ${event.mm.name} deferred${event.writable ? ", the entry was dirty" : ""}`;
+      case "tlb-batch-flush-end":
+        return this.lines.length === 0 ? null : `deferred flushes done (${event.caller})`;
+      case "notifier-called":
+        if (this.#working === 0) return null;
+        return `mmu_notifier_${event.op} ${range(event.start, event.length)} of ${event.mm.name}`;
+      case "set-page-dirty":
+      case "clear-page-dirty":
+        return this.#isOurPage(event.page) ? event.type.replaceAll("-", " ") : null;
+      case "write-out":
+        return this.#isOurPage(event.page) ? "written out" : null;
+      case "page-freed":
+        return event.page === this.#frame ? "freed" : null;
+      default:
+        return this.#tellTranslation(event);
+    }
+  }
+
+  #tellCall(event: Extract<MmEvent, { type: "call-entered" | "call-left" }>): string | null {
+    if (!this.#isOurPage(event.page)) return null;
+    const where = event.mm === null ? "" : ` in ${event.mm.name}`;
+    if (event.type === "call-entered") {
+      this.#working++;
+      return `${event.call}${where}`;
+    }
+    this.#working--;
+    return `${event.call}${where} returns ${event.result}`;
+  }
+
+  #tellEntry(event: Extract<MmEvent, { type: "entry-written" | "accessed-dirty-set" }>): string | null {
+    const { old, value } = event;
+    if (!this.#mapsUs(old) && !this.#mapsUs(value)) return null;
+    const by = event.cpu === null ? "a device" : `CPU ${event.cpu}`;
+    const what = event.type === "entry-written" ? "writes" : "'s walker updates";
+    return `${by}${event.type === "entry-written" ? " " : ""}${what} the entry at ${hex(event.address)}: ${old} -> ${value}`;
+  }
+
+  #mapsUs(entry: Entry): boolean {
+    const { codec } = this.#kernel;
+    if ((entry.lo & 0x101) === 0) return false;
+    const pfn = codec.pte_pfn(entry);
+    if (pfn === this.#frame) return true;
+    return (
+      (entry.lo & 0x80) !== 0 && codec.pmd_pfn(entry) === this.#kernel.mem_map.compound_head(this.#frame)
+    );
+  }
+
+  #tellTranslation(event: MmEvent | VirtEvent): string | null {
+    switch (event.type) {
+      case "spte-installed":
+      case "spte-zapped": {
+        const frames = event.level === 2 ? 512 : 1;
+        if (this.#frame < event.pfn || this.#frame >= event.pfn + frames) return null;
+        const what = event.type === "spte-installed" ? "installs" : "zaps";
+        return `${event.listener} ${what} its ${frames === 1 ? "4K" : "2M"} spte for ${hex(event.hva)}`;
+      }
+      case "spte-used":
+        if (event.pfn !== this.#frame) return null;
+        return `${event.listener}'s guest ${event.write ? "writes" : "reads"} ${hex(event.hva)}`;
+      case "device-access":
+        if (event.pfn !== this.#frame) return null;
+        return `${event.listener}'s device ${event.write ? "writes" : "reads"} ${hex(event.address)}`;
+      case "device-tlb-invalidated":
+        if (this.#working === 0) return null;
+        return `${event.listener} drops ${range(event.start, event.length)}`;
+      case "access":
+        if (Math.floor(event.physical / 4096) !== this.#frame) return null;
+        return `CPU ${event.cpu} ${event.write ? "writes" : "reads"} ${hex(event.address)}${event.tlbHit ? " through its TLB" : ""}`;
+      default:
+        return null;
+    }
+  }
+
+  #isOurPage(page: number): boolean {
+    if (page < 0) return false;
+    const { mem_map } = this.#kernel;
+    return mem_map.compound_head(page) === mem_map.compound_head(this.#frame);
+  }
+}

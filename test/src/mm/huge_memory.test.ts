@@ -1,0 +1,216 @@
+import { describe, expect, test } from "vitest";
+import {
+  __split_huge_pmd,
+  pgtable_trans_huge_deposit,
+  pgtable_trans_huge_withdraw,
+  split_huge_pmd_address,
+} from "../../../src/mm/huge_memory.ts";
+import { PG } from "../../../src/mm/mem_map.ts";
+import { remove_migration_ptes } from "../../../src/mm/migrate.ts";
+import { MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES } from "../../../src/mm/mm_struct.ts";
+import { pmdSlot } from "../../../src/mm/page-table.ts";
+import { Scene, type SceneOptions } from "../../support/scene.ts";
+import { Trace } from "../../support/trace.ts";
+
+const h = 0x7f00_0020_0000;
+const HEAD = 0x40000;
+const BIG: SceneOptions = { memory: "1056MiB" };
+
+function thp(entry: bigint, options: SceneOptions & { prot?: string; head?: number } = {}) {
+  const scene = new Scene(options);
+  const { kernel } = scene;
+  const mm = scene.mm();
+  const vma = scene.vma(mm, { at: h, length: 0x20_0000, prot: options.prot ?? "rw" });
+  const head = scene.compoundPage(options.head ?? 0x400);
+  scene.mapHugeAnon(vma, h, head, entry);
+  scene.listen(mm, "K", {});
+  const trace = new Trace({ names: { h } });
+  kernel.attach(trace.observer);
+  const split = (freeze = false, page = head) =>
+    kernel.run(__split_huge_pmd(kernel, vma, pmdSlot(mm, h), h + 0x12_3000, freeze, page));
+  const ptes = () => Array.from({ length: 512 }, (_, i) => scene.pte(mm, h + i * 4096));
+  return { scene, kernel, mem_map: kernel.mem_map, mm, vma, head, trace, split, ptes };
+}
+
+describe("T18: split of the only pmd mapping, writable, dirty and young", () => {
+  test("exact values", () => {
+    const { scene, mem_map, mm, trace, split, ptes, kernel } = thp(0x8000_0000_4000_08e7n, {
+      ...BIG,
+      head: HEAD,
+    });
+    const table = (mm.deposited.get(pmdSlot(mm, h) >> 12) ?? [])[0]!;
+    for (const cpu of kernel.machine.cpus) cpu.load(h);
+    split();
+    // The huge translation is gone before the small ones can be cached.
+    expect(trace.toString()).toBe(
+      "NS[h,+2M) L+(pmd) SPD S(0x80000000400008e6) F(full) " +
+        `S(0x${(BigInt(table) * 4096n + 0x67n).toString(16).padStart(16, "0")}) L-(pmd) NE[h,+2M)`,
+    );
+    expect(ptes()).toEqual(
+      Array.from({ length: 512 }, (_, i) => 0x8000_0000_4000_0827n + BigInt(i) * 0x1000n),
+    );
+    expect(scene.pmd(mm, h)).toBe(BigInt(table) * 4096n + 0x67n);
+    expect([mem_map._refcount[HEAD], mem_map.compound_mapcount[HEAD]]).toEqual([2 + 511, -1]);
+    expect(new Set(mem_map._mapcount.subarray(HEAD, HEAD + 512))).toEqual(new Set([0]));
+    expect([mem_map.PageDirty(HEAD + 5), mm.rss_stat[MM_ANONPAGES]]).toEqual([true, 512]);
+    // 66: the spare table is used exactly once.
+    expect(() => pgtable_trans_huge_withdraw(mm, pmdSlot(mm, h))).toThrow(TypeError);
+  });
+
+  test.each([
+    ["read-only", 0x40_08e5n, "rw", 0x8000_0000_0040_0825n, true],
+    ["clean", 0x40_00a7n, "rw", 0x8000_0000_0040_0027n, false],
+    ["old", 0x40_0087n, "rw", 0x8000_0000_0040_0007n, false],
+    ["not soft-dirty", 0x40_00e7n, "rw", 0x8000_0000_0040_0027n, true],
+    ["executable", 0x40_08e7n, "rwx", 0x40_0827n, true],
+    ["writable in a vma that no longer is", 0x40_08e7n, "r", 0x8000_0000_0040_0825n, true],
+  ])("%s", (_what, entry, prot, first, dirty) => {
+    const { mem_map, head, split, ptes } = thp(entry, { prot });
+    split();
+    expect(ptes()[0]).toBe(first);
+    expect(ptes()[511]).toBe(first + 511n * 0x1000n);
+    expect(mem_map.PageDirty(head)).toBe(dirty);
+  });
+
+  test("20, 21: the CPUs drop the 2M translation in between and never hold both sizes", () => {
+    const { kernel, split } = thp(0x40_08e7n);
+    const { cpus } = kernel.machine;
+    for (const cpu of cpus) cpu.load(h + 0x5000);
+    const levels: number[][] = [];
+    kernel.attach((event) => {
+      if (event.type !== "entry-written") return;
+      for (const cpu of cpus) cpu.load(h + 0x5000);
+      levels.push(cpus.flatMap((cpu) => cpu.tlb.entries().map((entry) => entry.level)));
+    });
+    split();
+    // P cleared: still cached. Table in place: small only.
+    expect(levels).toEqual([
+      [2, 2],
+      [1, 1],
+    ]);
+  });
+
+  test("mlock is taken away", () => {
+    const { mem_map, head, split } = thp(0x40_08e7n);
+    mem_map.setFlag(head, PG.mlocked);
+    split();
+    expect(mem_map.PageMlocked(head)).toBe(false);
+  });
+
+  test("a page that is not the one mapped is left alone, inside the brackets", () => {
+    const { trace, split, scene, mm } = thp(0x40_08e7n);
+    split(false, 0x600);
+    expect(trace.toString()).toBe("NS[h,+2M) L+(pmd) L-(pmd) NE[h,+2M)");
+    expect(scene.pmd(mm, h)).toBe(0x40_08e7n);
+  });
+});
+
+describe("freeze: 512 migration entries", () => {
+  test("linux-mm 1.7 #22, and the counts of 7.11: head 2, 513 after the split, 1 after 512 puts", () => {
+    const { mem_map, mm, split, ptes, kernel } = thp(0x8000_0000_4000_08e7n, { ...BIG, head: HEAD });
+    let most = 0;
+    kernel.attach(() => {
+      most = Math.max(most, mem_map._refcount[HEAD]!);
+    });
+    expect(mem_map._refcount[HEAD]).toBe(2);
+    split(true);
+    expect(most).toBe(513);
+    expect([mem_map._refcount[HEAD], mem_map.total_mapcount(HEAD)]).toEqual([1, 0]);
+    expect(ptes().slice(0, 3)).toEqual([0x1_0000_3e80n, 0x1_0000_7e80n, 0x1_0000_be80n]);
+    // A migrating page is still counted.
+    expect(mm.rss_stat[MM_ANONPAGES]).toBe(512);
+  });
+
+  test("a read-only mapping freezes to read entries", () => {
+    const { split, ptes } = thp(0x40_00a5n);
+    split(true);
+    expect(ptes()[1]).toBe((0x401n << 14n) | (30n << 9n));
+  });
+
+  test("remove_migration_ptes gives all 512 mappings back", () => {
+    const { kernel, mem_map, head, split, ptes } = thp(0x40_08e7n);
+    split(true);
+    for (let i = 0; i < 512; i++) kernel.run(remove_migration_ptes(kernel, head + i, head + i, false));
+    expect(ptes()).toEqual(
+      Array.from({ length: 512 }, (_, i) => 0x8000_0000_0040_0807n + BigInt(i) * 0x1000n),
+    );
+    expect([mem_map.total_mapcount(head), mem_map._refcount[head]]).toEqual([512, 513]);
+  });
+});
+
+describe("a file's huge pmd", () => {
+  test.each([
+    ["young", 0x40_00e7n, true],
+    ["old", 0x40_00c7n, false],
+  ])("is dropped, not split: %s", (_what, entry, referenced) => {
+    const scene = new Scene();
+    const { kernel } = scene;
+    const mm = scene.mm();
+    const file = scene.file("shmem", { swapBacked: true });
+    const vma = scene.vma(mm, { at: h, length: 0x20_0000, file, shared: true });
+    const head = scene.compoundPage(0x400);
+    scene.mapHugeFile(vma, h, head, entry);
+    const refcount = kernel.mem_map._refcount[head]!;
+    scene.listen(mm, "K", {});
+    const trace = new Trace({ names: { h } });
+    kernel.attach(trace.observer);
+    kernel.run(__split_huge_pmd(kernel, vma, pmdSlot(mm, h), h, false, head));
+    expect(trace.words.map((word) => word.replace(/\(0x.*/, ""))).toEqual([
+      "NS[h,+2M)",
+      "L+(pmd)",
+      "X",
+      "F(full)",
+      "NR[h,+2M)",
+      "RM",
+      "PP",
+      "L-(pmd)",
+      "NE[h,+2M)",
+    ]);
+    const { mem_map } = kernel;
+    expect([scene.pmd(mm, h), mem_map.PageReferenced(head), mem_map._refcount[head]]).toEqual([
+      0n,
+      referenced,
+      refcount - 1,
+    ]);
+    // 4.13 counts huge file mappings as MM_FILEPAGES, shared memory included, and drops the dirty bit (W3).
+    expect([mm.rss_stat[MM_FILEPAGES], mm.rss_stat[MM_SHMEMPAGES], mem_map.PageDirty(head)]).toEqual([
+      0,
+      0,
+      false,
+    ]);
+  });
+});
+
+describe("split_huge_pmd_address", () => {
+  test("splits what maps the address, whatever the address's offset", () => {
+    const { scene, kernel, mm, vma, head } = thp(0x40_08e7n);
+    kernel.run(split_huge_pmd_address(kernel, vma, h + 0x8_0000, false, head));
+    expect(scene.pte(mm, h)).toBe(0x8000_0000_0040_0827n);
+  });
+
+  test("a pmd that is split already: brackets and the lock, nothing else", () => {
+    const { kernel, vma, head, split, trace } = thp(0x40_08e7n);
+    split();
+    trace.take();
+    kernel.run(split_huge_pmd_address(kernel, vma, h, false, head));
+    expect(trace.take()).toBe("NS[h,+2M) L+(pmd) L-(pmd) NE[h,+2M)");
+  });
+
+  test("no tables: nothing at all", () => {
+    const { scene, kernel, trace } = thp(0x40_08e7n);
+    const other = scene.vma(scene.mm(), { at: h, length: 0x20_0000 });
+    trace.take();
+    kernel.run(split_huge_pmd_address(kernel, other, h, false, 0x400));
+    expect(trace.take()).toBe("");
+  });
+});
+
+test("spare tables are kept per pmd table, last in first out", () => {
+  const { mm } = thp(0x40_08e7n);
+  const slot = pmdSlot(mm, h);
+  pgtable_trans_huge_deposit(mm, slot, 0x111);
+  pgtable_trans_huge_deposit(mm, slot + 8, 0x222);
+  expect([pgtable_trans_huge_withdraw(mm, slot), pgtable_trans_huge_withdraw(mm, slot)]).toEqual([
+    0x222, 0x111,
+  ]);
+});

@@ -1,0 +1,66 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { IntervalTree } from "../../../src/mm/interval-tree.ts";
+
+const interval = fc.tuple(fc.nat(60), fc.nat(12)).map(([start, more]) => ({ start, last: start + more }));
+const operation = fc.oneof(
+  { weight: 3, arbitrary: fc.record({ op: fc.constant("insert" as const), at: interval }) },
+  { weight: 1, arbitrary: fc.record({ op: fc.constant("remove" as const), which: fc.nat() }) },
+);
+
+test("any insertions and removals: queries give what a scan gives, by start and then by insertion", () => {
+  fc.assert(
+    fc.property(
+      fc.array(operation, { maxLength: 80 }),
+      fc.array(interval, { maxLength: 8 }),
+      (ops, queries) => {
+        const tree = new IntervalTree<number>();
+        let kept: { start: number; last: number; id: number }[] = [];
+        ops.forEach((each, id) => {
+          if (each.op === "insert") {
+            tree.insert(each.at.start, each.at.last, id);
+            kept.push({ ...each.at, id });
+          } else if (kept.length > 0) {
+            const gone = kept[each.which % kept.length]!;
+            expect(tree.remove(gone.start, gone.id)).toBe(true);
+            kept = kept.filter((other) => other !== gone);
+          }
+        });
+        expect(tree.size).toBe(kept.length);
+        const sorted = [...kept].sort((one, other) => one.start - other.start || one.id - other.id);
+        for (const { start, last } of [...queries, { start: 0, last: 100 }]) {
+          const scan = sorted.filter((each) => each.start <= last && start <= each.last);
+          expect(tree.overlapping(start, last)).toEqual(scan.map((each) => each.id));
+        }
+      },
+    ),
+  );
+});
+
+test("equal keys keep their order of insertion, through the rotations of a thousand others", () => {
+  const tree = new IntervalTree<number>();
+  for (let i = 0; i < 1000; i++) tree.insert(i % 7 === 0 ? 500 : i, 1000, i);
+  const equal = tree.overlapping(0, 2000).filter((value) => value % 7 === 0);
+  expect(equal).toEqual([...equal].sort((one, other) => one - other));
+});
+
+test("both ends are inside: a query meets an interval that ends where it starts", () => {
+  const tree = new IntervalTree<string>();
+  tree.insert(10, 20, "it");
+  expect([
+    tree.overlapping(20, 30),
+    tree.overlapping(0, 10),
+    tree.overlapping(21, 30),
+    tree.overlapping(0, 9),
+  ]).toEqual([["it"], ["it"], [], []]);
+});
+
+test("removing what is not there, or under another start, changes nothing", () => {
+  const tree = new IntervalTree<string>();
+  tree.insert(1, 5, "it");
+  expect([tree.remove(2, "it"), tree.remove(1, "other"), tree.size]).toEqual([false, false, 1]);
+});
+
+test("an interval must not end before it starts", () => {
+  expect(() => new IntervalTree<number>().insert(5, 4, 0)).toThrow(/\[5, 4\]/);
+});

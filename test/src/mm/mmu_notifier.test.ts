@@ -1,0 +1,204 @@
+import { describe, expect, test } from "vitest";
+import { Entry } from "../../../arch/x86/cpu/entry.ts";
+import type { KernelThread } from "../../../arch/x86/mm/events.ts";
+import type { NotifierOp } from "../../../src/mm/events.ts";
+import {
+  mm_has_notifiers,
+  mmu_notifier_clear_flush_young,
+  mmu_notifier_clear_young,
+  mmu_notifier_invalidate_range_end,
+  mmu_notifier_invalidate_range_start,
+  mmu_notifier_release,
+  mmu_notifier_test_young,
+  mmu_notifier_unregister,
+} from "../../../src/mm/mmu_notifier.ts";
+import { notifierProtocol } from "../../../src/mm/notifier-protocol.ts";
+import { pteSlot } from "../../../src/mm/page-table.ts";
+import {
+  ptep_clear_flush_notify,
+  ptep_clear_flush_young_notify,
+  set_pte_at_notify,
+} from "../../../src/mm/ptep_notify.ts";
+import { try_to_unmap } from "../../../src/mm/try_to_unmap.ts";
+import { TTU_IGNORE_ACCESS } from "../../../src/mm/ttu-flags.ts";
+import { Scene } from "../../support/scene.ts";
+import { Trace } from "../../support/trace.ts";
+
+const at = 0x7f00_0020_0000;
+
+/** A listener that writes down its calls and answers `young`. */
+function ops(calls: string[], name: string, young = false) {
+  const note = (what: string) => {
+    calls.push(`${name} ${what}`);
+    return young;
+  };
+  return {
+    release: () => void note("release"),
+    clear_flush_young: () => note("clear_flush_young"),
+    clear_young: () => note("clear_young"),
+    test_young: () => note("test_young"),
+    invalidate_range_start: () => void note("start"),
+    invalidate_range_end: () => void note("end"),
+  };
+}
+
+describe("listeners", () => {
+  test("the newest is called first; a method that is missing is skipped", () => {
+    const scene = new Scene();
+    const mm = scene.mm();
+    const calls: string[] = [];
+    scene.listen(mm, "first", ops(calls, "first"));
+    scene.listen(mm, "empty", {});
+    scene.listen(mm, "last", ops(calls, "last"));
+    scene.kernel.run(mmu_notifier_invalidate_range_start(mm, at, at + 4096));
+    scene.kernel.run(mmu_notifier_invalidate_range_end(mm, at, at + 4096));
+    expect(calls).toEqual(["last start", "first start", "last end", "first end"]);
+  });
+
+  test("aging asks everybody and ORs the answers; test_young stops at the first yes", () => {
+    const scene = new Scene();
+    const mm = scene.mm();
+    const calls: string[] = [];
+    scene.listen(mm, "third", ops(calls, "third"));
+    scene.listen(mm, "second", ops(calls, "second", true));
+    scene.listen(mm, "first", ops(calls, "first"));
+    expect(mmu_notifier_clear_flush_young(mm, at, at + 4096)).toBe(true);
+    expect(mmu_notifier_clear_young(mm, at, at + 4096)).toBe(true);
+    expect(mmu_notifier_test_young(mm, at)).toBe(true);
+    expect(calls.map((call) => call.split(" ")[0])).toEqual([
+      ...["first", "second", "third"],
+      ...["first", "second", "third"],
+      ...["first", "second"],
+    ]);
+  });
+
+  test("a callback that sleeps is a thread: its steps are the caller's", () => {
+    const scene = new Scene();
+    const mm = scene.mm();
+    scene.listen(mm, "sleeper", {
+      *invalidate_range_start(): KernelThread<void> {
+        yield "lock";
+      },
+    });
+    const thread = mmu_notifier_invalidate_range_start(mm, at, at + 4096);
+    expect([thread.next().value, thread.next().done]).toEqual(["lock", true]);
+  });
+
+  test("an mm without listeners reports no call at all", () => {
+    const scene = new Scene();
+    const mm = scene.mm();
+    const trace = new Trace();
+    scene.kernel.attach(trace.observer);
+    scene.kernel.run(mmu_notifier_invalidate_range_start(mm, at, at + 4096));
+    expect([trace.toString(), mm_has_notifiers(mm)]).toEqual(["", false]);
+  });
+});
+
+describe("the end", () => {
+  test("unregister: release, then silence; the mm stays one that had listeners", () => {
+    const scene = new Scene();
+    const mm = scene.mm();
+    const calls: string[] = [];
+    const listener = scene.listen(mm, "K", ops(calls, "K"));
+    mmu_notifier_unregister(listener, mm);
+    mmu_notifier_test_young(mm, at);
+    expect([calls, mm_has_notifiers(mm)]).toEqual([["K release"], true]);
+  });
+
+  test("71: the mm's own release reaches every listener before any is removed, and nothing comes after it", () => {
+    const scene = new Scene();
+    const mm = scene.mm();
+    const calls: string[] = [];
+    scene.listen(mm, "other", ops(calls, "other"));
+    // Its release looks at the mm once more: the other listener must still be there to be asked.
+    const listener = scene.listen(mm, "K", {
+      ...ops(calls, "K"),
+      release: () => {
+        calls.push("K release");
+        mmu_notifier_test_young(mm, at);
+      },
+    });
+    mmu_notifier_release(mm);
+    mmu_notifier_test_young(mm, at);
+    // A driver that unregisters afterwards, as they do, is not told twice.
+    mmu_notifier_unregister(listener, mm);
+    expect(calls).toEqual(["K release", "K test_young", "other test_young", "other release"]);
+  });
+
+  test("unregistering where nobody ever registered is a bug", () => {
+    const scene = new Scene();
+    const listener = scene.listen(scene.mm("one"), "K", {});
+    expect(() => mmu_notifier_unregister(listener, scene.mm("two"))).toThrow(/K is not registered with two/);
+  });
+});
+
+describe("wrappers", () => {
+  function mapped() {
+    const scene = new Scene();
+    const mm = scene.mm();
+    const vma = scene.vma(mm, { at, length: 0x1000, shared: true });
+    scene.plantPte(mm, at, 0x34_5027n);
+    scene.listen(mm, "K", {});
+    const trace = new Trace({ names: { at }, also: ["rmw"] });
+    scene.kernel.attach(trace.observer);
+    return { scene, kernel: scene.kernel, mm, vma, slot: pteSlot(mm, at), trace };
+  }
+
+  test("ptep_clear_flush_notify: exchange, CPU flush, then the listeners (70)", () => {
+    const { kernel, vma, slot, trace } = mapped();
+    kernel.run(ptep_clear_flush_notify(vma, at, slot));
+    expect(trace.toString()).toBe("X(0x0000000000345027) F[at,+4K) NR[at,+4K)");
+  });
+
+  test("set_pte_at_notify: the listeners learn the new entry before the CPUs can (18)", () => {
+    const { mm, slot, trace, scene } = mapped();
+    scene.kernel.plantEntry(slot, new Entry(0, 0));
+    set_pte_at_notify(mm, at, slot, Entry.fromBigInt(0x8000_0000_0067_8867n));
+    expect(trace.toString()).toBe("NC(at) S(0x8000000000678867)");
+  });
+
+  test("ptep_clear_flush_young_notify asks the listeners even if the CPU's entry was young", () => {
+    const { vma, slot, trace } = mapped();
+    expect([
+      ptep_clear_flush_young_notify(vma, at, slot),
+      ptep_clear_flush_young_notify(vma, at, slot),
+    ]).toEqual([true, false]);
+    expect(trace.toString()).toBe("A- NY[at,+4K) NY[at,+4K)");
+  });
+});
+
+describe("12: which callbacks find a page-table lock held", () => {
+  test.each([
+    ["a0", { invalidate_page: 0 }],
+    ["c", { invalidate_page: 1 }],
+    ["b", { invalidate_range: 0 }],
+    ["d", { invalidate_range_start: 0, invalidate_range: 1, invalidate_range_end: 0 }],
+    ["e1", { invalidate_range_start: 0, invalidate_range: 1, invalidate_range_end: 0 }],
+  ])("protocol %s", (notifiers, expected) => {
+    const scene = new Scene({ notifiers });
+    const { kernel } = scene;
+    const mm = scene.mm();
+    const vma = scene.vma(mm, { at, length: 0x1000 });
+    scene.mapAnon(vma, at, scene.page(0x345), 0x8000_0000_0034_5067n);
+    scene.putInSwapCache(0x345, 0x77);
+    scene.listen(mm, "all", {
+      invalidate_page() {},
+      invalidate_range_start() {},
+      invalidate_range_end() {},
+      invalidate_range() {},
+    });
+    const held: Partial<Record<NotifierOp, number>> = {};
+    kernel.attach((event) => {
+      if (event.type === "notifier-callback") held[event.op] = Math.max(held[event.op] ?? 0, event.locksHeld);
+    });
+    kernel.run(try_to_unmap(kernel, 0x345, TTU_IGNORE_ACCESS));
+    expect(held).toEqual(expected);
+  });
+});
+
+describe("protocols by name", () => {
+  test("a1 is the same code as c; an unknown name lists the known ones", () => {
+    expect(notifierProtocol("a1")).toBe(notifierProtocol("c"));
+    expect(() => notifierProtocol("z")).toThrow(/"z".*a0, a1 \(= c\), c, b, d, e1/);
+  });
+});

@@ -1,0 +1,82 @@
+import { describe, expect, test } from "vitest";
+import { PG } from "../../../src/mm/mem_map.ts";
+import { page_ref_freeze, put_page } from "../../../src/mm/page_alloc.ts";
+import { add_to_swap } from "../../../src/mm/swapfile.ts";
+import { Scene } from "../../support/scene.ts";
+import { Trace } from "../../support/trace.ts";
+
+describe("FrameAllocator", () => {
+  test("hands out frames from the top of memory and never one twice", () => {
+    const { frames, mem_map } = new Scene().kernel;
+    const first = frames.allocate();
+    const second = frames.allocate();
+    expect([second < first, mem_map._refcount[first], frames.isFree(first)]).toEqual([true, 1, false]);
+    frames.release(first);
+    expect([frames.allocate(), frames.allocate()]).toEqual([first, second - 1]);
+  });
+
+  test("reserved frames are passed over; contiguous ones are aligned", () => {
+    const { frames } = new Scene().kernel;
+    const next = frames.allocate() - 1;
+    frames.reserve(next);
+    expect(frames.allocate()).toBe(next - 1);
+    const head = frames.allocateOrder(9);
+    expect([head % 512, frames.isFree(head + 511)]).toEqual([0, false]);
+  });
+
+  test("an empty memory says so", () => {
+    const { frames } = new Scene({ memory: "64KiB" }).kernel;
+    expect(() => {
+      for (let i = 0; i < 17; i++) frames.allocate();
+    }).toThrow(/all 16 frames/);
+    expect(() => frames.allocateOrder(3)).toThrow(/no 8 contiguous frames/);
+  });
+});
+
+describe("put_page", () => {
+  test("the last reference frees the page, and the frame forgets what it was", () => {
+    const scene = new Scene();
+    const { kernel } = scene;
+    const { mem_map } = kernel;
+    const page = scene.page(0x300);
+    mem_map.setFlag(page, PG.dirty | PG.swapbacked | PG.uptodate);
+    mem_map.setFileMapping(page, scene.file());
+    add_to_swap(kernel, page);
+    mem_map._refcount[page] = 2;
+    const trace = new Trace();
+    kernel.attach(trace.observer);
+    put_page(kernel, page);
+    put_page(kernel, page);
+    expect(trace.toString()).toBe("PP PP FREE(300)");
+    expect([kernel.frames.isFree(page), mem_map.flags[page], mem_map.fileMapping(page)]).toEqual([
+      true,
+      0,
+      null,
+    ]);
+    expect(mem_map.page_private(page).toBigInt()).toBe(0n);
+    expect(() => put_page(kernel, page)).toThrow(/frame 768, which has no reference/);
+  });
+
+  test("a compound page goes as a whole and its frames are single again", () => {
+    const scene = new Scene();
+    const { kernel } = scene;
+    const head = scene.compoundPage(0x400);
+    const freed: number[] = [];
+    kernel.attach((event) => {
+      if (event.type === "page-freed") freed.push(event.page);
+    });
+    put_page(kernel, head + 5);
+    expect([freed.length, freed[0], freed[511]]).toEqual([512, 0x400, 0x5ff]);
+    expect([kernel.mem_map.PageCompound(head + 5), kernel.mem_map.compound_head(head + 5)]).toEqual([
+      false,
+      head + 5,
+    ]);
+  });
+});
+
+test("page_ref_freeze takes exactly the count that it was told", () => {
+  const scene = new Scene();
+  const page = scene.page(0x300);
+  expect([page_ref_freeze(scene.kernel, page, 2), scene.kernel.mem_map._refcount[page]]).toEqual([false, 1]);
+  expect([page_ref_freeze(scene.kernel, page, 1), scene.kernel.mem_map._refcount[page]]).toEqual([true, 0]);
+});

@@ -1,0 +1,213 @@
+import { describe, expect, test } from "vitest";
+import type { KernelThread, Step } from "../../../arch/x86/mm/events.ts";
+import { down_write, up_write } from "../../../src/mm/locks.ts";
+import { page_lock_anon_vma_read, rmap_walk, rmap_walk_locked } from "../../../src/mm/rmap.ts";
+import type { vm_area_struct } from "../../../src/mm/vma.ts";
+import { Scene } from "../../support/scene.ts";
+
+const at = 0x7f00_0020_0000;
+const PFN = 0x345;
+
+/** A thread that can be interrupted nowhere. */
+const NO_STEPS: readonly Step[] = [];
+
+/** A recorder of the calls of one walk. `answers` are what rmap_one returns by vma name; default true. */
+function recorder(answers: Record<string, boolean> = {}, done: (calls: string[]) => boolean = () => false) {
+  const calls: string[] = [];
+  const rwc = {
+    arg: "arg",
+    *rmap_one(
+      _k: unknown,
+      _page: number,
+      vma: vm_area_struct,
+      address: number,
+      arg: string,
+    ): KernelThread<boolean> {
+      calls.push(`one ${vma.name} 0x${address.toString(16)} ${arg}`);
+      yield* NO_STEPS;
+      return answers[vma.name] ?? true;
+    },
+    done: () => {
+      calls.push("done?");
+      return done(calls);
+    },
+    anon_lock: null,
+    invalid_vma: (vma: vm_area_struct) => {
+      calls.push(`invalid? ${vma.name}`);
+      return vma.name === "skipped";
+    },
+  };
+  return { calls, rwc };
+}
+
+function fileScene() {
+  const scene = new Scene();
+  const file = scene.file();
+  const page = scene.page(PFN);
+  const vma = (name: string, pgoff: number, pages: number) =>
+    scene.vma(scene.mm(name, []), { at, length: pages * 4096, pgoff, file, shared: true, name });
+  return { scene, kernel: scene.kernel, file, page, vma };
+}
+
+describe("order", () => {
+  test("file: vmas by their first page, then by insertion; invalid_vma, rmap_one, done for each", () => {
+    const { scene, kernel, page, vma } = fileScene();
+    vma("late", 4, 8);
+    vma("skipped", 0, 8);
+    const first = vma("first", 2, 8);
+    vma("beside", 9, 8);
+    vma("second", 2, 8);
+    scene.mapFile(first, at + 3 * 4096, page, 0x34_5025n);
+    const { calls, rwc } = recorder();
+    kernel.run(rmap_walk(kernel, page, rwc));
+    expect(calls).toEqual([
+      "invalid? skipped",
+      "invalid? first",
+      "one first 0x7f0000203000 arg",
+      "done?",
+      "invalid? second",
+      "one second 0x7f0000203000 arg",
+      "done?",
+      "invalid? late",
+      "one late 0x7f0000201000 arg",
+      "done?",
+    ]);
+  });
+
+  test("anonymous: the family in tree order, parent before child", () => {
+    const scene = new Scene();
+    const parent = scene.vma(scene.mm(), { at, length: 0x4000, name: "parent" });
+    scene.mapAnon(parent, at + 0x1000, scene.page(PFN), 0x34_5025n);
+    const child = scene.forkVma(parent, scene.mm("child"));
+    scene.forkVma(child, scene.mm("grandchild"));
+    const { calls, rwc } = recorder();
+    scene.kernel.run(rmap_walk(scene.kernel, PFN, rwc));
+    expect(calls.filter((call) => call.startsWith("one"))).toEqual([
+      "one parent 0x7f0000201000 arg",
+      "one child of parent 0x7f0000201000 arg",
+      "one child of child of parent 0x7f0000201000 arg",
+    ]);
+  });
+
+  test("a page that the child made its own is not looked for in the parent", () => {
+    const scene = new Scene();
+    const parent = scene.vma(scene.mm(), { at, length: 0x4000, name: "parent" });
+    scene.mapAnon(parent, at, scene.page(PFN), 0x34_5025n);
+    const child = scene.forkVma(parent, scene.mm("child"));
+    scene.mapAnon(child, at, scene.page(0x346), 0x34_6025n);
+    const { calls, rwc } = recorder();
+    scene.kernel.run(rmap_walk(scene.kernel, 0x346, rwc));
+    expect(calls.filter((call) => call.startsWith("one"))).toEqual([
+      "one child of parent 0x7f0000200000 arg",
+    ]);
+  });
+
+  test("a THP meets every vma that shows any part of it; the address is not below vm_start", () => {
+    const scene = new Scene();
+    const file = scene.file();
+    const head = scene.compoundPage(0x400);
+    const vma = (name: string, start: number, length: number, pgoff: number) =>
+      scene.vma(scene.mm(name, []), { at: start, length, pgoff, file, shared: true, name });
+    const whole = vma("whole", at, 0x20_0000, 512);
+    vma("upper", at + 0x8_0000, 0x38_0000, 512 + 128);
+    vma("last", at, 0x1000, 1023);
+    vma("before", at, 0x20_0000, 0);
+    vma("after", at, 0x20_0000, 1024);
+    scene.mapHugeFile(whole, at, head, 0x40_00e7n);
+    const { calls, rwc } = recorder();
+    scene.kernel.run(rmap_walk(scene.kernel, head, rwc));
+    expect(calls.filter((call) => call.startsWith("one"))).toEqual([
+      "one whole 0x7f0000200000 arg",
+      "one upper 0x7f0000280000 arg",
+      "one last 0x7f0000200000 arg",
+    ]);
+  });
+});
+
+describe("ends", () => {
+  function three() {
+    const built = fileScene();
+    const first = built.vma("a", 0, 4);
+    built.vma("b", 0, 4);
+    built.vma("c", 0, 4);
+    built.scene.mapFile(first, at, built.page, 0x34_5025n);
+    return built;
+  }
+
+  test("rmap_one's false stops the walk and done is not asked", () => {
+    const { kernel, page } = three();
+    const { calls, rwc } = recorder({ b: false });
+    kernel.run(rmap_walk(kernel, page, rwc));
+    expect(calls.slice(3)).toEqual(["invalid? b", "one b 0x7f0000200000 arg"]);
+  });
+
+  test("done stops the walk after a vma", () => {
+    const { kernel, page, file } = three();
+    const { calls, rwc } = recorder({}, (so_far) => so_far.length >= 6);
+    kernel.run(rmap_walk(kernel, page, rwc));
+    expect(calls).toHaveLength(6);
+    expect(file.i_mmap_rwsem.readers).toBe(0);
+  });
+
+  test("a file page must be locked; without a mapping there is nothing to walk", () => {
+    const { kernel, page } = three();
+    kernel.mem_map.ClearPageLocked(page);
+    expect(() => kernel.run(rmap_walk(kernel, page, recorder().rwc))).toThrow(
+      /file page 837, which is not locked/,
+    );
+    kernel.mem_map.SetPageLocked(page);
+    kernel.mem_map.setFileMapping(page, null);
+    const { calls, rwc } = recorder();
+    kernel.run(rmap_walk(kernel, page, rwc));
+    expect(calls).toEqual([]);
+  });
+
+  test("KSM pages have structures of their own, which this machine lacks", () => {
+    const { kernel, page } = three();
+    kernel.mem_map.setKsmMapping(page);
+    expect(() => kernel.run(rmap_walk(kernel, page, recorder().rwc))).toThrow(/KSM/);
+  });
+});
+
+describe("locks", () => {
+  test("the walk holds the file's lock for reading, and rmap_walk_locked leaves it to the caller", () => {
+    const { scene, kernel, file, page, vma } = fileScene();
+    scene.mapFile(vma("a", 0, 4), at, page, 0x34_5025n);
+    const readers: number[] = [];
+    const { rwc } = recorder();
+    const seeing = { ...rwc, done: () => readers.push(file.i_mmap_rwsem.readers) < 0 };
+    kernel.run(rmap_walk(kernel, page, seeing));
+    kernel.run(rmap_walk_locked(kernel, page, seeing));
+    expect(readers).toEqual([1, 0]);
+  });
+
+  test("59: a writer of the anon_vma's root keeps walkers out until it is done", () => {
+    const scene = new Scene();
+    const { kernel } = scene;
+    const parent = scene.vma(scene.mm(), { at, length: 0x4000 });
+    scene.mapAnon(parent, at, scene.page(PFN), 0x34_5025n);
+    const sem = parent.anon_vma?.root.rwsem;
+    if (sem === undefined) throw new TypeError("no anon_vma");
+    kernel.run(down_write(kernel, sem));
+    const walk = rmap_walk(kernel, PFN, { ...recorder().rwc, anon_lock: page_lock_anon_vma_read });
+    expect([walk.next().value, walk.next().value]).toEqual(["blocked", "blocked"]);
+    up_write(sem);
+    expect(walk.next().done).toBe(true);
+    expect(sem.readers).toBe(0);
+  });
+
+  test("page_lock_anon_vma_read looks again after it got the lock: the page may be unmapped by then", () => {
+    const scene = new Scene();
+    const { kernel } = scene;
+    const vma = scene.vma(scene.mm(), { at, length: 0x4000 });
+    scene.mapAnon(vma, at, scene.page(PFN), 0x34_5025n);
+    kernel.contended = true;
+    const thread = page_lock_anon_vma_read(kernel, PFN);
+    expect(thread.next().value).toBe("lock");
+    kernel.mem_map._mapcount[PFN] = -1;
+    expect(thread.next()).toEqual({ done: true, value: null });
+    expect(vma.anon_vma?.root.rwsem.readers).toBe(0);
+    // And before it: an unmapped page has no family to lock.
+    expect(page_lock_anon_vma_read(kernel, PFN).next()).toEqual({ done: true, value: null });
+  });
+});

@@ -1,0 +1,114 @@
+import { describe, expect, test } from "vitest";
+import type { KernelThread, Step } from "../../../arch/x86/mm/events.ts";
+import { lockTable, unlockTable } from "../../../src/mm/locks.ts";
+import { Random } from "../../../src/sim/random.ts";
+import { Scheduler } from "../../../src/sim/scheduler.ts";
+import { Scene } from "../../support/scene.ts";
+
+function* counting(log: string[], name: string, steps: number, step: Step = "entry"): KernelThread<void> {
+  for (let i = 0; i < steps; i++) {
+    yield step;
+    log.push(name);
+  }
+}
+
+function interleaving(seed: number): string {
+  const { kernel } = new Scene({ memory: "4MiB" });
+  const scheduler = new Scheduler(kernel, new Random(seed));
+  const log: string[] = [];
+  for (const name of ["a", "b", "c"]) {
+    scheduler.spawn(kernel.createTask(name, 0), counting(log, name, 8));
+  }
+  scheduler.run();
+  return log.join("");
+}
+
+describe("the scheduler", () => {
+  test("replays a run from its seed, and runs differently with another", () => {
+    expect(interleaving(7)).toBe(interleaving(7));
+    expect(interleaving(7)).not.toBe(interleaving(8));
+    expect([...interleaving(7)].sort().join("")).toBe("aaaaaaaabbbbbbbbcccccccc");
+  });
+
+  test("ends when only daemons are left, and stops them", () => {
+    const { kernel } = new Scene({ memory: "4MiB" });
+    const scheduler = new Scheduler(kernel, new Random(1));
+    const log: string[] = [];
+    scheduler.spawn(kernel.createTask("work", 0), counting(log, "w", 5));
+    scheduler.spawn(kernel.createTask("daemon", 1), counting(log, "d", Number.POSITIVE_INFINITY), {
+      daemon: true,
+    });
+    scheduler.run();
+    expect(log.filter((name) => name === "w")).toHaveLength(5);
+    expect(kernel.contended).toBe(false);
+  });
+
+  test("gives a spinlock to one thread at a time", () => {
+    const { kernel } = new Scene({ memory: "4MiB" });
+    const scheduler = new Scheduler(kernel, new Random(3));
+    let inside = 0;
+    let most = 0;
+    function* critical(): KernelThread<void> {
+      for (let i = 0; i < 20; i++) {
+        yield* lockTable(kernel, 5, "pte");
+        most = Math.max(most, ++inside);
+        yield "entry";
+        inside--;
+        unlockTable(kernel, 5, "pte");
+      }
+    }
+    scheduler.spawn(kernel.createTask("one", 0), critical());
+    scheduler.spawn(kernel.createTask("two", 1), critical());
+    scheduler.run();
+    expect(most).toBe(1);
+  });
+
+  test("delivers interrupts between steps, and a sender can wait for them", () => {
+    const { kernel, machine } = new Scene({ memory: "4MiB" });
+    const scheduler = new Scheduler(kernel, new Random(5));
+    const handled: number[] = [];
+    function* sender(): KernelThread<void> {
+      const ipi = machine.sendIpi(0, 1, (cpu) => handled.push(cpu.id));
+      while (!ipi.done) yield "ipi-wait";
+    }
+    scheduler.spawn(kernel.createTask("sender", 0), sender());
+    scheduler.run();
+    expect(handled).toEqual([1]);
+  });
+
+  test("names the threads of a deadlock and the seed", () => {
+    const { kernel } = new Scene({ memory: "4MiB" });
+    const scheduler = new Scheduler(kernel, new Random(9));
+    function* grab(first: number, second: number): KernelThread<void> {
+      yield* lockTable(kernel, first, "pte");
+      for (let i = 0; i < 50; i++) yield "entry";
+      yield* lockTable(kernel, second, "pte");
+    }
+    scheduler.spawn(kernel.createTask("ab", 0), grab(1, 2));
+    scheduler.spawn(kernel.createTask("ba", 1), grab(2, 1));
+    expect(() => scheduler.run()).toThrow("deadlock: ab, ba wait for each other (seed 9)");
+  });
+});
+
+describe("the generator of random numbers", () => {
+  test("is the same for the same seed and never stands still, not even for 0", () => {
+    const numbers = (seed: number) => {
+      const random = new Random(seed);
+      return Array.from({ length: 100 }, () => random.next());
+    };
+    expect(numbers(1)).toEqual(numbers(1));
+    expect(numbers(1)).not.toEqual(numbers(2));
+    expect(new Set(numbers(0)).size).toBe(100);
+  });
+
+  test("shuffles without losing anything", () => {
+    const items = Array.from({ length: 50 }, (_, i) => i);
+    const shuffled = new Random(4).shuffle([...items]);
+    expect(shuffled).not.toEqual(items);
+    expect(shuffled.sort((x, y) => x - y)).toEqual(items);
+  });
+
+  test("refuses a bound below 1", () => {
+    expect(() => new Random(1).below(0)).toThrow("give a bound of 1 or more");
+  });
+});
