@@ -75,11 +75,12 @@ export class AuditState {
   }
 
   changeOf(leaf: Leaf, value: Entry): Change {
-    const { current } = this.kernel;
+    const { current, mem_map } = this.kernel;
+    const byPte = leaf.level === 1 || (mem_map.pfn_valid(leaf.frame) && mem_map.PageHuge(leaf.frame));
     return {
       leaf,
       caller: this.byKernel ? current.caller || current.name : "outside the kernel",
-      primitive: primitiveOf(leaf, value),
+      primitive: primitiveOf(leaf, value, byPte),
       event: this.event,
       debts: [],
       deferred: false,
@@ -98,11 +99,11 @@ export class AuditState {
   }
 }
 
-/** The primitive that stores such a value; the hardware reports the store only. */
-function primitiveOf(leaf: Leaf, value: Entry): string {
-  const prefix = leaf.level === 1 ? "pte" : "pmd";
-  if ((value.lo | value.hi) === 0) return leaf.level === 1 ? "ptep_get_and_clear" : "pmdp_huge_get_and_clear";
-  if ((value.lo & 1) === 0) return leaf.level === 1 ? "set_pte_at" : "pmdp_invalidate";
-  const keptOthers = (leaf.rights & RIGHT_WRITE) !== 0 && (value.lo & RIGHT_WRITE) === 0;
-  return keptOthers ? `${prefix}p_set_wrprotect` : `set_${prefix}_at`;
+/** The primitive that stores such a value, which the hardware does not report; hugetlb uses those of ptes. */
+function primitiveOf(leaf: Leaf, value: Entry, byPte: boolean): string {
+  if ((value.lo | value.hi) === 0) return byPte ? "ptep_get_and_clear" : "pmdp_huge_get_and_clear";
+  if ((value.lo & 1) === 0) return byPte ? "set_pte_at" : "pmdp_invalidate";
+  const prefix = byPte ? "pte" : "pmd";
+  const wasWritable = (leaf.rights & RIGHT_WRITE) !== 0;
+  return wasWritable && (value.lo & RIGHT_WRITE) === 0 ? `${prefix}p_set_wrprotect` : `set_${prefix}_at`;
 }

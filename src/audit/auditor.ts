@@ -12,6 +12,7 @@ import {
   judgeFill,
   judgeFlushBegin,
   judgePut,
+  judgeRootLoaded,
   judgeUnmapped,
   judgeWalkReturned,
 } from "./call-rules.ts";
@@ -59,11 +60,13 @@ export class Auditor {
   readonly #cpus: CpuContextMap;
   readonly #devices = new Map<mm_struct, TranslationCache[]>();
   readonly #views: DeviceViews;
+  #finished = false;
   readonly flushes: FlushLedger;
 
   constructor(kernel: Kernel, options: AuditorOptions = {}) {
     const sink = {
       weakened: (leaf: Leaf, value: Entry) => this.#weakened(leaf, value),
+      aged: (leaf: Leaf) => this.#state.ghost.age(leaf),
       replaced: (mm: mm_struct, page: number, level: number) =>
         noteTouched(this.#state.task, mm, page, page + BYTES_OF_LEVEL[level]!),
       installed: (mm: mm_struct, page: number, level: number, frame: number, slot: number) =>
@@ -115,6 +118,8 @@ export class Auditor {
 
   /** The run is over, nothing is in flight: what must hold at rest is judged. */
   finish(): readonly Finding[] {
+    if (this.#finished) return this.findings;
+    this.#finished = true;
     const s = this.#state;
     judgeOpenBrackets(s);
     judgeAllSptes(s);
@@ -164,6 +169,7 @@ export class Auditor {
       case "notifier-callback":
         judgeCallback(s, event);
         noteCallback(s, event);
+        if (event.op === "release") this.#released(event.listener, event.mm);
         return;
       case "invlpg":
       case "page-fault":
@@ -183,7 +189,7 @@ export class Auditor {
     switch (event.type) {
       case "cr3-loaded":
         this.#cpus.rootLoaded(event.cpu, event.root, event.pcid, event.keep);
-        judgeFill(s, this.#cpus.current(event.cpu), 0);
+        judgeRootLoaded(s, this.#cpus.current(event.cpu));
         return;
       case "cr4-written":
         this.#cpus.flushed(event.cpu, event.flushed === "all" ? null : event.pcid);
@@ -226,6 +232,13 @@ export class Auditor {
       case "device-tlb-invalidated":
         this.#deviceInvalidated(event);
         return;
+    }
+  }
+
+  /** The device stops using the mm; what it still holds it must drop now. */
+  #released(listener: string, mm: mm_struct): void {
+    for (const cache of this.#devices.get(mm) ?? []) {
+      if (cache.name === listener) this.#state.ghost.detachAll(cache);
     }
   }
 

@@ -30,6 +30,11 @@ function judgeCpumask(s: AuditState, cache: TranslationCache, mm: MmContext, mom
   });
 }
 
+/** Rule 50 when a CPU has loaded a root. */
+export function judgeRootLoaded(s: AuditState, cache: TranslationCache): void {
+  for (const mm of cache.mms) judgeCpumask(s, cache, mm, "root loaded");
+}
+
 /** Rule 50 for a translation that was filled; kernel addresses are every mm's. */
 export function judgeFill(s: AuditState, cache: TranslationCache, page: number): void {
   if (page >= USER_END) return;

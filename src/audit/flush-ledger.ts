@@ -10,7 +10,7 @@ export interface FlushSite {
 
 /**
  * Tells useful flushes from redundant ones: a flush is redundant if, while it ran, no CPU dropped a stale translation
- * whose A was set. (With A clear, a CPU may have cached the entry, but it has not used it.)
+ * whose A was set since its last flush. (With A clear all that time, a CPU may have cached the entry, but not used it.)
  */
 export class FlushLedger {
   readonly #ghost: GhostTlb;

@@ -48,6 +48,11 @@ export class TranslationCache {
   readonly mms = new Set<mm_struct>();
   /** By address divided by size, for each size. */
   readonly debts: readonly Map<number, Debt>[] = [new Map(), new Map(), new Map(), new Map()];
+  /**
+   * Translations whose A software cleared without a flush, by address divided by size, for each size: the cache may
+   * have them from before, although the entry says that it was not used since.
+   */
+  readonly aged: readonly Set<number>[] = [new Set(), new Set(), new Set(), new Set()];
 
   constructor(name: string, cpu: number) {
     this.name = name;
@@ -88,10 +93,19 @@ export class GhostTlb {
     cache.mms.clear();
   }
 
+  /** A of the leaf was cleared: the caches that serve its mm may have used it before. */
+  age(leaf: Leaf): void {
+    for (const cache of this.of(leaf.mm))
+      cache.aged[leaf.level]!.add(leaf.page / BYTES_OF_LEVEL[leaf.level]!);
+  }
+
   /** Every cache that serves the mm of the changed entry owes an invalidation. */
   owe(change: Change): void {
     const { leaf } = change;
-    for (const cache of this.of(leaf.mm)) {
+    const caches = this.of(leaf.mm);
+    // Lists of a frame's debts are built back to front: this way CPU 0 comes first.
+    for (let i = caches.length - 1; i >= 0; i--) {
+      const cache = caches[i]!;
       const debts = cache.debts[leaf.level]!;
       const key = leaf.page / BYTES_OF_LEVEL[leaf.level]!;
       const older = debts.get(key) ?? null;
@@ -105,7 +119,7 @@ export class GhostTlb {
         change,
         frame: leaf.frame,
         level: leaf.level,
-        rights: leaf.rights,
+        rights: leaf.rights | (cache.aged[leaf.level]!.has(key) ? WAS_ACCESSED : 0),
         older,
         paid: false,
         nextOnFrame: null,
@@ -121,8 +135,10 @@ export class GhostTlb {
   dropAddress(cache: TranslationCache, address: number): void {
     for (let level = 1; level <= 3; level++) {
       const debts = cache.debts[level]!;
-      if (debts.size === 0) continue;
+      const aged = cache.aged[level]!;
+      if (debts.size + aged.size === 0) continue;
       const key = Math.floor(address / BYTES_OF_LEVEL[level]!);
+      aged.delete(key);
       const debt = debts.get(key);
       if (debt === undefined) continue;
       debts.delete(key);
@@ -134,10 +150,10 @@ export class GhostTlb {
   dropRange(cache: TranslationCache, start: number, length: number): void {
     for (let level = 1; level <= 3; level++) {
       const debts = cache.debts[level]!;
-      if (debts.size === 0) continue;
       const size = BYTES_OF_LEVEL[level]!;
       const first = Math.floor(start / size);
       const last = Math.floor((start + length - 1) / size);
+      for (const key of cache.aged[level]!) if (key >= first && key <= last) cache.aged[level]!.delete(key);
       if (last - first < debts.size) {
         for (let key = first; key <= last; key++) this.#dropKey(debts, key);
       } else {
@@ -147,6 +163,7 @@ export class GhostTlb {
   }
 
   dropAll(cache: TranslationCache): void {
+    for (const aged of cache.aged) aged.clear();
     for (const debts of cache.debts) {
       if (debts.size === 0) continue;
       for (const debt of debts.values()) this.#pay(debt);

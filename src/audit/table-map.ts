@@ -31,6 +31,8 @@ export interface Leaf {
 /** Told about leaves whose translations, where cached, no longer are what the tables say. */
 export interface LeafSink {
   weakened(leaf: Leaf, value: Entry): void;
+  /** A of a present leaf was cleared and nothing else: caches keep what they have, and rightly so. */
+  aged(leaf: Leaf): void;
   /** An entry that no cache can hold, as one of PROT_NONE or of swap, was replaced. */
   replaced(mm: mm_struct, page: number, level: number): void;
   /** A present leaf was stored where another page, or none, was. */
@@ -115,6 +117,8 @@ export class TableMap {
     }
     if (wasLeaf && (!isLeaf || weaker(old, value))) {
       for (const use of uses) this.#sink.weakened(leafOf(use, slot, old), value);
+    } else if (wasLeaf && (old.lo & ~value.lo & WAS_ACCESSED) !== 0) {
+      for (const use of uses) this.#sink.aged(leafOf(use, slot, old));
     }
     if (isLeaf && from !== to) {
       for (const use of uses) this.#sink.installed(use.mm, addressOf(use, slot), level, to, slot);
@@ -141,7 +145,6 @@ export class TableMap {
       this.truncated = true;
       return;
     }
-    this.#useCount++;
     const uses = this.#uses.get(frame);
     if (uses === undefined) this.#uses.set(frame, [use]);
     else if (uses[0]!.level === use.level) uses.push(use);
@@ -150,6 +153,7 @@ export class TableMap {
       this.truncated = true;
       return;
     }
+    this.#useCount++;
     const end = use.level === this.#levels ? 256 : 512;
     for (let index = 0; index < end; index++) {
       const slot = frame * 4096 + index * 8;

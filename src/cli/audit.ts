@@ -7,7 +7,6 @@ import { isDirectory } from "../formats/gzip.ts";
 import { NOTIFIER_PROTOCOLS, notifierProtocol } from "../mm/notifier-protocol.ts";
 import { type AuditSettings, auditGuest } from "../report/audit-report.ts";
 import { auditText } from "../report/audit-text.ts";
-import { PageStory } from "../report/page-story.ts";
 import { isTrue } from "../snapshot/truth.ts";
 import { LISTENER_KINDS, type ListenerKind, listenerKind } from "../workload/listeners.ts";
 import { type Command, parseArguments, requirePositionals, UsageError } from "./command.ts";
@@ -53,8 +52,6 @@ export const auditCommand: Command = {
     if (frame !== undefined && protocols.length !== 1) {
       throw new UsageError("--page explains one run: give --protocol with one name, too");
     }
-    const page = frame === undefined ? null : Number(parseHex("--page", frame));
-    const stories: PageStory[] = [];
     const settings: AuditSettings = {
       snapshot,
       protocols,
@@ -64,24 +61,13 @@ export const auditCommand: Command = {
       seed: parseNumber("--seed", parsed.text("seed") ?? "1", 0, 2 ** 32 - 1),
       shuffle: parsed.has("shuffle"),
       progress: terminal.progress,
-      ...(page === null
-        ? {}
-        : {
-            witness: (kernel) => {
-              const story = new PageStory(kernel, page);
-              stories.push(story);
-              return story.observe;
-            },
-          }),
+      ...(frame === undefined ? {} : { page: Number(parseHex("--page", frame)) }),
     };
     const guest = readGuestDirectory(path);
     const report = auditGuest(guest, settings);
     terminal.progress("");
     if (parsed.has("json")) await terminal.write(`${JSON.stringify(report, null, 2)}\n`);
-    else {
-      await terminal.write(auditText(report, terminal.paint));
-      for (const story of stories) await terminal.write(`\n${story.text(terminal.paint)}`);
-    }
+    else await terminal.write(auditText(report, terminal.paint));
     if (!isTrue(report.truth)) return 1;
     return protocols.length === 1 && report.runs.some(({ findings }) => findings.length > 0) ? 1 : 0;
   },

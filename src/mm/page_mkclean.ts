@@ -83,8 +83,12 @@ export function* page_mkclean_one(
       mmu_notifier_invalidate_range(mm, from, from + size);
     }
   }
-  for (const at of unlockedCalls) yield* mmu_notifier_invalidate_page(mm, at);
+  for (const at of unlockedCalls) {
+    if (k.contended) yield "notify";
+    yield* mmu_notifier_invalidate_page(mm, at);
+  }
   if (cleaned > 0 && protocol.onClean === "range-after-walk") {
+    if (k.contended) yield "notify";
     mmu_notifier_invalidate_range(mm, address, address + (1 << order));
   }
   if (protocol.brackets) {

@@ -162,8 +162,14 @@ export function* try_to_unmap_one(
     }
   }
 
-  for (const at of unlockedCalls) yield* mmu_notifier_invalidate_page(mm, at);
-  if (rangeDue) mmu_notifier_invalidate_range(mm, address, address + (1 << order));
+  for (const at of unlockedCalls) {
+    if (k.contended) yield "notify";
+    yield* mmu_notifier_invalidate_page(mm, at);
+  }
+  if (rangeDue) {
+    if (k.contended) yield "notify";
+    mmu_notifier_invalidate_range(mm, address, address + (1 << order));
+  }
   if (protocol.brackets) {
     if (k.contended) yield "notify";
     yield* mmu_notifier_invalidate_range_end(mm, start, end);

@@ -1,10 +1,12 @@
+import type { Finding } from "../audit/findings.ts";
 import type { GuestSnapshot } from "../formats/guest-snapshot.ts";
-import { NOTIFIER_PROTOCOLS } from "../mm/notifier-protocol.ts";
+import type { Kernel } from "../mm/kernel.ts";
 import { importGuest } from "../snapshot/import-kernel.ts";
 import { checkTruth, type Truth } from "../snapshot/truth.ts";
 import type { ListenerKind } from "../workload/listeners.ts";
 import { type AuditRun, type AuditRunOptions, auditRun } from "./audit-run.ts";
 import { type FindingSummary, summarize } from "./finding-summary.ts";
+import { PageStory } from "./page-story.ts";
 
 /** Version of the JSON that `ptescope audit --json` prints; docs/audit-report.schema.json describes it. */
 export const AUDIT_REPORT_VERSION = 1;
@@ -15,7 +17,8 @@ export interface AuditSettings extends Omit<AuditRunOptions, "protocol" | "progr
   /** How the snapshot is named in the report and in replay commands. */
   readonly snapshot: string;
   readonly progress?: (text: string) => void;
-  readonly witness?: AuditRunOptions["witness"];
+  /** Tell what happened to this frame, too. */
+  readonly page?: number;
 }
 
 export interface AuditReport {
@@ -45,6 +48,8 @@ export interface AuditReport {
 
 export interface RunReport extends Omit<AuditRun, "findings"> {
   readonly findings: readonly FindingSummary[];
+  /** What happened to the frame that was asked about, and what was found about it, line by line. */
+  readonly story?: readonly string[];
 }
 
 /** Checks a guest against its own kernel's records, then runs writeback and reclaim over it under each protocol. */
@@ -78,7 +83,12 @@ export function auditGuest(guest: GuestSnapshot, settings: AuditSettings): Audit
 }
 
 function runOne(guest: GuestSnapshot, settings: AuditSettings, protocol: string): RunReport {
-  const { progress } = settings;
+  const { progress, page } = settings;
+  let story: PageStory | null = null;
+  const witness = (kernel: Kernel) => {
+    story = new PageStory(kernel, page ?? 0);
+    return story.observe;
+  };
   const run = auditRun(guest, {
     protocol,
     listeners: settings.listeners,
@@ -87,12 +97,24 @@ function runOne(guest: GuestSnapshot, settings: AuditSettings, protocol: string)
     seed: settings.seed,
     shuffle: settings.shuffle,
     replay: (frame) => replayCommand(settings, protocol, frame),
-    ...(settings.witness === undefined ? {} : { witness: settings.witness }),
+    ...(page === undefined ? {} : { witness }),
     ...(progress === undefined
       ? {}
       : { progress: (done, total) => progress(`protocol ${protocol}: ${done} of ${total} pages`) }),
   });
-  return { ...run, findings: summarize(run.findings) };
+  const report = { ...run, findings: summarize(run.findings) };
+  if (page === undefined) return report;
+  return { ...report, story: storyLines(page, story, run.findings) };
+}
+
+function storyLines(page: number, story: PageStory | null, findings: readonly Finding[]): string[] {
+  const { lines, left } = story ?? { lines: [], left: 0 };
+  const told = lines.length === 0 ? ["nothing: no entry that reclaim changed maps it"] : lines;
+  const more = left === 0 ? [] : [`... and ${left} more`];
+  const about = findings
+    .filter(({ frame }) => frame === page)
+    .flatMap((finding) => ["", ...finding.explain().split("\n")]);
+  return [...told, ...more, ...about];
 }
 
 /** The command line that repeats a run and, for a finding, tells the story of its frame. */
@@ -103,11 +125,6 @@ export function replayCommand(settings: AuditSettings, protocol: string, frame: 
   if (settings.shuffle) words.push("--shuffle");
   if (frame !== null) words.push("--page", `0x${frame.toString(16)}`);
   return words.join(" ");
-}
-
-/** A protocol's name and the kernels that had it. */
-export function kernelsOf(protocol: string): string {
-  return NOTIFIER_PROTOCOLS.find(({ name }) => name === protocol)?.kernels ?? "";
 }
 
 function remarksFor(guest: GuestSnapshot): string[] {

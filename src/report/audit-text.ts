@@ -17,6 +17,10 @@ export function auditText(report: AuditReport, paint: Paint = plain): string {
     const found = report.runs.filter(({ findings }) => findings.length > 0);
     if (found.length > 0) sections.push(findings(found, paint));
     sections.push(verdict(report.runs, paint));
+    for (const { story } of report.runs) {
+      if (story !== undefined)
+        sections.push([paint("heading", "What happened to the frame"), ...story].join("\n"));
+    }
   }
   return `${sections.join("\n\n")}\n`;
 }

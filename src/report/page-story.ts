@@ -1,5 +1,4 @@
 import type { Entry } from "../../arch/x86/cpu/entry.ts";
-import { type Paint, plain } from "../inspect/paint.ts";
 import type { MmEvent } from "../mm/events.ts";
 import type { Kernel } from "../mm/kernel.ts";
 import type { VirtEvent } from "../virt/events.ts";
@@ -25,32 +24,45 @@ export class PageStory {
   left = 0;
   readonly #kernel: Kernel;
   readonly #frame: number;
+  /** Calls about the frame's page that are on their way. */
   #working = 0;
-  #lineOfAccess = "";
+  /** A flush of one of its entries was deferred and is still due. */
+  #deferred = false;
+  /** Accesses told since anything else happened: actors touch a page again and again. */
+  readonly #told = new Set<string>();
 
   constructor(kernel: Kernel, frame: number) {
     this.#kernel = kernel;
     this.#frame = frame;
   }
 
+  /** Entered a function that works on one vma; told only if it comes to anything. */
+  #entered: string | null = null;
+
   readonly observe = (event: MmEvent | VirtEvent, number: number): void => {
     const text = this.#tell(event);
     if (text === null) return;
-    // Actors touch a page again and again: once is enough until something else happens.
+    if ((event.type === "call-entered" || event.type === "call-left") && event.mm !== null) {
+      const cameToNothing = event.type === "call-left" && this.#entered !== null;
+      this.#entered = event.type === "call-entered" ? this.#line(number, text) : null;
+      if (event.type === "call-entered" || cameToNothing) return;
+    }
     if (event.type === "access" || event.type === "spte-used" || event.type === "device-access") {
-      if (text === this.#lineOfAccess) return;
-      this.#lineOfAccess = text;
-    } else this.#lineOfAccess = "";
-    if (this.lines.length < MAX_LINES) this.lines.push(`${String(number).padStart(9)}  ${text}`);
-    else this.left++;
+      if (this.#told.has(text)) return;
+      this.#told.add(text);
+    } else this.#told.clear();
+    if (this.#entered !== null) this.#add(this.#entered);
+    this.#entered = null;
+    this.#add(this.#line(number, text));
   };
 
-  /** The story with its title; ends with a newline. */
-  text(paint: Paint = plain): string {
-    const title = paint("heading", `What happened to frame ${hex(this.#frame)}`);
-    const body = this.lines.length === 0 ? ["  nothing: no entry of a user process maps it"] : this.lines;
-    const more = this.left === 0 ? [] : [`  ... and ${this.left} more`];
-    return `${[title, ...body, ...more].join("\n")}\n`;
+  #line(number: number, text: string): string {
+    return `${String(number).padStart(9)}  ${text}`;
+  }
+
+  #add(line: string): void {
+    if (this.lines.length < MAX_LINES) this.lines.push(line);
+    else this.left++;
   }
 
   #tell(event: MmEvent | VirtEvent): string | null {
@@ -66,9 +78,12 @@ export class PageStory {
         return `CPU ${event.cpu} flushes ${range(event.start, event.length)} of ${event.mm.name} (${event.caller}, ${event.site})`;
       case "tlb-batch-add":
         if (this.#working === 0) return null;
+        this.#deferred = true;
         return `flush of ${event.mm.name} deferred${event.writable ? ", the entry was dirty" : ""}`;
       case "tlb-batch-flush-end":
-        return this.lines.length === 0 ? null : `deferred flushes done (${event.caller})`;
+        if (!this.#deferred) return null;
+        this.#deferred = false;
+        return `deferred flushes done (${event.caller})`;
       case "notifier-called":
         if (this.#working === 0) return null;
         return `mmu_notifier_${event.op} ${range(event.start, event.length)} of ${event.mm.name}`;

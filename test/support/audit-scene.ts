@@ -2,13 +2,14 @@ import { Entry } from "../../arch/x86/cpu/entry.ts";
 import type { KernelThread } from "../../arch/x86/mm/events.ts";
 import { PAGE_SIZE } from "../../arch/x86/mm/pgtable-types.ts";
 import { Auditor } from "../../src/audit/auditor.ts";
+import type { MmEvent, NotifierOp } from "../../src/mm/events.ts";
 import type { Kernel } from "../../src/mm/kernel.ts";
 import { PG } from "../../src/mm/mem_map.ts";
 import type { mm_struct } from "../../src/mm/mm_struct.ts";
 import { type mmu_notifier, mmu_notifier_register } from "../../src/mm/mmu_notifier.ts";
 import { free_page } from "../../src/mm/page_alloc.ts";
 import { page_dup_rmap } from "../../src/mm/page-mapcount.ts";
-import { ensurePmdSlot } from "../../src/mm/page-table.ts";
+import { ensurePmdSlot, pteSlot } from "../../src/mm/page-table.ts";
 import { pageout } from "../../src/mm/page-writeback.ts";
 import { __delete_from_swap_cache, add_to_swap } from "../../src/mm/swapfile.ts";
 import { try_to_unmap_flush, try_to_unmap_flush_dirty } from "../../src/mm/tlb_ubc.ts";
@@ -69,10 +70,11 @@ export class AuditScene extends Scene {
     return auditor;
   }
 
-  /** Numbers of the broken rules, in order. */
+  /** Ends the run; numbers of the broken rules, in order. */
   brokenRules(): number[] {
-    this.#auditor?.finish();
-    return [...(this.#auditor?.countByRule().keys() ?? [])].sort((a, b) => a - b);
+    if (this.#auditor === null) throw new TypeError("the scene is not audited");
+    this.#auditor.finish();
+    return rulesOf(this.#auditor);
   }
 
   /** A shared hugetlb page of a file. */
@@ -129,4 +131,37 @@ export function freeSwapped(kernel: Kernel, page: number): void {
   __delete_from_swap_cache(kernel, page);
   kernel.mem_map._refcount[page] = 0;
   free_page(kernel, page);
+}
+
+/** Where and what {@link anonymous} maps. */
+export const AT = 0x7f00_0020_1000;
+export const PFN = 0x1234;
+export const ENTRY = 0x8000_0000_0123_4867n;
+
+/** Two CPUs with one mm, one anonymous page in it, perhaps a listener, and the auditor at work. */
+export function anonymous(kind: ListenerKind | null = null) {
+  const scene = new AuditScene();
+  const mm = scene.mm("mm");
+  const vma = scene.vma(mm, { at: AT, length: 0x4000 });
+  const page = scene.page(PFN);
+  scene.mapAnon(vma, AT, page, ENTRY);
+  if (kind !== null) scene.addListener(mm, kind, AT, 0x4000);
+  const auditor = scene.audit();
+  return { scene, kernel: scene.kernel, mm, vma, page, auditor, slot: pteSlot(mm, AT) };
+}
+
+/** Numbers of the rules broken so far, in order. */
+export function rulesOf(auditor: Auditor): number[] {
+  return [...auditor.countByRule().keys()].sort((a, b) => a - b);
+}
+
+/** A listener's callback for one page, as an event. */
+export function callback(
+  mm: mm_struct,
+  op: NotifierOp,
+  listener: string,
+  maySleep = false,
+  locksHeld = 0,
+): MmEvent {
+  return { type: "notifier-callback", op, mm, start: AT, length: 0x1000, listener, maySleep, locksHeld };
 }

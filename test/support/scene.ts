@@ -100,7 +100,7 @@ export class Scene {
   /** One anonymous page, or subpage of a THP, mapped by a pte with this value. */
   mapAnon(vma: vm_area_struct, address: number, page: number, entry: bigint): void {
     const { kernel } = this;
-    anon_vma_prepare(vma);
+    kernel.run(anon_vma_prepare(vma));
     kernel.mem_map.setFlag(page, PG.swapbacked | PG.uptodate);
     page_add_anon_rmap(kernel, page, vma, address, false, true);
     kernel.mem_map._refcount[kernel.mem_map.compound_head(page)]!++;
@@ -119,7 +119,7 @@ export class Scene {
   mapHugeAnon(vma: vm_area_struct, address: number, head: number, entry: bigint): void {
     const { kernel } = this;
     const mm = vma.vm_mm;
-    anon_vma_prepare(vma);
+    kernel.run(anon_vma_prepare(vma));
     kernel.mem_map.setFlag(head, PG.swapbacked | PG.uptodate);
     page_add_anon_rmap(kernel, head, vma, address, true, true);
     kernel.mem_map._refcount[head]!++;
@@ -155,7 +155,7 @@ export class Scene {
   mapHugetlb(vma: vm_area_struct, address: number, head: number, entry: bigint): void {
     const { kernel } = this;
     const mm = vma.vm_mm;
-    anon_vma_prepare(vma);
+    kernel.run(anon_vma_prepare(vma));
     hugepage_add_anon_rmap(kernel, head, vma, address);
     kernel.mem_map._refcount[head]!++;
     mm.hugetlb_usage += kernel.mem_map.hpage_nr_pages(head);
@@ -194,15 +194,18 @@ export class Scene {
 
   /** The child's vma of a fork: same place, its own anon_vma, no entries yet. */
   forkVma(parent: vm_area_struct, mm: mm_struct): vm_area_struct {
-    const child = mm.insertVma({
-      start: parent.vm_start,
-      end: parent.vm_end,
-      flags: parent.vm_flags,
-      pgoff: parent.vm_pgoff,
-      file: parent.vm_file,
-      name: `child of ${parent.name}`,
-    });
-    anon_vma_fork(child, parent);
+    const child = mm.insertVma(
+      {
+        start: parent.vm_start,
+        end: parent.vm_end,
+        flags: parent.vm_flags,
+        pgoff: parent.vm_pgoff,
+        file: parent.vm_file,
+        name: `child of ${parent.name}`,
+      },
+      parent,
+    );
+    this.kernel.run(anon_vma_fork(child, parent));
     return child;
   }
 

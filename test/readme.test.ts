@@ -1,0 +1,35 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import { expect, test, vi } from "vitest";
+
+const README = readFileSync("README.md", "utf8");
+
+test("the library example in the README runs and prints what the README says", async () => {
+  const code = /```ts\n(.*?)```/s.exec(README)?.[1];
+  const promised = /It prints:\n\n```text\n(.*?)```/s.exec(README)?.[1];
+  if (code === undefined || promised === undefined) throw new Error("README.md has no example or no output");
+  const folder = mkdtempSync(join(resolve("test"), "readme-"));
+  const printed: string[] = [];
+  const log = vi.spyOn(console, "log").mockImplementation((text: string) => printed.push(text));
+  try {
+    const file = join(folder, "example.ts");
+    writeFileSync(file, code.replaceAll('"ptescope"', JSON.stringify(resolve("src/index.ts"))));
+    await import(pathToFileURL(file).href);
+  } finally {
+    log.mockRestore();
+    rmSync(folder, { recursive: true });
+  }
+  expect(`${printed.join("\n")}\n`).toBe(promised);
+});
+
+test("every command that the README names exists", async () => {
+  const { scripts } = JSON.parse(readFileSync("package.json", "utf8")) as { scripts: Record<string, string> };
+  for (const [, script = ""] of README.matchAll(/npm run (?:--silent )?([a-z]+)/g)) {
+    expect(scripts).toHaveProperty(script);
+  }
+  const { runHere } = await import("./src/cli/test-terminal.ts");
+  for (const [, command = ""] of README.matchAll(/^ptescope ([a-z]+)/gm)) {
+    expect((await runHere([command, "--help"])).status).toBe(0);
+  }
+});

@@ -1,0 +1,53 @@
+import { describe, expect, test } from "vitest";
+import { ptep_get_and_clear } from "../../../arch/x86/mm/ptep.ts";
+import { set_tlb_ubc_flush_pending, try_to_unmap_flush } from "../../../src/mm/tlb_ubc.ts";
+import { AT, anonymous, rulesOf } from "../../support/audit-scene.ts";
+
+/*
+ * One test that breaks each rule and one that keeps it. Where this kernel's own code cannot break a rule, events are
+ * made by hand: the auditor believes what it is told.
+ */
+
+describe("46 and 47: putting a flush off", () => {
+  test.each([
+    ["all CPUs, writable", 0b11, true, []],
+    ["one CPU forgotten", 0b01, true, [46]],
+    ["dirtiness forgotten", 0b11, false, [47]],
+  ])("%s", (_name, mask, writable, rules) => {
+    const { kernel, mm, slot, auditor } = anonymous();
+    ptep_get_and_clear(mm, AT, slot);
+    kernel.emit?.({ type: "tlb-batch-add", mm, mask, writable, cpu: 0 });
+    expect(rulesOf(auditor)).toEqual(rules);
+  });
+
+  test("46: the flush goes to fewer CPUs than were added, and leaves their debts", () => {
+    const { scene, kernel, mm, slot, auditor } = anonymous();
+    ptep_get_and_clear(mm, AT, slot);
+    set_tlb_ubc_flush_pending(kernel, mm, true);
+    kernel.current.tlb_ubc.cpumask = 0b01;
+    scene.run(try_to_unmap_flush(kernel));
+    expect(auditor.findings.map(({ moment, agent }) => [moment, agent])).toEqual([
+      ["deferred flush begun", "CPU 1"],
+      ["deferred flush done", "CPU 1"],
+    ]);
+    expect(rulesOf(auditor)).toEqual([46]);
+  });
+
+  test("48: reclaim returns with a flush due", () => {
+    for (const flushed of [true, false]) {
+      const { scene, kernel, mm, slot, auditor } = anonymous();
+      ptep_get_and_clear(mm, AT, slot);
+      set_tlb_ubc_flush_pending(kernel, mm, true);
+      if (flushed) scene.run(try_to_unmap_flush(kernel));
+      kernel.emit?.({
+        type: "call-left",
+        call: "shrink_page_list",
+        page: -1,
+        mm: null,
+        result: 0,
+        task: "main",
+      });
+      expect(rulesOf(auditor)).toEqual(flushed ? [] : [48]);
+    }
+  });
+});
