@@ -1,20 +1,17 @@
 import { PAGE_SIZE, type PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
 import { ByteView } from "./byte-view.ts";
 import { type PtImageNote, readPtImageNote } from "./elf-note.ts";
+import { type FileBytes, openFileBytes } from "./file-bytes.ts";
 import { FormatError } from "./format-error.ts";
-import { gunzipBounded, isGzip, type OpenFile, openRegularFile } from "./gzip.ts";
+import { MAX_PHYSICAL, type MemoryImage, type MemorySegment } from "./memory-image.ts";
 import { ReadBudget } from "./read-budget.ts";
 
 /** Most bytes of physical memory in one core: the segments of an ordinary machine, held in memory at once. */
 export const MAX_CORE_BYTES = 2 ** 32;
-/** Most bytes of a compressed core: it is inflated whole, where a plain one is read segment by segment. */
-export const MAX_GZIP_CORE_BYTES = 2 ** 30;
 /** PN_XNUM (0xffff) says "the real count is elsewhere"; nobody needs that many runs of pages. */
 const MAX_PROGRAM_HEADERS = 0xfffe;
 /** Of all PT_NOTE segments together, so that many headers cannot name the same large range. */
 const MAX_NOTE_BYTES = 2 ** 24;
-/** End of what an x86-64 physical address can say. */
-const MAX_PHYSICAL = 2 ** 52;
 
 const HEADER_SIZE = 64;
 const PROGRAM_HEADER_SIZE = 56;
@@ -34,25 +31,14 @@ const HEADER_FIELDS: readonly { at: number; bytes: 1 | 2 | 4; value: number; wha
   { at: 54, bytes: 2, value: PROGRAM_HEADER_SIZE, what: "program headers of 56 bytes" },
 ];
 
-/** One run of physical memory that a core holds. */
-export interface ElfSegment {
-  /** Physical address of the first byte; page-aligned. */
-  readonly physical: number;
-  /** Bytes of memory it stands for (p_memsz). */
-  readonly size: number;
-  /** The bytes of the file (p_filesz); memory behind them, up to `size`, is zero. */
+/** A segment with its bytes. */
+export interface ElfSegment extends MemorySegment {
   readonly bytes: Uint8Array;
-  readonly fileOffset: number;
 }
 
-export interface ElfCore {
-  readonly file: string;
-  /** In order of physical address, without overlap. */
+/** A core read whole. Its note is null unless it is one of our reduced ones: dump-guest-memory writes others. */
+export interface ElfCore extends MemoryImage {
   readonly segments: readonly ElfSegment[];
-  /** Null for a core that is not one of our reduced ones, such as QEMU's dump-guest-memory writes. */
-  readonly note: PtImageNote | null;
-  /** End of the highest segment: a memory of this size holds all of them. */
-  readonly memoryTop: number;
 }
 
 export interface ElfCoreOptions {
@@ -71,20 +57,15 @@ interface ProgramHeader {
   readonly memorySize: number;
 }
 
-interface CoreBytes {
-  readonly size: number;
-  read(offset: number, length: number, what: string): Uint8Array;
-}
-
 /** Reads a plain or gzip ELF64 core of an x86-64 machine's physical memory. Throws FormatError. */
 export function readElfCore(file: string, options: ElfCoreOptions = {}): ElfCore {
   const budget = options.budget ?? new ReadBudget();
   const maxBytes = Math.min(options.maxBytes ?? MAX_CORE_BYTES, MAX_CORE_BYTES);
-  const source = openRegularFile(file);
+  const bytes = openFileBytes(file, maxBytes, budget);
   try {
-    return parseCore(file, coreBytes(file, source, maxBytes, budget), maxBytes);
+    return parseElfCore(file, bytes, maxBytes);
   } finally {
-    source.close();
+    bytes.close();
   }
 }
 
@@ -100,47 +81,13 @@ export function loadInto(memory: PhysicalMemory, core: ElfCore): void {
         `segments inside the memory of 0x${memory.size.toString(16)} bytes, found one at ${range}`,
       );
     }
-    memory.bytes.set(segment.bytes, segment.physical);
-    memory.bytes.fill(0, segment.physical + segment.bytes.length, end);
+    memory.bytesAt(segment.physical, segment.bytes.length).set(segment.bytes);
+    memory.clear(segment.physical + segment.bytes.length, segment.size - segment.bytes.length);
   }
 }
 
-/** The segment that a physical address lies in. */
-export function segmentAt(core: ElfCore, physical: number): ElfSegment | undefined {
-  let low = 0;
-  let high = core.segments.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    const segment = core.segments[middle]!;
-    if (physical < segment.physical) high = middle;
-    else if (physical >= segment.physical + segment.size) low = middle + 1;
-    else return segment;
-  }
-  return undefined;
-}
-
-/** Where a physical address stands in the file, or null when the file does not hold it. */
-export function fileOffsetAt(core: ElfCore, physical: number): number | null {
-  const segment = segmentAt(core, physical);
-  if (segment === undefined || physical - segment.physical >= segment.bytes.length) return null;
-  return segment.fileOffset + physical - segment.physical;
-}
-
-function coreBytes(file: string, source: OpenFile, maxBytes: number, budget: ReadBudget): CoreBytes {
-  const magic = source.read(0, Math.min(2, source.size), budget);
-  if (!isGzip(magic)) {
-    return { size: source.size, read: (offset, length) => source.read(offset, length, budget) };
-  }
-  const limit = Math.min(maxBytes, MAX_GZIP_CORE_BYTES);
-  if (source.size > limit) {
-    throw new FormatError(file, null, `at most ${limit} bytes, found ${source.size}`);
-  }
-  const content = gunzipBounded(file, source.read(0, source.size, budget), limit, budget);
-  const view = new ByteView(file, content);
-  return { size: view.length, read: (offset, length, what) => view.slice(offset, length, what) };
-}
-
-function parseCore(file: string, source: CoreBytes, maxBytes: number): ElfCore {
+/** Reads a core from a file's content; at most `maxBytes` of memory. Throws FormatError. */
+export function parseElfCore(file: string, source: FileBytes, maxBytes: number): ElfCore {
   const headers = readProgramHeaders(file, source);
   let note: PtImageNote | null = null;
   let noteBytes = 0;
@@ -161,12 +108,13 @@ function parseCore(file: string, source: CoreBytes, maxBytes: number): ElfCore {
     size: header.memorySize,
     bytes: source.read(header.fileOffset, header.fileSize, "a PT_LOAD segment"),
     fileOffset: header.fileOffset,
+    fileSize: header.fileSize,
   }));
   const last = segments.at(-1);
   return { file, segments, note, memoryTop: last === undefined ? 0 : last.physical + last.size };
 }
 
-function readProgramHeaders(file: string, source: CoreBytes): ProgramHeader[] {
+function readProgramHeaders(file: string, source: FileBytes): ProgramHeader[] {
   const start = new ByteView(file, source.read(0, Math.min(HEADER_SIZE, source.size), "the ELF header"));
   for (const { at, bytes, value, what } of HEADER_FIELDS) {
     const found = bytes === 1 ? start.u8(at, what) : bytes === 2 ? start.u16(at, what) : start.u32(at, what);

@@ -1,10 +1,10 @@
-import { PAGE_SIZE } from "../../arch/x86/cpu/physical-memory.ts";
+import { MAX_MEMORY_BYTES, PAGE_SIZE } from "../../arch/x86/cpu/physical-memory.ts";
 import { isBitSet, MAX_CR3, type PagingState, readPagingState, requireProcessNames } from "./elf-note.ts";
 import type { JsonObject } from "./json-fields.ts";
 import { parseJsonObject } from "./json-fields.ts";
 
 /** Largest guest: what PhysicalMemory can hold. */
-export const MAX_GUEST_BYTES = 2 ** 33;
+export const MAX_GUEST_BYTES = MAX_MEMORY_BYTES;
 const MAX_PID = 2 ** 22;
 const MAX_SWAP_TYPE = 31;
 

@@ -1,6 +1,7 @@
 import { frameOf } from "../../arch/x86/cpu/entry.ts";
 import { PTE_P, PTE_PS } from "../../arch/x86/cpu/entry-layout.ts";
 import { OUTSIDE, PAGE_SIZE, type PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
+import { hasReservedBit, type ReservedBits } from "../formats/table-pages.ts";
 import { hex, hexWords } from "./hex.ts";
 
 const ENTRIES = 512;
@@ -9,6 +10,8 @@ const ENTRY_SIZE = 8;
 const LEVELS = 8;
 /** Bytes that one entry of a level maps: 4 KiB, 2 MiB, 1 GiB, 512 GiB, 256 TiB. */
 const SPAN = Float64Array.of(0, 2 ** 12, 2 ** 21, 2 ** 30, 2 ** 39, 2 ** 48);
+/** Short names of what one entry of a level maps. */
+const SPAN_NAMES = ["", "4K", "2M", "1G", "512G", "256T"] as const;
 /** The highest level whose entries may map a page. */
 const LAST_LEAF_LEVEL = 3;
 /** The highest level where Linux keeps entries that are not present but mean something: huge pages in a PD. */
@@ -25,6 +28,11 @@ export interface LeafOptions {
   readonly range?: LinearRange;
   /** Also stop at entries of the two lowest levels that are not present and not zero. */
   readonly notPresent?: boolean;
+  /**
+   * The reserved bits of a CPU: an entry of any level that has one of them is given as a leaf with `reserved` set, and
+   * nothing below it. Default: they are not looked at.
+   */
+  readonly reserved?: ReservedBits;
   /** Stop behind so many leaves; a few tables that point at each other can make 2^36. Default: no limit. */
   readonly most?: number;
 }
@@ -37,14 +45,14 @@ export function userHalf(levels: 4 | 5): LinearRange {
   return { start: 0, length: (SPAN[levels]! * ENTRIES) / 2 };
 }
 
-/** Bytes of a page by the level of its leaf. */
+/** Bytes that one entry of a level maps: of a page, by the level of its leaf. */
 export function pageBytes(level: number): number {
   return SPAN[level] ?? 0;
 }
 
-/** The usual short name of a page size by the level of its leaf. */
+/** The usual short name of that size. */
 export function pageName(level: number): string {
-  return ["", "4K", "2M", "1G"][level] ?? "";
+  return SPAN_NAMES[level] ?? "";
 }
 
 /**
@@ -53,15 +61,15 @@ export function pageName(level: number): string {
  * goes one level down, so the address space bounds the number of leaves, and tables without any leaf below them are
  * remembered and skipped, so the work between two leaves is bounded by the number of tables.
  *
- * Frames that leaves point at are never read; they may lie beyond memory. PS=1 above a PDPTE is reserved and maps
- * nothing. One object serves the whole enumeration: its fields are those of the current leaf, valid until the next
+ * Frames that leaves point at are never read; they may lie beyond memory. PS=1 above a PDPTE is reserved on every CPU
+ * and maps nothing. One object serves the whole enumeration: its fields are those of the current leaf, valid until the next
  * step. Memory must not change meanwhile.
  */
 export class LeafCursor {
   readonly levels: 4 | 5;
   /** Linear address of the first byte; canonical, the upper half as a positive Number. */
   linear = 0;
-  /** Level of the entry: 1 for a 4 KiB page, 2 for 2 MiB, 3 for 1 GiB. */
+  /** Level of the entry: 1 for a 4 KiB page, 2 for 2 MiB, 3 for 1 GiB; above that only with `reserved`. */
   level = 0;
   /** The entry. */
   lo = 0;
@@ -70,11 +78,14 @@ export class LeafCursor {
   every = 0;
   /** OR of the high words: its XD is the effective one. */
   any = 0;
+  /** The entry has a reserved bit set: it maps nothing, every access is a page fault. */
+  reserved = false;
 
   readonly #memory: PhysicalMemory;
   readonly #start: number;
   readonly #end: number;
   readonly #notPresent: boolean;
+  readonly #reserved: ReservedBits | null;
   /** Leaves that may still be given. */
   #left: number;
   /** Whether a table has anything to stop at, by frame and level. */
@@ -102,6 +113,7 @@ export class LeafCursor {
     this.#start = range.start;
     this.#end = range.start + range.length;
     this.#notPresent = options.notPresent ?? false;
+    this.#reserved = options.reserved ?? null;
     this.#left = options.most ?? Number.POSITIVE_INFINITY;
     this.#at = levels;
     this.#table[levels] = root / 4;
@@ -130,7 +142,8 @@ export class LeafCursor {
       const linear = this.#linearAt(level, index);
       if (linear + SPAN[level]! <= this.#start) continue;
       if (linear >= this.#end) break;
-      if (this.#stopsAt(level, lo)) {
+      const reserved = this.#isReserved(level, lo, hi);
+      if (reserved || this.#stopsAt(level, lo)) {
         this.#at = level;
         this.linear = linear;
         this.level = level;
@@ -138,6 +151,7 @@ export class LeafCursor {
         this.hi = hi;
         this.every = this.#every[level]! & lo;
         this.any = this.#any[level]! | hi;
+        this.reserved = reserved;
         this.#left--;
         if (this.#left >= 0) return true;
         break;
@@ -165,6 +179,10 @@ export class LeafCursor {
   #stopsAt(level: number, lo: number): boolean {
     if ((lo & PTE_P) !== 0) return level === 1 || (level <= LAST_LEAF_LEVEL && (lo & PTE_PS) !== 0);
     return this.#notPresent && level <= LAST_SWAP_LEVEL;
+  }
+
+  #isReserved(level: number, lo: number, hi: number): boolean {
+    return this.#reserved !== null && (lo & PTE_P) !== 0 && hasReservedBit(this.#reserved, level, lo, hi);
   }
 
   /** Frame number of the table that an entry points at. Throws RangeError when it is outside memory. */
@@ -195,7 +213,7 @@ export class LeafCursor {
       const lo = words[slot]!;
       const hi = words[slot + 1]!;
       if ((lo | hi) === 0) continue;
-      if (this.#stopsAt(level, lo)) return true;
+      if (this.#isReserved(level, lo, hi) || this.#stopsAt(level, lo)) return true;
       if (isTable(level, lo) && this.#isFertile(this.#tableOf(lo, hi), level - 1)) return true;
     }
     return false;

@@ -1,13 +1,16 @@
 import type { KernelThread } from "../../arch/x86/mm/events.ts";
 import { readEntry } from "../../arch/x86/mm/kernel-context.ts";
 import {
+  pmd_devmap,
   pmd_dirty,
+  pmd_none,
   pmd_soft_dirty,
   pmd_trans_huge,
   pmd_write,
   pmd_young,
   pte_mkold,
   pte_mksoft_dirty,
+  pte_mkspecial,
   pte_mkwrite,
   pte_wrprotect,
 } from "../../arch/x86/mm/pgtable.ts";
@@ -19,7 +22,7 @@ import {
   type pte_t,
   VM_WRITE,
 } from "../../arch/x86/mm/pgtable-types.ts";
-import { pmd_populate, pmdp_invalidate } from "../../arch/x86/mm/ptep.ts";
+import { pmd_populate, pmdp_invalidate, set_pmd_at } from "../../arch/x86/mm/ptep.ts";
 import type { Kernel } from "./kernel.ts";
 import { lockTable, unlockTable } from "./locks.ts";
 import { PG } from "./mem_map.ts";
@@ -31,6 +34,7 @@ import { NO_SLOT, pmdSlot, tableOf } from "./page-table.ts";
 import { pmdp_huge_clear_flush_notify } from "./ptep_notify.ts";
 import { set_page_dirty } from "./swapfile.ts";
 import type { vm_area_struct } from "./vma.ts";
+import { is_huge_zero_pmd, my_zero_pfn } from "./zero-page.ts";
 
 /** Puts a spare pte table aside for the day the huge pmd is split; with the pmd lock held. */
 export function pgtable_trans_huge_deposit(mm: mm_struct, pmdp: number, pgtable: number): void {
@@ -63,12 +67,25 @@ export function* split_huge_pmd_address(
   yield* __split_huge_pmd(k, vma, pmdp, address, freeze, page);
 }
 
+/** Splits a pmd if it is huge, whatever page it maps (include/linux/huge_mm.h split_huge_pmd). */
+export function* split_huge_pmd(
+  k: Kernel,
+  vma: vm_area_struct,
+  pmdp: number,
+  address: number,
+): KernelThread<void> {
+  const pmd = readEntry(vma.vm_mm, pmdp);
+  if (pmd_trans_huge(pmd) || pmd_devmap(pmd)) yield* __split_huge_pmd(k, vma, pmdp, address, false, null);
+}
+
 /**
- * Replaces one huge mapping by 512 small ones, or by migration entries (`freeze`). Listeners are bracketed. No CPU
- * ever holds a small and a huge translation of one address: the huge one is made not present and flushed before
- * the table is put in its place.
+ * Replaces one huge mapping by 512 small ones, or by migration entries (`freeze`). With a page, only if the pmd maps
+ * that one; without, whatever it maps. Listeners are bracketed. No CPU ever holds a small and a huge translation of
+ * one address: the huge one is made not present and flushed before the table is put in its place.
  *
  *    pmd  ..8E7 huge ──► ..8E6 huge, P=0 ──► flush 2M ──► table | 0x67
+ *
+ * Throws TypeError for freeze without a page: only a page that is known and locked can have migration entries.
  */
 export function* __split_huge_pmd(
   k: Kernel,
@@ -76,8 +93,10 @@ export function* __split_huge_pmd(
   pmdp: number,
   address: number,
   freeze: boolean,
-  page: number,
+  page: number | null,
 ): KernelThread<void> {
+  if (freeze && page === null)
+    throw new TypeError("__split_huge_pmd with freeze: give the page that is locked");
   const mm = vma.vm_mm;
   const haddr = address - (address % PMD_SIZE);
   k.current.caller = "__split_huge_pmd";
@@ -86,8 +105,9 @@ export function* __split_huge_pmd(
   const table = tableOf(pmdp);
   yield* lockTable(k, table, "pmd");
   const pmd = readEntry(mm, pmdp);
-  if (pmd_trans_huge(pmd) && k.codec.pmd_pfn(pmd) === page) {
-    k.mem_map.clearFlag(page, PG.mlocked);
+  const mapped = k.codec.pmd_pfn(pmd);
+  if ((pmd_trans_huge(pmd) || pmd_devmap(pmd)) && (page === null || page === mapped)) {
+    if (pmd_trans_huge(pmd)) k.mem_map.clearFlag(mapped, PG.mlocked);
     yield* __split_huge_pmd_locked(k, vma, pmdp, haddr, freeze);
   }
   unlockTable(k, table, "pmd");
@@ -103,7 +123,17 @@ function* __split_huge_pmd_locked(
 ): KernelThread<void> {
   const { mem_map } = k;
   const mm = vma.vm_mm;
-  const page = k.codec.pmd_pfn(readEntry(mm, pmdp));
+  const huge = readEntry(mm, pmdp);
+  const page = k.codec.pmd_pfn(huge);
+  if (pmd_devmap(huge)) {
+    // Device memory has no counts to move: faults fill the small entries.
+    yield* pmdp_huge_clear_flush_notify(vma, haddr, pmdp);
+    return;
+  }
+  if (is_huge_zero_pmd(k, huge)) {
+    yield* __split_huge_zero_page_pmd(k, vma, haddr, pmdp);
+    return;
+  }
   if (!mem_map.PageAnon(page)) {
     yield* dropFilePmd(k, vma, pmdp, haddr, page);
     return;
@@ -126,6 +156,40 @@ function* __split_huge_pmd_locked(
     page_remove_rmap(k, page + i, false);
     put_page(k, page + i);
   }
+}
+
+/** The huge zero page becomes 512 times the small one; the pmd is empty until all of them are in place. */
+function* __split_huge_zero_page_pmd(
+  k: Kernel,
+  vma: vm_area_struct,
+  haddr: number,
+  pmdp: number,
+): KernelThread<void> {
+  const mm = vma.vm_mm;
+  yield* pmdp_huge_clear_flush_notify(vma, haddr, pmdp);
+  const pgtable = pgtable_trans_huge_withdraw(mm, pmdp);
+  for (let i = 0; i < HPAGE_PMD_NR; i++) {
+    const zero = my_zero_pfn(k, haddr + i * PAGE_SIZE);
+    k.plantEntry(pgtable * PAGE_SIZE + i * 8, pte_mkspecial(k.codec.pfn_pte(zero, vma.vm_page_prot)));
+  }
+  if (k.contended) yield "entry";
+  pmd_populate(mm, pmdp, pgtable);
+}
+
+/** Maps the huge zero page, with the spare table for its split, in an empty pmd; with the pmd lock held. */
+export function set_huge_zero_page(
+  k: Kernel,
+  pgtable: number,
+  mm: mm_struct,
+  vma: vm_area_struct,
+  haddr: number,
+  pmdp: number,
+  zero_page: number,
+): boolean {
+  if (!pmd_none(readEntry(mm, pmdp))) return false;
+  pgtable_trans_huge_deposit(mm, pmdp, pgtable);
+  set_pmd_at(mm, haddr, pmdp, k.codec.mk_huge_pmd(zero_page, vma.vm_page_prot));
+  return true;
 }
 
 /** One of the 512 entries. Dirty goes to the page, never to the small entries. */

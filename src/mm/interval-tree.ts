@@ -23,17 +23,21 @@ export class IntervalTree<T> {
 
   /** Adds [start, last]. Throws RangeError if last < start. */
   insert(start: number, last: number, value: T): void {
-    if (last < start)
-      throw new RangeError(`interval [${start}, ${last}]: its last must not be below its start`);
-    this.#root = insertAt(this.#root, {
-      start,
-      last,
-      value,
-      subtreeLast: last,
-      height: 1,
-      left: null,
-      right: null,
-    });
+    checkInterval(start, last);
+    this.#root = insertAt(this.#root, leaf(start, last, value));
+    this.#size++;
+  }
+
+  /**
+   * Adds an interval with the same start as one that is there, directly after it: fork's vma follows its parent's
+   * (vma_interval_tree_insert_after). Throws TypeError if nothing was inserted with that start and value.
+   */
+  insertAfter(previous: T, start: number, last: number, value: T): void {
+    checkInterval(start, last);
+    const root = insertAfterAt(this.#root, leaf(start, last, value), previous);
+    if (root === null)
+      throw new TypeError(`no interval that starts at ${start} has the value to insert after`);
+    this.#root = root;
     this.#size++;
   }
 
@@ -70,6 +74,15 @@ export class IntervalTree<T> {
   }
 }
 
+function checkInterval(start: number, last: number): void {
+  if (last < start)
+    throw new RangeError(`interval [${start}, ${last}]: its last must not be below its start`);
+}
+
+function leaf<T>(start: number, last: number, value: T): Node<T> {
+  return { start, last, value, subtreeLast: last, height: 1, left: null, right: null };
+}
+
 function collect<T>(node: Node<T> | null, start: number, last: number, found: T[]): void {
   if (node === null || node.subtreeLast < start) return;
   collect(node.left, start, last, found);
@@ -82,6 +95,29 @@ function insertAt<T>(node: Node<T> | null, added: Node<T>): Node<T> {
   if (node === null) return added;
   if (added.start < node.start) node.left = insertAt(node.left, added);
   else node.right = insertAt(node.right, added);
+  return balance(node);
+}
+
+/** The subtree with `added` right after `previous`; null if that is not in it. */
+function insertAfterAt<T>(node: Node<T> | null, added: Node<T>, previous: T): Node<T> | null {
+  if (node === null) return null;
+  if (node.value === previous && node.start === added.start) {
+    node.right = insertLeast(node.right, added);
+    return balance(node);
+  }
+  const left = added.start <= node.start ? insertAfterAt(node.left, added, previous) : null;
+  if (left !== null) node.left = left;
+  else {
+    const right = added.start >= node.start ? insertAfterAt(node.right, added, previous) : null;
+    if (right === null) return null;
+    node.right = right;
+  }
+  return balance(node);
+}
+
+function insertLeast<T>(node: Node<T> | null, added: Node<T>): Node<T> {
+  if (node === null) return added;
+  node.left = insertLeast(node.left, added);
   return balance(node);
 }
 

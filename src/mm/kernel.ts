@@ -58,6 +58,9 @@ export class Kernel implements KernelContext {
   readonly swap: SwapSpace;
   readonly init_mm: mm_struct;
   readonly mms: mm_struct[] = [];
+  /** Frames of the zero page and of the huge one's head, -1 until they are needed (zero-page.ts) or imported. */
+  zero_pfn = -1;
+  huge_zero_page = -1;
   readonly cpu_tlbstate: readonly TlbState[];
   current: Task;
   contended = false;

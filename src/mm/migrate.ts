@@ -1,3 +1,4 @@
+import { flush_dcache_page, update_mmu_cache } from "../../arch/x86/mm/cacheflush.ts";
 import type { KernelThread } from "../../arch/x86/mm/events.ts";
 import { readEntry } from "../../arch/x86/mm/kernel-context.ts";
 import { pte_mkhuge, pte_mkold, pte_mksoft_dirty, pte_mkwrite } from "../../arch/x86/mm/pgtable.ts";
@@ -85,18 +86,19 @@ function* remove_migration_pte(
     if (codec.is_write_migration_entry(codec.pte_to_swp_entry(swp)) && (vma.vm_flags & VM_WRITE) !== 0) {
       pte = pte_mkwrite(pte);
     }
-    k.emit?.({ type: "cache-flush", hook: "flush_dcache_page", mm: null, start: 0, length: 0, pfn: subpage });
+    flush_dcache_page(k, subpage);
     if (k.contended) yield "entry";
     if (mem_map.PageHuge(page)) {
       set_pte_at(mm, v.address, v.pte, pte_mkhuge(pte));
       if (mem_map.PageAnon(page)) hugepage_add_anon_rmap(k, page, vma, v.address);
       else page_dup_rmap(k, page, true);
-      continue;
+    } else {
+      set_pte_at(mm, v.address, v.pte, pte);
+      if (mem_map.PageAnon(page)) page_add_anon_rmap(k, subpage, vma, v.address, false);
+      else page_add_file_rmap(k, subpage, false);
     }
-    set_pte_at(mm, v.address, v.pte, pte);
-    if (mem_map.PageAnon(page)) page_add_anon_rmap(k, subpage, vma, v.address, false);
-    else page_add_file_rmap(k, subpage, false);
     if ((vma.vm_flags & VM_LOCKED) !== 0 && !mem_map.PageTransCompound(subpage)) mlock_vma_page(k, subpage);
+    update_mmu_cache(vma, v.address, v.pte);
   }
   return true;
 }

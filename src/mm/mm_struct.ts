@@ -39,9 +39,10 @@ export class mm_struct implements MmContext {
   }
 
   /**
-   * Adds a vma and links it into its file's i_mmap (mm/mmap.c __vma_link). Throws RangeError if it overlaps one.
+   * Adds a vma and links it into its file's i_mmap (mm/mmap.c __vma_link); a copy made by fork directly after its
+   * `parent`, so that walks visit the parent first (kernel/fork.c dup_mmap). Throws RangeError if it overlaps one.
    */
-  insertVma(options: VmaOptions): vm_area_struct {
+  insertVma(options: VmaOptions, parent: vm_area_struct | null = null): vm_area_struct {
     const vma = new vm_area_struct(this, options);
     let at = this.mmap.length;
     while (at > 0 && this.mmap[at - 1]!.vm_start >= vma.vm_end) at--;
@@ -49,7 +50,9 @@ export class mm_struct implements MmContext {
       throw new RangeError(`vma at 0x${vma.vm_start.toString(16)} overlaps the one before it`);
     }
     this.mmap.splice(at, 0, vma);
-    vma.vm_file?.i_mmap.insert(vma.vm_pgoff, vmaLastPgoff(vma), vma);
+    const i_mmap = vma.vm_file?.i_mmap;
+    if (parent === null) i_mmap?.insert(vma.vm_pgoff, vmaLastPgoff(vma), vma);
+    else i_mmap?.insertAfter(parent, vma.vm_pgoff, vmaLastPgoff(vma), vma);
     return vma;
   }
 

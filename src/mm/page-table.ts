@@ -1,6 +1,6 @@
 import { frameOf } from "../../arch/x86/cpu/entry.ts";
 import { tableIndex } from "../../arch/x86/mm/pgtable.ts";
-import { _PAGE_PRESENT, _PAGE_PSE, PAGE_SIZE } from "../../arch/x86/mm/pgtable-types.ts";
+import { _PAGE_PRESENT, _PAGE_PSE, PAGE_SIZE, PMD_SIZE } from "../../arch/x86/mm/pgtable-types.ts";
 import type { Kernel } from "./kernel.ts";
 import type { mm_struct } from "./mm_struct.ts";
 
@@ -61,7 +61,7 @@ export function pteSlot(mm: mm_struct, address: number): number {
 
 /** Slot that maps a hugetlb page of that size: the pud's for 1G, else the pmd's (huge_pte_offset). */
 export function huge_pte_offset(mm: mm_struct, address: number, size: number): number {
-  return size > 0x20_0000 ? pudSlot(mm, address) : pmdSlot(mm, address);
+  return size > PMD_SIZE ? pudSlot(mm, address) : pmdSlot(mm, address);
 }
 
 /** Slot of the pte, with the tables to it allocated as a fault would. */
@@ -89,7 +89,7 @@ function ensureTable(k: Kernel, slot: number): number {
     return frameOf(lo, memory.readHi(slot) & k.codec.pfnMaskHi) * PAGE_SIZE;
   }
   const pfn = k.frames.allocate();
-  memory.bytes.fill(0, pfn * PAGE_SIZE, (pfn + 1) * PAGE_SIZE);
+  memory.clear(pfn * PAGE_SIZE, PAGE_SIZE);
   k.machine.storeEntry(slot, (pfn << 12) | 0x67, Math.floor(pfn / 0x10_0000), k.current.cpu);
   return pfn * PAGE_SIZE;
 }

@@ -1,4 +1,5 @@
 import { swp_offset } from "../../arch/x86/mm/entry-codec.ts";
+import type { KernelThread } from "../../arch/x86/mm/events.ts";
 import { readEntry } from "../../arch/x86/mm/kernel-context.ts";
 import {
   is_swap_pte,
@@ -213,4 +214,25 @@ function checkPte(v: PageVmaMappedWalk): boolean {
     pfn = codec.pte_pfn(pte);
   }
   return pfn >= v.page && pfn - v.page < mem_map.hpage_nr_pages(v.page);
+}
+
+/**
+ * Whether a vma maps any part of the page, looked at under the lock, so that an entry that is being exchanged counts
+ * (mm/page_vma_mapped.c).
+ */
+export function* page_mapped_in_vma(k: Kernel, page: number, vma: vm_area_struct): KernelThread<boolean> {
+  const start = __vma_address(k.mem_map, page, vma);
+  const last = start + (k.mem_map.hpage_nr_pages(page) - 1) * PAGE_SIZE;
+  if (last < vma.vm_start || start >= vma.vm_end) return false;
+  const v = new PageVmaMappedWalk(k, page, vma, Math.max(start, vma.vm_start), PVMW_SYNC);
+  for (;;) {
+    const found = page_vma_mapped_walk(v);
+    if (found === PVMW_BLOCKED) {
+      yield "blocked";
+      continue;
+    }
+    if (found === PVMW_NOT_FOUND) return false;
+    page_vma_mapped_walk_done(v);
+    return true;
+  }
 }

@@ -47,7 +47,7 @@ export function mapAnonymous(k: Kernel, vma: vm_area_struct, address: number): n
     throw new TypeError(`mapAnonymous at 0x${address.toString(16)}: give a private mapping without a file`);
   }
   const mm = vma.vm_mm;
-  anon_vma_prepare(vma);
+  k.run(anon_vma_prepare(vma));
   const slot = ensurePteSlot(k, mm, address);
   const page = k.frames.allocate();
   k.mem_map.setFlag(page, PG.uptodate | PG.lru);

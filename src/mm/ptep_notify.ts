@@ -3,14 +3,17 @@ import { PAGE_SIZE, PMD_SIZE, type pmd_t, type pte_t } from "../../arch/x86/mm/p
 import {
   pmdp_clear_flush_young,
   pmdp_huge_clear_flush,
+  pmdp_test_and_clear_young,
   ptep_clear_flush,
   ptep_clear_flush_young,
+  ptep_test_and_clear_young,
   set_pte_at,
 } from "../../arch/x86/mm/ptep.ts";
 import type { mm_struct } from "./mm_struct.ts";
 import {
   mmu_notifier_change_pte,
   mmu_notifier_clear_flush_young,
+  mmu_notifier_clear_young,
   mmu_notifier_invalidate_range,
 } from "./mmu_notifier.ts";
 import type { vm_area_struct } from "./vma.ts";
@@ -30,6 +33,18 @@ export function* pmdp_clear_flush_young_notify(
 ): KernelThread<boolean> {
   const young = yield* pmdp_clear_flush_young(vma, address, pmdp);
   return mmu_notifier_clear_flush_young(vma.vm_mm, address, address + PMD_SIZE) || young;
+}
+
+/** As ptep_clear_flush_young_notify; listeners need not flush either, so their answer may come late (idle pages). */
+export function ptep_clear_young_notify(vma: vm_area_struct, address: number, ptep: number): boolean {
+  const young = ptep_test_and_clear_young(vma, address, ptep);
+  return mmu_notifier_clear_young(vma.vm_mm, address, address + PAGE_SIZE) || young;
+}
+
+/** The same for 2 MiB; unlike pmdp_clear_flush_young_notify it never flushes. */
+export function pmdp_clear_young_notify(vma: vm_area_struct, address: number, pmdp: number): boolean {
+  const young = pmdp_test_and_clear_young(vma, address, pmdp);
+  return mmu_notifier_clear_young(vma.vm_mm, address, address + PMD_SIZE) || young;
 }
 
 export function* ptep_clear_flush_notify(

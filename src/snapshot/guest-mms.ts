@@ -163,7 +163,7 @@ export function depositTables(
     const splits = reason === null ? k.mem_map.PageAnon(pfn) : reason === "huge zero page";
     if (!splits) continue;
     const table = k.frames.allocate();
-    k.machine.memory.bytes.fill(0, table * PAGE_SIZE, (table + 1) * PAGE_SIZE);
+    k.machine.memory.clear(table * PAGE_SIZE, PAGE_SIZE);
     pgtable_trans_huge_deposit(mms[process]!, slot, table);
   }
 }

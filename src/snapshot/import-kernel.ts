@@ -161,10 +161,11 @@ function bootKernel(guest: GuestSnapshot, machine: Machine, options: KernelOptio
   kernel.frames.reserve(root);
   kernel.mem_map._refcount[root] = 1;
   const half = root * PAGE_SIZE + PAGE_SIZE / 2;
-  memory.bytes.fill(0, root * PAGE_SIZE, half);
+  memory.clear(root * PAGE_SIZE, PAGE_SIZE);
   const model = guest.processes[0];
-  if (model === undefined) memory.bytes.fill(0, half, half + PAGE_SIZE / 2);
-  else memory.bytes.copyWithin(half, model.root + PAGE_SIZE / 2, model.root + PAGE_SIZE);
+  if (model !== undefined) {
+    memory.bytesAt(half, PAGE_SIZE / 2).set(memory.bytesAt(model.root + PAGE_SIZE / 2, PAGE_SIZE / 2));
+  }
   return kernel;
 }
 

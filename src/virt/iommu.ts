@@ -2,7 +2,13 @@ import { ACCESS_READ, ACCESS_WRITE, MODE_USER } from "../../arch/x86/cpu/access-
 import { ControlRegisters } from "../../arch/x86/cpu/control-registers.ts";
 import { Entry } from "../../arch/x86/cpu/entry.ts";
 import { WALK_OK } from "../../arch/x86/cpu/page-fault.ts";
-import { OFFSET_MASK, type WalkOptions, WalkResult, walk } from "../../arch/x86/cpu/page-walk.ts";
+import {
+  HARDWARE_WALK,
+  OFFSET_MASK,
+  type WalkOptions,
+  WalkResult,
+  walk,
+} from "../../arch/x86/cpu/page-walk.ts";
 import { createTlb, type Tlb, type TlbPolicy } from "../../arch/x86/cpu/tlb.ts";
 import { TLB_DIRTY } from "../../arch/x86/cpu/tlb-entry.ts";
 import { WHOLE_MM } from "../../arch/x86/mm/events.ts";
@@ -53,9 +59,7 @@ export class Iommu implements mmu_notifier {
     this.#control = new ControlRegisters(machine.model, mm.kernel.levels);
     this.#control.setRoot(mm.pgd, 0);
     this.#walkOptions = {
-      setAccessedDirty: true,
-      record: false,
-      beforeUpdate: null,
+      ...HARDWARE_WALK,
       updated: (address, oldLo, newLo, hi) =>
         machine.observer?.({
           type: "accessed-dirty-set",
@@ -99,10 +103,7 @@ export class Iommu implements mmu_notifier {
   #cached(lo: number, hi: number, write: boolean): number {
     const slot = this.tlb.lookup(lo, hi, 0);
     if (slot < 0) return -1;
-    if (write && (this.tlb.flags(slot) & TLB_DIRTY) === 0) {
-      this.tlb.invlpg(lo, hi, 0);
-      return -1;
-    }
+    if (write && (this.tlb.flags(slot) & TLB_DIRTY) === 0) return -1;
     return this.tlb.physical(slot, lo);
   }
 
@@ -112,6 +113,8 @@ export class Iommu implements mmu_notifier {
     const { memory } = this.mm.kernel.machine;
     const code = walk(memory, this.#control, lo, hi, kind, MODE_USER, this.#walkOptions, found);
     if (code !== WALK_OK) return -1;
+    // Only the entry that a write could not use is replaced; a device's fault drops nothing at all.
+    this.tlb.drop(this.tlb.lookup(lo, hi, 0));
     this.tlb.fill(found, 0, false);
     this.fills++;
     if (this.emit !== null) {

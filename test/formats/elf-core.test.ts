@@ -169,9 +169,9 @@ describe("loadInto", () => {
   test("copies each segment and clears its tail", () => {
     const image = read(core([{ physical: 0x2000, bytes: PAGE.subarray(0, 8), memorySize: 4096 }], null));
     const memory = new PhysicalMemory(0x3000);
-    memory.bytes.fill(0x55);
+    memory.bytesAt(0, memory.size).fill(0x55);
     loadInto(memory, image);
-    expect([0x1fff, 0x2000, 0x2007, 0x2008, 0x2fff].map((at) => memory.bytes[at])).toEqual([
+    expect([0x1fff, 0x2000, 0x2007, 0x2008, 0x2fff].map((at) => memory.readByte(at))).toEqual([
       0x55, 0xaa, 0xaa, 0, 0,
     ]);
   });

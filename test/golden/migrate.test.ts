@@ -82,6 +82,18 @@ describe("T11", () => {
     expect([mem_map._mapcount[page], mem_map._refcount[page]]).toEqual([0, 2]);
   });
 
+  test("update_mmu_cache comes right after the new entry, under its lock", () => {
+    const { kernel, page, moveMapping, trace } = anonPage("c", 0x8000_0000_1234_5867n);
+    kernel.run(try_to_unmap(kernel, page, FLAGS));
+    moveMapping();
+    const full = new Trace({ names: { a }, also: ["mmu-cache"] });
+    kernel.attach(full.observer);
+    kernel.run(remove_migration_ptes(kernel, OLD, NEW, false));
+    expect(full.toString()).toBe("L+ flush_dcache_page S(0x8000000023456807) UMC(a) L-");
+    // Appendix B leaves it out.
+    expect(trace.toString()).not.toContain("UMC");
+  });
+
   test("in a locked vma the new page becomes mlocked", () => {
     const { kernel, mem_map, page, moveMapping, trace } = anonPage("c", 0x8000_0000_1234_5867n, VM_LOCKED);
     kernel.run(try_to_unmap(kernel, page, FLAGS));

@@ -24,6 +24,8 @@ export type TraceExtra =
   /** Read-modify-writes of a live entry: `A-` and `W-` for the flag that was cleared. */
   | "rmw"
   | "rmap-added"
+  /** `UMC(a)`: update_mmu_cache. */
+  | "mmu-cache"
   | "ipi"
   | "invlpg";
 
@@ -114,6 +116,9 @@ export class Trace {
     }
     if (event.type === "rss-changed" && this.#also.has("rss")) {
       return `rss(${event.counter}${event.delta < 0 ? "" : "+"}${event.delta})`;
+    }
+    if (event.type === "mmu-cache-updated" && this.#also.has("mmu-cache")) {
+      return `UMC(${this.#address(event.address)})`;
     }
     if (event.type === "rmap-added" && this.#also.has("rmap-added")) return "RA";
     if (event.type === "ipi-sent" && this.#also.has("ipi")) return `IPI(${event.from}->${event.to})`;

@@ -86,8 +86,8 @@ export function judgeRights(rights: number, kind: number, mode: number, policy: 
 
 /**
  * The protection-key rule (SDM vol. 3, 4.6.2): DENIED_KEY or 0. Fetches ignore keys. PKRU guards user-mode
- * addresses against user and supervisor accesses alike, PKRS guards supervisor-mode addresses; a user access to a
- * supervisor page is stopped by U/S and reports no key.
+ * addresses against user and supervisor accesses alike, PKRS guards supervisor-mode addresses. A user access to a
+ * supervisor page is stopped by U/S; that it then reports no key is this model's choice, not verified on silicon.
  */
 export function judgeKey(rights: number, kind: number, mode: number, policy: AccessPolicy): number {
   if (kind === ACCESS_FETCH) return 0;
@@ -100,20 +100,20 @@ export function judgeKey(rights: number, kind: number, mode: number, policy: Acc
   return kind === ACCESS_WRITE && (bits & 2) !== 0 && writeObeys ? DENIED_KEY : 0;
 }
 
-/** Entries of a verdict table: 4 modes x 4 kinds (one spare) x 8 combinations of W, U, XD. */
-export const VERDICTS = 128;
+/** Entries of a permission table: 4 modes x 4 kinds (one spare) x 8 combinations of W, U, XD. */
+export const PERMISSION_CASES = 128;
 
-/** The index of an access in a verdict table. */
-export function verdictIndex(rights: number, kind: number, mode: number): number {
+/** The index of an access in a permission table. */
+export function permissionIndex(rights: number, kind: number, mode: number): number {
   return (mode << 5) | (kind << 3) | ((rights >>> 1) & 7);
 }
 
 /**
- * Writes {@link judgeRights} of every case into a table, so that a TLB hit costs one load. Rebuilt when the
- * control registers change, never on a change of CPL, AC or PKRU.
+ * Writes {@link judgeRights} of every case into a table, so that a check costs one load. It depends on control bits
+ * alone: CPL and AC are in the index, and keys are judged apart.
  */
-export function buildVerdicts(policy: AccessPolicy, table: Uint8Array): void {
-  for (let index = 0; index < VERDICTS; index++) {
+export function fillPermissions(policy: AccessPolicy, table: Uint8Array): void {
+  for (let index = 0; index < PERMISSION_CASES; index++) {
     table[index] = judgeRights((index & 7) << 1, (index >>> 3) & 3, index >>> 5, policy);
   }
 }

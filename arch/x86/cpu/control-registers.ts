@@ -1,5 +1,5 @@
-import { type AccessPolicy, buildVerdicts, VERDICTS } from "./access-rights.ts";
-import type { CpuModel } from "./cpu-model.ts";
+import { type AccessPolicy, fillPermissions, PERMISSION_CASES } from "./access-rights.ts";
+import { type CpuModel, checkModel } from "./cpu-model.ts";
 import { type LayoutModel, reservedMask } from "./entry-layout.ts";
 
 /** The control bits this model has: register, bit, and the CPU feature without which setting it is #GP. */
@@ -31,8 +31,10 @@ export type ControlBit = (typeof CONTROL_BITS)[number]["name"];
 /** The control bits, plus the two key registers. */
 export type ControlState = Record<ControlBit, boolean> & { pkru: number; pkrs: number };
 
-/** Done, or the general-protection fault that the register write raises and the rule it breaks. */
-export type ControlResult = { ok: true } | { ok: false; fault: "#GP"; why: string };
+/** Done, or the fault that the register write raises and the rule it breaks; #UD is that of WRPKRU without keys. */
+export type ControlResult = { ok: true } | { ok: false; fault: "#GP" | "#UD"; why: string };
+
+type Writable<T> = { -readonly [K in keyof T]: T[K] };
 
 /** Bits that long mode with paging always has: PE, ET, PG; PAE; LME, LMA. */
 const CR0_FIXED = 0x8000_0011;
@@ -43,7 +45,8 @@ const EFER_FIXED = 0x500;
 /**
  * CR0, CR3, CR4, EFER, PKRU and PKRS of one logical CPU in long mode, with what the walk and the TLB need of them
  * worked out beforehand. It knows no TLB: {@link Cpu.setControl} and {@link Cpu.loadCr3} also do the flushes that
- * such a write implies.
+ * such a write implies. Fields are read-only to callers, because what is worked out from them must never lag behind:
+ * `set` and `setRoot` change them.
  */
 export class ControlRegisters implements AccessPolicy {
   readonly model: CpuModel;
@@ -51,37 +54,42 @@ export class ControlRegisters implements AccessPolicy {
   readonly levels: 4 | 5;
 
   /** CR3[M-1:12] as a byte address, and the same as words of an entry. */
-  root = 0;
-  rootLo = 0;
-  rootHi = 0;
-  /** The current PCID; 0 while CR4.PCIDE = 0. */
-  pcid = 0;
+  readonly root: number = 0;
+  readonly rootLo: number = 0;
+  readonly rootHi: number = 0;
+  /** The PCID in effect: CR3[11:0] while CR4.PCIDE = 1, else 0. */
+  readonly pcid: number = 0;
 
-  wp = true;
-  nxe = true;
-  pge = true;
-  pcide = false;
-  smep = false;
-  smap = false;
-  pke = false;
-  pks = false;
-  pkru = 0;
-  pkrs = 0;
+  readonly wp: boolean = true;
+  readonly nxe: boolean;
+  readonly pge: boolean = true;
+  readonly pcide: boolean = false;
+  readonly smep: boolean = false;
+  readonly smap: boolean = false;
+  readonly pke: boolean = false;
+  readonly pks: boolean = false;
+  /** Both key registers are unsigned. */
+  readonly pkru: number = 0;
+  readonly pkrs: number = 0;
 
   /** Whether a key register applies at all. */
-  keys = false;
+  readonly keys: boolean = false;
   /** Reserved bits of the high word, the same for every kind of entry. */
-  reservedHi = 0;
+  readonly reservedHi: number = 0;
   /** Reserved bits of the low word: PML4E and PML5E, 2-MiB leaf, 1-GiB leaf; other kinds have none there. */
-  reservedTop = 0;
-  reserved2m = 0;
-  reserved1g = 0;
+  readonly reservedTop: number = 0;
+  readonly reserved2m: number = 0;
+  readonly reserved1g: number = 0;
   /** Whether a faulting walk sets A in the tables it used. */
   readonly setsUpperAOnFault: boolean;
-  /** See access-rights.ts verdictIndex. */
-  readonly verdicts = new Uint8Array(VERDICTS);
+  /** See access-rights.ts permissionIndex. */
+  readonly permissions: Uint8Array = new Uint8Array(PERMISSION_CASES);
+  /** CR3[11:0] as loaded: a MOV to CR4 leaves it alone. */
+  private cr3Low = 0;
 
+  /** Throws RangeError for a model that cannot be, and for five levels on one without LA57. */
   constructor(model: CpuModel, levels: 4 | 5 = 4) {
+    checkModel(model);
     if (levels === 5 && !model.la57) {
       throw new RangeError(
         `five-level paging on ${model.name}: it has no LA57, use levels 4 or another model`,
@@ -106,7 +114,8 @@ export class ControlRegisters implements AccessPolicy {
 
   /**
    * Writes control bits and key registers together. All or nothing: an illegal write leaves everything as it was and
-   * returns the #GP the instruction would raise (SDM vol. 3, 2.5 and 4.10.1).
+   * returns the fault the instruction would raise (SDM vol. 3, 2.5 and 4.10.1). Throws RangeError for a key register's
+   * value outside 0..2^32-1. A write of the key registers alone works nothing out anew.
    */
   set(changes: Partial<ControlState>): ControlResult {
     for (const { name, register, feature } of CONTROL_BITS) {
@@ -114,14 +123,26 @@ export class ControlRegisters implements AccessPolicy {
         return refuse(`${register}.${name.toUpperCase()} set, but ${this.model.name} has no ${feature}`);
       }
     }
-    if (changes.pcide === true && !this.pcide && this.pcid !== 0) {
-      return refuse("CR4.PCIDE set while CR3[11:0] is not 0");
+    const { pkru = this.pkru, pkrs = this.pkrs } = changes;
+    checkKeys("PKRU", pkru);
+    checkKeys("PKRS", pkrs);
+    if (pkru !== 0 && !this.model.pku) return refuse(`PKRU set, but ${this.model.name} has no pku`, "#UD");
+    if (pkrs !== 0 && !this.model.pks) return refuse(`IA32_PKRS set, but ${this.model.name} has no pks`);
+    if (changes.pcide === true && !this.pcide && this.cr3Low !== 0) {
+      return refuse(
+        `CR4.PCIDE set while CR3[11:0] is 0x${this.cr3Low.toString(16)}: load CR3 with PCID 0 first`,
+      );
     }
-    for (const { name } of CONTROL_BITS) this[name] = changes[name] ?? this[name];
-    this.pkru = (changes.pkru ?? this.pkru) | 0;
-    this.pkrs = (changes.pkrs ?? this.pkrs) | 0;
-    if (!this.pcide) this.pcid = 0;
-    this.derive();
+    const own = writable(this);
+    own.pkru = pkru;
+    own.pkrs = pkrs;
+    let changed = false;
+    for (const { name } of CONTROL_BITS) {
+      const value = changes[name] ?? this[name];
+      changed ||= value !== this[name];
+      own[name] = value;
+    }
+    if (changed) this.derive();
     return { ok: true };
   }
 
@@ -138,10 +159,12 @@ export class ControlRegisters implements AccessPolicy {
     if (!(pcid >= 0 && pcid < 4096 && Number.isInteger(pcid)) || (pcid !== 0 && !this.pcide)) {
       throw new RangeError(`PCID ${pcid}: give ${this.pcide ? "0 to 4095" : "0, or set CR4.PCIDE first"}`);
     }
-    this.root = root;
-    this.rootLo = root | 0;
-    this.rootHi = (root / 2 ** 32) | 0;
-    this.pcid = pcid;
+    const own = writable(this);
+    own.root = root;
+    own.rootLo = root | 0;
+    own.rootHi = (root / 2 ** 32) | 0;
+    own.pcid = pcid;
+    this.cr3Low = pcid;
   }
 
   /** Reserved bits of the low word of a large leaf at level 2 or 3. */
@@ -153,9 +176,9 @@ export class ControlRegisters implements AccessPolicy {
     return CR0_FIXED + this.bitsOf("CR0");
   }
 
-  /** At most 52 bits, so exact: the root with the PCID. */
+  /** At most 52 bits, so exact: the root with the PCID it was loaded with, also after PCIDE was cleared. */
   get cr3(): number {
-    return this.root + this.pcid;
+    return this.root + this.cr3Low;
   }
 
   get cr4(): number {
@@ -175,13 +198,15 @@ export class ControlRegisters implements AccessPolicy {
   }
 
   private derive(): void {
-    this.keys = this.pke || this.pks;
+    const own = writable(this);
+    own.pcid = this.pcide ? this.cr3Low : 0;
+    own.keys = this.pke || this.pks;
     const layout = this.layout;
-    this.reservedHi = reservedMask("pte", layout).hi;
-    this.reservedTop = reservedMask("pml4e", layout).lo;
-    this.reserved2m = reservedMask("pde-2m", layout).lo;
-    this.reserved1g = reservedMask("pdpte-1g", layout).lo;
-    buildVerdicts(this, this.verdicts);
+    own.reservedHi = reservedMask("pte", layout).hi;
+    own.reservedTop = reservedMask("pml4e", layout).lo;
+    own.reserved2m = reservedMask("pde-2m", layout).lo;
+    own.reserved1g = reservedMask("pdpte-1g", layout).lo;
+    fillPermissions(this, this.permissions);
   }
 }
 
@@ -196,7 +221,7 @@ export interface RegisterValues {
 /**
  * The control state of a CPU found with these register values, e.g. in a guest's dump. Throws RangeError when the CPU
  * was not in long mode with paging on, or has a feature on that the model lacks. Bits this model does not have are
- * ignored.
+ * ignored, PWT and PCD of CR3 among them.
  */
 export function controlFromRegisters(model: CpuModel, values: RegisterValues): ControlRegisters {
   const raw = { CR0: values.cr0, CR4: values.cr4, EFER: values.efer };
@@ -217,6 +242,16 @@ export function controlFromRegisters(model: CpuModel, values: RegisterValues): C
   return control;
 }
 
-function refuse(why: string): ControlResult {
-  return { ok: false, fault: "#GP", why };
+/** The registers as their own methods see them: for callers every field is read-only. */
+function writable(control: ControlRegisters): Writable<ControlRegisters> {
+  return control;
+}
+
+function refuse(why: string, fault: "#GP" | "#UD" = "#GP"): ControlResult {
+  return { ok: false, fault, why };
+}
+
+function checkKeys(register: string, value: number): void {
+  if (value !== value >>> 0)
+    throw new RangeError(`${register} ${value}: give a whole number from 0 to 2^32-1`);
 }

@@ -19,7 +19,7 @@ export interface CpuModel {
   readonly la57: boolean;
   /** Whether a walk that faults sets A in the table entries above the failing one. */
   readonly upperAOnFault: "set" | "clear";
-  /** QEMU: a 1-GiB leaf gets A even when its rights deny the access. */
+  /** QEMU: a 1-GiB leaf gets A even when its rights, or reserved bits among 29:13 and no others, stop the access. */
   readonly leaf1GAOnFault: boolean;
   /** False reproduces QEMU: reserved-bit faults are reported with P=0. */
   readonly rsvdKeepsP: boolean;
@@ -50,8 +50,10 @@ const INTEL = { ...SILICON, vendor: "intel" } as const;
 const AMD = { ...SILICON, vendor: "amd" } as const;
 
 /**
- * Known CPUs. Hardware rows are decoded from raw CPUID registers (InstLatx64 dumps, named by family-model-stepping);
- * emulator rows are measured.
+ * Known CPUs. Hardware rows are decoded from raw CPUID registers (InstLatx64 dumps, named by CPUID signature).
+ * Emulator rows reproduce the error codes, the #GP for #SS and the A and D bits that Bochs 2.7 and QEMU 7.2.22 (TCG)
+ * were measured to give, with the address width of the measured builds; their TLBs and their handling of G, of PCIDs
+ * and of accesses that straddle the canonical hole are not reproduced.
  */
 const PRESETS: readonly CpuModel[] = [
   { ...INTEL, name: "intel-skylake-client", maxPhyAddr: 39, pku: false }, // 00406E3
@@ -97,4 +99,11 @@ export function cpuModel(name: string): CpuModel {
     throw new RangeError(`unknown CPU model "${name}": known are ${Object.keys(CPU_MODELS).join(", ")}`);
   }
   return model;
+}
+
+/** Throws RangeError for a model that no CPU can be: a physical-address width outside 36..52. */
+export function checkModel({ name, maxPhyAddr }: CpuModel): void {
+  if (!(Number.isInteger(maxPhyAddr) && maxPhyAddr >= 36 && maxPhyAddr <= 52)) {
+    throw new RangeError(`MAXPHYADDR ${maxPhyAddr} of CPU model "${name}": give 36 to 52`);
+  }
 }

@@ -4,37 +4,40 @@ import {
   ACCESS_WRITE,
   type AccessMode,
   accessMode,
+  MODE_IMPLICIT,
   MODE_SUPERVISOR,
 } from "./access-rights.ts";
 import { ControlRegisters, type ControlResult, type ControlState } from "./control-registers.ts";
-import { Entry } from "./entry.ts";
+import { reportAccess, reportFill, reportLocated, reportUpdate } from "./cpu-report.ts";
 import { PTE_G } from "./entry-layout.ts";
-import { checkLinear, isCanonical, linearHi, linearLo, linearNumber, TWO_32 } from "./linear-address.ts";
+import {
+  checkLinear,
+  checkLinearPage,
+  isCanonical,
+  linearHi,
+  linearLo,
+  linearPage,
+  TWO_32,
+} from "./linear-address.ts";
 import type { Ipi, Machine } from "./machine.ts";
 import {
+  type AccessResult,
   type AccessSize,
   checkSize,
   checkValue,
   type Location,
   readBytes,
+  type Segment,
   writeBytes,
 } from "./memory-access.ts";
-import { errorCodeOf, PageFault, reasonOf, WALK_DENIED, WALK_OK } from "./page-fault.ts";
-import { deniedBy, INSPECT, OFFSET_MASK, type WalkOptions, WalkResult, walk } from "./page-walk.ts";
+import { PageFault, WALK_OK } from "./page-fault.ts";
+import { deniedBy, HARDWARE_WALK, INSPECT, type WalkOptions, WalkResult, walk } from "./page-walk.ts";
 import { createTlb, type Tlb, type TlbPolicy } from "./tlb.ts";
 import { TLB_DIRTY } from "./tlb-entry.ts";
 
 // A module's own const is a constant to V8; an imported one is read from its cell at each use.
 const WRITE = ACCESS_WRITE;
 const DIRTY = TLB_DIRTY;
-
-/** What an access did: where and which value, or the fault that stopped it. */
-export type AccessResult =
-  /** `physical` is that of the first byte; `value` what was loaded, stored, or (read-modify-write) there before. */
-  { ok: true; physical: number; value: bigint } | { ok: false; fault: PageFault };
-
-/** A stack access to a non-canonical address is #SS, any other one #GP. */
-export type Segment = "data" | "stack";
 
 /** What {@link Cpu.translate} answers when the access faults. */
 export const FAULTED = -1;
@@ -43,7 +46,8 @@ export const FAULTED = -1;
  * One logical CPU: control registers, a TLB, and memory accesses through both.
  *
  * {@link translate} and {@link touch} are the hot forms of an access and allocate nothing unless they fault; load,
- * store, fetch and readModifyWrite check their arguments and speak bigint.
+ * store, fetch and their kin check their arguments and speak bigint. A linear address from 2^53 on must be a bigint
+ * there: a Number may have been rounded to another byte on its way.
  */
 export class Cpu {
   readonly id: number;
@@ -73,10 +77,11 @@ export class Cpu {
     this.control = new ControlRegisters(machine.model, levels);
     this.tlb = createTlb(tlb);
     this.walkOptions = {
-      setAccessedDirty: true,
-      record: false,
-      beforeUpdate: null,
-      updated: (address, oldLo, newLo, hi) => this.reportUpdate(address, oldLo, newLo, hi),
+      ...HARDWARE_WALK,
+      updated: (address, oldLo, newLo, hi) => {
+        const { observer } = this.machine;
+        if (observer !== null) reportUpdate(observer, id, address, oldLo, newLo, hi);
+      },
     };
   }
 
@@ -122,8 +127,8 @@ export class Cpu {
 
   /**
    * Writes control bits and key registers, and drops the translations that the write must drop: all of them when PGE
-   * changes or PCIDE is cleared, those of the current PCID and the global ones when SMEP is set. WP, NXE, SMAP and
-   * the keys are applied at each use and drop nothing.
+   * changes or PCIDE is cleared, those filled under the current PCID, global ones included, when SMEP is set. WP, NXE,
+   * SMAP and the keys are applied at each use and drop nothing.
    */
   setControl(changes: Partial<ControlState>): ControlResult {
     const { pge, pcide, smep, pcid } = this.control;
@@ -132,39 +137,42 @@ export class Cpu {
     const now = this.control;
     if (now.pge !== pge || (pcide && !now.pcide)) {
       this.tlb.flushAll();
-      this.reportCr4(pcid, "all");
+      this.machine.observer?.({ type: "cr4-written", cpu: this.id, pcid, flushed: "all" });
     } else if (now.smep && !smep) {
       this.tlb.flushPcid(pcid);
-      this.reportCr4(pcid, "pcid");
+      this.machine.observer?.({ type: "cr4-written", cpu: this.id, pcid, flushed: "pcid" });
     }
     return result;
   }
 
-  /** INVLPG: drops the page's translations of the current PCID and global ones. No-op on a non-canonical address. */
+  /**
+   * INVLPG: drops the page's translations of the current PCID and global ones. No-op on a non-canonical address. Any
+   * address in the page will do; as a Number from 2^53 on it must be the page's own, which is exact.
+   */
   invlpg(address: number | bigint): void {
-    checkLinear(address);
+    checkLinearPage(address);
     const lo = linearLo(address);
     const hi = linearHi(address);
     if (!isCanonical(hi, this.control.levels)) return;
     this.tlb.invlpg(lo, hi, this.control.pcid);
     const observer = this.machine.observer;
-    if (observer !== null) observer({ type: "invlpg", cpu: this.id, address: linearNumber(lo, hi) });
+    if (observer !== null) observer({ type: "invlpg", cpu: this.id, address: linearPage(lo, hi) });
   }
 
   /**
    * Physical address of one byte for an access of this kind (ACCESS_*) at the current privilege, through the TLB; or
-   * FAULTED with {@link fault} set. A store through an entry with D=0 is a miss: D must be set in memory by a locked
-   * cycle that sees the entry as it is now (SDM vol. 3, 4.8). On this rest deferred unmap flushes.
+   * FAULTED with {@link fault} set.
+   *
+   * A store through an entry with D=0 is a miss for that access: D is set in memory by a locked cycle (SDM vol. 3,
+   * 4.8 and 8.1.2.1), which sees the entry as it is now. The manual has no sentence that the cycle checks P; operating
+   * systems that defer the flush of an unmapped page rely on it, and the emulators measured do it.
    */
   translate(kind: number, lo: number, hi: number): number {
     const tlb = this.tlb;
     const slot = tlb.lookup(lo, hi, this.control.pcid);
-    if (slot < 0) return this.translateByWalk(kind, lo, hi);
+    if (slot < 0) return this.translateByWalk(kind, lo, hi, false);
     const flags = tlb.flags(slot);
-    if (kind === WRITE && (flags & DIRTY) === 0) {
-      tlb.invlpg(lo, hi, this.control.pcid);
-      return this.translateByWalk(kind, lo, hi);
-    }
+    if (kind === WRITE && (flags & DIRTY) === 0) return this.translateByWalk(kind, lo, hi, true);
     const denied = deniedBy(this.control, flags, kind, this.mode);
     if (denied !== 0) return this.deniedByTlb(kind, lo, hi, denied);
     this.tlbHit = true;
@@ -193,7 +201,7 @@ export class Cpu {
     const at = this.locate(ACCESS_WRITE, address, size, segment);
     if (at instanceof PageFault) return { ok: false, fault: at };
     writeBytes(this.machine.memory, at, size, bytes);
-    this.reportAccess(true, address, at);
+    this.reportLocated(true, at);
     return { ok: true, physical: at.first, value: bytes };
   }
 
@@ -205,18 +213,32 @@ export class Cpu {
     address: number | bigint,
     change: (old: bigint) => bigint,
     size: AccessSize = 8,
+    segment: Segment = "data",
   ): AccessResult {
     checkSize(size);
     if (!this.machine.model.rmwIsWrite) {
-      const loaded = this.locate(ACCESS_READ, address, size, "data");
+      const loaded = this.locate(ACCESS_READ, address, size, segment);
       if (loaded instanceof PageFault) return { ok: false, fault: loaded };
     }
-    const at = this.locate(ACCESS_WRITE, address, size, "data");
+    const at = this.locate(ACCESS_WRITE, address, size, segment);
     if (at instanceof PageFault) return { ok: false, fault: at };
     const value = readBytes(this.machine.memory, at, size);
     writeBytes(this.machine.memory, at, size, BigInt.asUintN(8 * size, change(value)));
-    this.reportAccess(true, address, at);
+    this.reportLocated(true, at);
     return { ok: true, physical: at.first, value };
+  }
+
+  /**
+   * A load that the CPU makes itself, from a descriptor table or the TSS: a supervisor-mode access at any CPL, to which
+   * SMAP applies whatever AC says (SDM vol. 3, 4.6).
+   */
+  loadImplicit(address: number | bigint, size: AccessSize = 8): AccessResult {
+    return this.implicitly(() => this.load(address, size));
+  }
+
+  /** A store of the same kind, such as that of a descriptor's accessed or busy bit. */
+  storeImplicit(address: number | bigint, value: number | bigint, size: AccessSize = 8): AccessResult {
+    return this.implicitly(() => this.store(address, value, size));
   }
 
   /**
@@ -226,7 +248,8 @@ export class Cpu {
   touch(address: number, write: boolean): PageFault | null {
     const lo = address | 0;
     if ((lo & 7) !== 0) return this.touchUnaligned(address, write);
-    const physical = this.translate(write ? WRITE : ACCESS_READ, lo, (address / TWO_32) | 0);
+    const hi = (address / TWO_32) | 0;
+    const physical = this.translate(write ? WRITE : ACCESS_READ, lo, hi);
     if (physical < 0) return this.fault;
     const machine = this.machine;
     if (write) {
@@ -238,7 +261,8 @@ export class Cpu {
       this.dataLo = machine.memory.readLo(physical);
       this.dataHi = machine.memory.readHi(physical);
     }
-    if (machine.observer !== null) this.report(write, address, physical, this.tlbHit);
+    const { observer } = machine;
+    if (observer !== null) reportAccess(observer, this.id, write, lo, hi, physical, this.tlbHit);
     return null;
   }
 
@@ -265,7 +289,11 @@ export class Cpu {
     return handled;
   }
 
-  private translateByWalk(kind: number, lo: number, hi: number): number {
+  /**
+   * `replaces`: a clean entry was hit by a store. The walk's outcome takes the place of that entry alone; what else
+   * the TLB holds for the page, of other sizes or global, stays as stale as it was.
+   */
+  private translateByWalk(kind: number, lo: number, hi: number, replaces: boolean): number {
     const { control, found } = this;
     this.tlbHit = false;
     if (!isCanonical(hi, control.levels)) {
@@ -275,8 +303,10 @@ export class Cpu {
     const code = walk(this.machine.memory, control, lo, hi, kind, this.mode, this.walkOptions, found);
     if (code !== WALK_OK) return this.raise(found.toFault(kind, this.mode, control));
     const pcid = control.pcid;
+    if (replaces) this.tlb.drop(this.tlb.lookup(lo, hi, pcid));
     this.tlb.fill(found, pcid, control.pge && (found.lo & PTE_G) !== 0);
-    if (this.machine.observer !== null) this.reportFill(pcid);
+    const { observer } = this.machine;
+    if (observer !== null) reportFill(observer, this.id, pcid, found);
     return found.physical;
   }
 
@@ -284,26 +314,14 @@ export class Cpu {
   private deniedByTlb(kind: number, lo: number, hi: number, denied: number): number {
     const { control, found, mode } = this;
     walk(this.machine.memory, control, lo, hi, kind, mode, INSPECT, found);
-    return this.raise(
-      new PageFault({
-        kind: "#PF",
-        errorCode: errorCodeOf(WALK_DENIED, denied, kind, mode, control),
-        lo,
-        hi,
-        level: found.level,
-        entryAddress: found.entryAddress,
-        entry: found.entry,
-        reason: reasonOf(WALK_DENIED, denied),
-        cached: true,
-      }),
-    );
+    return this.raise(found.toCachedFault(denied, kind, mode, control));
   }
 
   /** A page fault drops the page's translations, so that a spurious one does not repeat (SDM vol. 3, 4.10.4.1). */
   private raise(fault: PageFault): number {
     this.tlb.invlpg(fault.lo, fault.hi, this.control.pcid);
     this.fault = fault;
-    this.machine.observer?.({ type: "page-fault", cpu: this.id, address: linearNumber(fault.lo, fault.hi) });
+    this.machine.observer?.({ type: "page-fault", cpu: this.id, address: fault.page });
     return FAULTED;
   }
 
@@ -311,7 +329,7 @@ export class Cpu {
     checkSize(size);
     const at = this.locate(kind, address, size, segment);
     if (at instanceof PageFault) return { ok: false, fault: at };
-    this.reportAccess(false, address, at);
+    this.reportLocated(false, at);
     return { ok: true, physical: at.first, value: readBytes(this.machine.memory, at, size) };
   }
 
@@ -343,7 +361,7 @@ export class Cpu {
     const firstHit = this.tlbHit;
     const second = crosses ? this.translate(kind, nextLo, nextHi) : -1;
     if (crosses && second < 0) return this.lastFault();
-    return { first, inFirst, second, firstHit, secondHit: this.tlbHit };
+    return { lo, hi, nextLo, nextHi, first, inFirst, second, firstHit, secondHit: this.tlbHit };
   }
 
   private touchUnaligned(address: number, write: boolean): PageFault | null {
@@ -361,39 +379,17 @@ export class Cpu {
     return this.fault;
   }
 
-  private reportAccess(write: boolean, address: number | bigint, at: Location): void {
-    if (this.machine.observer === null) return;
-    const linear = Number(address);
-    this.report(write, linear, at.first, at.firstHit);
-    if (at.second >= 0) this.report(write, linear + at.inFirst, at.second, at.secondHit);
+  private implicitly(access: () => AccessResult): AccessResult {
+    this.mode = MODE_IMPLICIT;
+    try {
+      return access();
+    } finally {
+      this.mode = accessMode(this.privilege, this.alignmentCheck);
+    }
   }
 
-  private report(write: boolean, address: number, physical: number, tlbHit: boolean): void {
-    this.machine.observer?.({ type: "access", cpu: this.id, write, address, physical, tlbHit });
-  }
-
-  private reportUpdate(address: number, oldLo: number, newLo: number, hi: number): void {
-    const observer = this.machine.observer;
-    if (observer === null) return;
-    const old = new Entry(oldLo, hi);
-    observer({ type: "accessed-dirty-set", address, old, value: new Entry(newLo, hi), cpu: this.id });
-  }
-
-  private reportFill(pcid: number): void {
-    const { level, linearLo: lo, linearHi: hi, physical, dirty } = this.found;
-    const offset = OFFSET_MASK[level] ?? 0;
-    this.machine.observer?.({
-      type: "tlb-filled",
-      cpu: this.id,
-      pcid,
-      page: linearNumber(lo & ~offset, hi),
-      level,
-      pfn: (physical - (lo & offset)) / 4096,
-      dirty,
-    });
-  }
-
-  private reportCr4(pcid: number, flushed: "all" | "pcid"): void {
-    this.machine.observer?.({ type: "cr4-written", cpu: this.id, pcid, flushed });
+  private reportLocated(write: boolean, at: Location): void {
+    const { observer } = this.machine;
+    if (observer !== null) reportLocated(observer, this.id, write, at);
   }
 }

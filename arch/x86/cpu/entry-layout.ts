@@ -1,6 +1,6 @@
 import { Entry } from "./entry.ts";
 
-/** The kinds of present paging-structure entries in long mode: four tables and three leaves share seven shapes. */
+/** The seven kinds of present paging-structure entries in long mode: four point to a table, three are leaves. */
 export const ENTRY_KINDS = [
   "pml5e",
   "pml4e",

@@ -4,13 +4,13 @@ import type { Entry } from "./entry.ts";
 export type CpuNumber = number | null;
 
 /**
- * What silicon reports. Observers read; they never steer. Addresses are byte addresses as Numbers: physical
- * ones exact, linear ones canonical and page-aligned where the name says `page`.
+ * What silicon reports. Observers read; they never steer. Every address is an exact Number: physical ones are byte
+ * addresses, linear ones those of a page, except where `access` says more.
  */
 export type HardwareEvent =
   /** Software stored or exchanged a page-table entry. */
   | { type: "entry-written"; address: number; old: Entry; value: Entry; cpu: CpuNumber }
-  /** A page walker set A, or A and D, by compare-and-swap. */
+  /** A page walker set A, D or both by compare-and-swap. */
   | { type: "accessed-dirty-set"; address: number; old: Entry; value: Entry; cpu: CpuNumber }
   | {
       type: "tlb-filled";
@@ -21,14 +21,19 @@ export type HardwareEvent =
       pfn: number;
       dirty: boolean;
     }
+  /** INVLPG of the page at this linear address. */
   | { type: "invlpg"; cpu: number; address: number }
-  /** A #PF was raised; it dropped the translations of its page. */
+  /** A #PF was raised in the page at this linear address; it dropped the page's translations. */
   | { type: "page-fault"; cpu: number; address: number }
   /** MOV to CR3: every non-global translation of the new PCID goes, unless `keep` (bit 63 with PCIDE). */
   | { type: "cr3-loaded"; cpu: number; oldRoot: number; root: number; pcid: number; keep: boolean }
-  /** A MOV to CR4 that dropped translations: all, or those of this PCID together with the global ones. */
+  /** A MOV to CR4 that dropped translations: all, or those filled under this PCID, global ones included. */
   | { type: "cr4-written"; cpu: number; pcid: number; flushed: "all" | "pcid" }
-  /** A load, store, fetch or read-modify-write completed at this physical address. */
+  /**
+   * A load, store, fetch or read-modify-write completed at this physical address; one that crosses pages is reported
+   * once for each. `address` is linear: of the first byte when that is below 2^53, else of its page, and then the
+   * byte is physical % 4096 into it.
+   */
   | { type: "access"; cpu: number; write: boolean; address: number; physical: number; tlbHit: boolean }
   | { type: "ipi-sent"; from: number; to: number }
   | { type: "ipi-handled"; cpu: number; from: number };

@@ -11,7 +11,7 @@ export * from "./entry-layout.ts";
 export type * from "./events.ts";
 export * from "./linear-address.ts";
 export * from "./machine.ts";
-export type { AccessSize } from "./memory-access.ts";
+export type { AccessResult, AccessSize, Segment } from "./memory-access.ts";
 export * from "./page-fault.ts";
 export * from "./page-walk.ts";
 export * from "./physical-memory.ts";

@@ -16,8 +16,27 @@ export function linearHi(address: number | bigint): number {
   return typeof address === "number" ? (address / TWO_32) | 0 : Number(BigInt.asIntN(32, address >> 32n));
 }
 
-/** Throws RangeError unless the value is a whole number from 0 to 2^64 - 1. */
+/**
+ * Checks the address of a byte. Throws RangeError unless it is a whole number from 0 to 2^64 - 1, and for a Number
+ * from 2^53 on: it may have been rounded to another byte before it came here, so such an address must be a bigint.
+ */
 export function checkLinear(address: number | bigint): void {
+  checkRange(address);
+  if (typeof address === "number" && address > Number.MAX_SAFE_INTEGER) {
+    throw new RangeError(`linear address ${address}: a Number from 2^53 on may be rounded, give a bigint`);
+  }
+}
+
+/**
+ * Checks an address of which only the page counts. As {@link checkLinear}, but a page's own address is exact as a
+ * Number at any height and is taken.
+ */
+export function checkLinearPage(address: number | bigint): void {
+  if (typeof address === "number" && address % 4096 === 0) checkRange(address);
+  else checkLinear(address);
+}
+
+function checkRange(address: number | bigint): void {
   const valid =
     typeof address === "number"
       ? address >= 0 && address < TWO_64 && Number.isInteger(address)
@@ -28,6 +47,16 @@ export function checkLinear(address: number | bigint): void {
 /** The address as a Number: exact below 2^53 and for page-aligned addresses, rounded otherwise. */
 export function linearNumber(lo: number, hi: number): number {
   return (hi >>> 0) * TWO_32 + (lo >>> 0);
+}
+
+/** The address of the byte's page, exact. */
+export function linearPage(lo: number, hi: number): number {
+  return linearNumber(lo & ~0xfff, hi);
+}
+
+/** The byte's address where a Number holds it, which is below 2^53; else that of its page. Exact either way. */
+export function linearExact(lo: number, hi: number): number {
+  return hi >>> 21 === 0 ? linearNumber(lo, hi) : linearPage(lo, hi);
 }
 
 export function linearBigInt(lo: number, hi: number): bigint {

@@ -60,11 +60,11 @@ export class Machine {
     return cpu;
   }
 
-  /** One 64-bit store of an entry by software. Outside memory it is dropped. */
+  /** One 64-bit store of an entry by software. Outside memory it is dropped, and nothing is reported. */
   storeEntry(address: number, lo: number, hi: number, by: CpuNumber): void {
     checkEntryAddress(address);
     const { memory, observer } = this;
-    if (observer === null) {
+    if (observer === null || address >= memory.size) {
       memory.write(address, lo, hi);
       return;
     }
@@ -73,25 +73,33 @@ export class Machine {
     observer({ type: "entry-written", address, old, value: new Entry(lo, hi), cpu: by });
   }
 
-  /** XCHG: stores an entry and returns the one it replaced, as one locked cycle. */
+  /**
+   * XCHG: stores an entry and returns the one it replaced, as one locked cycle. Outside memory that is all ones, and
+   * nothing is stored or reported.
+   */
   exchangeEntry(address: number, lo: number, hi: number, by: CpuNumber): Entry {
     checkEntryAddress(address);
     const { memory, observer } = this;
     const old = memory.read(address);
     memory.write(address, lo, hi);
-    if (observer !== null) {
+    if (observer !== null && address < memory.size) {
       observer({ type: "entry-written", address, old, value: new Entry(lo, hi), cpu: by });
     }
     return old;
   }
 
-  /** LOCK CMPXCHG: stores `value` where `old` still is; returns whether it did. A failed one reports nothing. */
+  /**
+   * LOCK CMPXCHG: stores `value` where `old` still is; returns whether the two compared equal. A failed one reports
+   * nothing, nor does one outside memory, where all ones are read and a store is dropped.
+   */
   compareExchangeEntry(address: number, old: Entry, value: Entry, by: CpuNumber): boolean {
     checkEntryAddress(address);
     const { memory, observer } = this;
     if (!sameEntry(memory.read(address), old)) return false;
     memory.write(address, value.lo, value.hi);
-    if (observer !== null) observer({ type: "entry-written", address, old, value, cpu: by });
+    if (observer !== null && address < memory.size) {
+      observer({ type: "entry-written", address, old, value, cpu: by });
+    }
     return true;
   }
 

@@ -1,10 +1,24 @@
+import type { PageFault } from "./page-fault.ts";
 import type { PhysicalMemory } from "./physical-memory.ts";
 
 /** Sizes of an access in bytes. */
 export type AccessSize = 1 | 2 | 4 | 8;
 
-/** Where the bytes of one access are: in one page, or in two that need not be neighbours. */
+/** What an access did: where and which value, or the fault that stopped it. */
+export type AccessResult =
+  /** `physical` is that of the first byte; `value` what was loaded, stored, or (read-modify-write) there before. */
+  { ok: true; physical: number; value: bigint } | { ok: false; fault: PageFault };
+
+/** A stack access to a non-canonical address is #SS, any other one #GP. */
+export type Segment = "data" | "stack";
+
+/** Where the bytes of one access are: in one page, or in two that need not be neighbours in physical memory. */
 export interface Location {
+  /** Words of the linear address of the first byte, and of the first one in the next page. */
+  lo: number;
+  hi: number;
+  nextLo: number;
+  nextHi: number;
   /** Physical address of the first byte. */
   first: number;
   /** How many bytes the first page holds. */
@@ -19,8 +33,7 @@ export interface Location {
 export function readBytes(memory: PhysicalMemory, at: Location, size: AccessSize): bigint {
   let value = 0n;
   for (let i = size - 1; i >= 0; i--) {
-    const address = addressOf(at, i);
-    value = (value << 8n) | BigInt(address < memory.size ? memory.bytes[address]! : 0xff);
+    value = (value << 8n) | BigInt(memory.readByte(addressOf(at, i)));
   }
   return value;
 }
@@ -28,8 +41,7 @@ export function readBytes(memory: PhysicalMemory, at: Location, size: AccessSize
 /** Stores the low bytes of a value; bytes outside memory are dropped. */
 export function writeBytes(memory: PhysicalMemory, at: Location, size: AccessSize, value: bigint): void {
   for (let i = 0; i < size; i++) {
-    const address = addressOf(at, i);
-    if (address < memory.size) memory.bytes[address] = Number((value >> BigInt(8 * i)) & 0xffn);
+    memory.writeByte(addressOf(at, i), Number((value >> BigInt(8 * i)) & 0xffn));
   }
 }
 

@@ -11,7 +11,7 @@ import {
 } from "./access-rights.ts";
 import { type Entry, ZERO_ENTRY } from "./entry.ts";
 import { LEVEL_NAMES } from "./entry-layout.ts";
-import { linearBigInt, linearNumber } from "./linear-address.ts";
+import { linearBigInt, linearPage } from "./linear-address.ts";
 
 /** Error-code bits of a page fault (SDM vol. 3, 6.15). */
 export const PF_P = 1;
@@ -167,9 +167,9 @@ export class PageFault {
     return linearBigInt(this.lo, this.hi);
   }
 
-  /** The address as a Number: exact below 2^53. */
-  get addressNumber(): number {
-    return linearNumber(this.lo, this.hi);
+  /** The address of its page, exact as a Number. */
+  get page(): number {
+    return linearPage(this.lo, this.hi);
   }
 
   /** One sentence: the access, the cause, and the entry that stopped it. */

@@ -1,11 +1,11 @@
 import {
   ACCESS_WRITE,
   judgeKey,
+  permissionIndex,
   RIGHT_KEY_SHIFT,
   RIGHT_U,
   RIGHT_W,
   RIGHT_XD,
-  verdictIndex,
 } from "./access-rights.ts";
 import type { ControlRegisters } from "./control-registers.ts";
 import { Entry, frameOf } from "./entry.ts";
@@ -39,7 +39,7 @@ const DENIED = WALK_DENIED;
  * Rights are combined on the way down, R/W and U/S by AND, XD by OR, and judged only at the leaf: P=0 and reserved
  * bits further down are reported first. A and D are set only after that, each by a compare-and-swap of all 64 bits
  * against the value read; when another CPU was faster, the whole walk starts again, so no update ever undoes a change.
- * A fault leaves the entry that caused it unchanged.
+ * A fault leaves the entry that caused it unchanged, but for the emulator of {@link CpuModel.leaf1GAOnFault}.
  */
 export function walk(
   memory: PhysicalMemory,
@@ -167,9 +167,15 @@ function descend(
 
 /** Raw rights from the AND of the low words above the leaf, the OR of all high words, and the leaf itself. */
 function rightsOf(above: number, anyHi: number, lo: number, hi: number): number {
-  // D stands five bits above R/W, the shadow-stack right three; XD 28 bits above its right.
-  const shadowStack = (above & ~lo & (lo >>> 5) & W) << 3;
-  return (above & lo & (W | U)) | ((anyHi >>> 28) & XD) | shadowStack | (((hi >>> 27) & 0xf) << KEY_SHIFT);
+  const key = ((hi >>> 27) & 0xf) << KEY_SHIFT;
+  // XD stands 28 bits above its right.
+  return (above & lo & (W | U)) | ((anyHi >>> 28) & XD) | shadowStackRight(above, lo) | key;
+}
+
+/** RIGHT_SHADOW_STACK for R/W above a leaf with R/W=0 and D=1, else 0. */
+function shadowStackRight(above: number, lo: number): number {
+  // D stands five bits above R/W, the right three.
+  return (above & ~lo & (lo >>> 5) & W) << 3;
 }
 
 function keepStep(
@@ -188,7 +194,7 @@ function keepStep(
 
 /** DENIED_* bits for raw rights under the current control state: the check of walks and TLB hits alike. */
 export function deniedBy(control: ControlRegisters, rights: number, kind: number, mode: number): number {
-  const denied = control.verdicts[verdictIndex(rights, kind, mode)]!;
+  const denied = control.permissions[permissionIndex(rights, kind, mode)]!;
   return control.keys ? denied | judgeKey(rights, kind, mode, control) : denied;
 }
 
@@ -198,14 +204,16 @@ export function deniedBy(control: ControlRegisters, rights: number, kind: number
  */
 function missingBits(control: ControlRegisters, kind: number, result: WalkResult): number {
   if (result.code === OK) return (~result.above & A) | (~result.lo & (kind === WRITE ? A | D : A));
-  return control.setsUpperAOnFault
-    ? (~result.above & A) | (~result.lo & lastEntryBitsOnFault(control, result))
-    : 0;
+  const upper = control.setsUpperAOnFault ? ~result.above & A : 0;
+  return upper | (~result.lo & lastEntryBitsOnFault(control, result));
 }
 
-/** Nothing, but for the emulator that sets A in a 1-GiB leaf before it looks at the rights. */
+/** Nothing, but for the emulator that sets A in a 1-GiB leaf before it looks at bits 29:13 and the rights. */
 function lastEntryBitsOnFault(control: ControlRegisters, result: WalkResult): number {
-  return control.model.leaf1GAOnFault && result.code === DENIED && result.level === 3 ? A : 0;
+  const { model } = control;
+  if (!model.leaf1GAOnFault || !model.gbPages || result.level !== 3 || (result.lo & PS) === 0) return 0;
+  if (result.code === DENIED) return A;
+  return result.code === RESERVED && (result.hi & control.reservedHi) === 0 ? A : 0;
 }
 
 /** Makes those updates, each on the entry as this walk read it. False when an entry changed since. */
@@ -218,13 +226,18 @@ function update(
 ): boolean {
   if (missingBits(control, kind, result) === 0) return true;
   if (options.beforeUpdate !== null) options.beforeUpdate(result);
-  const write = kind === WRITE && result.code === OK;
-  const lastBits = result.code !== OK ? lastEntryBitsOnFault(control, result) : write ? A | D : A;
+  const ok = result.code === OK;
+  const write = kind === WRITE && ok;
+  const lastBits = !ok ? lastEntryBitsOnFault(control, result) : write ? A | D : A;
+  const upperBits = ok || control.setsUpperAOnFault ? A : 0;
   for (let level = result.top; level >= result.level; level--) {
-    const bits = level === result.level ? lastBits : A;
+    const bits = level === result.level ? lastBits : upperBits;
     if (!setBits(memory, result, level, bits, options)) return false;
   }
-  result.dirty ||= write;
+  if (write) {
+    result.dirty = true;
+    result.rights |= shadowStackRight(result.above, result.lo | D);
+  }
   return true;
 }
 

@@ -11,12 +11,18 @@ const NOWHERE = OUTSIDE;
 /** Frame bits of an entry's high word that no memory reaches: it ends at 2^33. */
 const BEYOND_MEMORY = 0xf_fffe;
 
-/** 8 GiB: what one typed array of 32-bit words holds with room to spare on Node 20. */
-const MAX_BYTES = 2 ** 33;
+/**
+ * Most bytes of a memory: 8 GiB. One array of 32-bit words holds them on Node 20, where an array of bytes ends at 4 GiB;
+ * and the index of a word stays an int32.
+ */
+export const MAX_MEMORY_BYTES = 2 ** 33;
+
+/** Bytes cleared through one view. */
+const CLEAR_STEP = 2 ** 30;
 
 /**
- * Physical memory: one ArrayBuffer from address 0. Addresses are byte addresses as Numbers (a physical
- * address has at most 52 bits, so a Number is exact).
+ * Physical memory: one ArrayBuffer from address 0, of which the host commits what is touched. Addresses are byte
+ * addresses as Numbers (a physical address has at most 52 bits, so a Number is exact).
  *
  * Reads where nothing answers return all ones and writes there are dropped, as on a PC's bus: page tables
  * may point anywhere, and a walk through them must stay bounded and must not throw.
@@ -27,19 +33,16 @@ export class PhysicalMemory {
   readonly lastWord: number;
   /** All of memory as 32-bit little-endian words: word i is at address 4 * i. */
   readonly words: Int32Array;
-  readonly bytes: Uint8Array;
 
   constructor(size: number) {
-    if (!Number.isInteger(size) || size <= 0 || size % PAGE_SIZE !== 0 || size > MAX_BYTES) {
+    if (!Number.isInteger(size) || size <= 0 || size % PAGE_SIZE !== 0 || size > MAX_MEMORY_BYTES) {
       throw new RangeError(
-        `memory of ${size} bytes: give a positive multiple of ${PAGE_SIZE} up to ${MAX_BYTES}`,
+        `memory of ${size} bytes: give a positive multiple of ${PAGE_SIZE} up to ${MAX_MEMORY_BYTES}`,
       );
     }
     this.size = size;
     this.lastWord = size / 4 - 1;
-    const buffer = new ArrayBuffer(size);
-    this.words = new Int32Array(buffer);
-    this.bytes = new Uint8Array(buffer);
+    this.words = new Int32Array(new ArrayBuffer(size));
   }
 
   /** Whether every byte of the frame exists. */
@@ -58,17 +61,45 @@ export class PhysicalMemory {
   }
 
   /**
+   * The bytes of a range, as a view of memory and not a copy. Throws RangeError when the range leaves memory. Node 20
+   * has no view of more than 4 GiB.
+   */
+  bytesAt(address: number, length: number): Uint8Array {
+    this.checkInside(address, length);
+    return new Uint8Array(this.words.buffer, address, length);
+  }
+
+  /** Zeroes a range of any length. Throws RangeError when the range leaves memory. */
+  clear(address: number, length: number): void {
+    this.checkInside(address, length);
+    const end = address + length;
+    for (let at = address; at < end; at += CLEAR_STEP) {
+      this.bytesAt(at, Math.min(CLEAR_STEP, end - at)).fill(0);
+    }
+  }
+
+  /** The byte at a physical address. */
+  readByte(address: number): number {
+    const word = address < this.size ? this.words[Math.floor(address / 4)]! : -1;
+    return (word >>> (8 * (address & 3))) & 0xff;
+  }
+
+  /** Stores the low eight bits. */
+  writeByte(address: number, byte: number): void {
+    if (address >= this.size) return;
+    const index = Math.floor(address / 4);
+    const shift = 8 * (address & 3);
+    this.words[index] = (this.words[index]! & ~(0xff << shift)) | ((byte & 0xff) << shift);
+  }
+
+  /**
    * Index in `words` of entry `index` of the table that an entry (or CR3) with these words points to, or
-   * {@link OUTSIDE} when that table is beyond any memory. Integers only: this is the walk's inner step.
+   * {@link OUTSIDE} when no memory reaches that far: the caller compares the index with {@link lastWord}. The walk
+   * has the same arithmetic in line.
    */
   slotOf(lo: number, hi: number, index: number): number {
     if ((hi & BEYOND_MEMORY) !== 0) return NOWHERE;
     return ((hi & 1) << 30) | ((lo >>> 2) & 0x3fff_fc00) | (index << 1);
-  }
-
-  /** The word at an index of {@link slotOf} (low word) or one more (high word); all ones outside memory. */
-  wordAt(slot: number): number {
-    return slot >= 0 && slot <= this.lastWord ? this.words[slot]! : -1;
   }
 
   /** One single-copy-atomic 64-bit read of an aligned entry. */
@@ -91,5 +122,14 @@ export class PhysicalMemory {
     if (this.readLo(address) !== oldLo || this.readHi(address) !== oldHi) return false;
     this.write(address, newLo, newHi);
     return true;
+  }
+
+  private checkInside(address: number, length: number): void {
+    const whole = Number.isSafeInteger(address) && Number.isSafeInteger(length);
+    if (!whole || address < 0 || length < 0 || address + length > this.size) {
+      throw new RangeError(
+        `${length} bytes from ${address}: give a range of whole bytes inside the memory of ${this.size} bytes`,
+      );
+    }
   }
 }

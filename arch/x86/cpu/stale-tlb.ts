@@ -85,6 +85,10 @@ export class StaleTlb {
     if (global || level !== 1) this.mixed = true;
   }
 
+  drop(slot: number): void {
+    if (slot >= 0) this.words[slot + TAG] = DEAD;
+  }
+
   invlpg(lo: number, hi: number, pcid: number): void {
     for (let level = 1; level <= 3; level++) {
       this.drop(this.findPage(lo, hi, level, this.tags[pcid]!));
@@ -98,7 +102,11 @@ export class StaleTlb {
 
   flushPcid(pcid: number): void {
     this.tags[pcid] = this.newTag();
-    this.globalTag = this.newTag();
+    const words = this.words;
+    for (let slot = 0; slot < words.length; slot += STRIDE) {
+      if (words[slot + TAG] === this.globalTag && words[slot + FLAGS]! >>> PCID_SHIFT === pcid)
+        this.drop(slot);
+    }
   }
 
   flushAll(): void {
@@ -161,10 +169,6 @@ export class StaleTlb {
     words[slot + KEY_HI] = high;
     words[slot + TAG] = tag;
     return slot;
-  }
-
-  private drop(slot: number): void {
-    if (slot >= 0) this.words[slot + TAG] = DEAD;
   }
 
   private isLive(slot: number): boolean {

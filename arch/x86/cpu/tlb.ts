@@ -21,11 +21,13 @@ export interface Tlb {
   physical(slot: number, lo: number): number;
   /** Caches the translation of a successful walk. */
   fill(walk: WalkResult, pcid: number, global: boolean): void;
+  /** Drops the one entry of a slot that a lookup returned; nothing for a miss. */
+  drop(slot: number): void;
   /** Drops the page's entries of every size: those of the PCID, and global ones. */
   invlpg(lo: number, hi: number, pcid: number): void;
   /** Drops the PCID's entries, not the global ones. */
   flushNonGlobal(pcid: number): void;
-  /** Drops the PCID's entries and all global ones. */
+  /** Drops every entry filled under the PCID, global ones included. */
   flushPcid(pcid: number): void;
   flushAll(): void;
   /** Every entry that a lookup can still hit, in no particular order. */
@@ -49,6 +51,8 @@ class NoTlb implements Tlb {
   }
 
   fill(): void {}
+
+  drop(): void {}
 
   invlpg(): void {}
 

@@ -1,7 +1,7 @@
 import type { ControlRegisters } from "./control-registers.ts";
 import { Entry, frameOf } from "./entry.ts";
 import type { EntryKind } from "./entry-layout.ts";
-import { errorCodeOf, PageFault, reasonOf, WALK_NOT_PRESENT } from "./page-fault.ts";
+import { errorCodeOf, PageFault, reasonOf, WALK_DENIED, WALK_NOT_PRESENT } from "./page-fault.ts";
 
 /** One entry a walk read. */
 export interface PathStep {
@@ -34,7 +34,7 @@ export const INSPECT: WalkOptions = Object.freeze({
   updated: null,
 });
 
-/** A CPU's walk with nobody watching. */
+/** A CPU's walk: sets A and D, keeps no record, tells nobody. What a CPU or a device starts from. */
 export const HARDWARE_WALK: WalkOptions = Object.freeze({
   setAccessedDirty: true,
   record: false,
@@ -56,7 +56,7 @@ export class WalkResult {
   /** That entry's words, as read (before A or D was set). */
   lo = 0;
   hi = 0;
-  /** Raw rights (RIGHT_*) once a leaf was reached: for WALK_OK and WALK_DENIED. */
+  /** Raw rights (RIGHT_*) as the entries are after the walk, once a leaf was reached: for WALK_OK and WALK_DENIED. */
   rights = 0;
   /** DENIED_* bits of WALK_DENIED, else 0. */
   denied = 0;
@@ -104,16 +104,32 @@ export class WalkResult {
 
   /** The page fault a CPU raises for this walk. Only for codes other than WALK_OK. */
   toFault(kind: number, mode: number, control: ControlRegisters): PageFault {
+    return this.faultOf(this.code, this.denied, kind, mode, control, false);
+  }
+
+  /** The page fault where a TLB entry denies the access and this walk tells what memory says now. */
+  toCachedFault(denied: number, kind: number, mode: number, control: ControlRegisters): PageFault {
+    return this.faultOf(WALK_DENIED, denied, kind, mode, control, true);
+  }
+
+  private faultOf(
+    code: number,
+    denied: number,
+    kind: number,
+    mode: number,
+    control: ControlRegisters,
+    cached: boolean,
+  ): PageFault {
     return new PageFault({
       kind: "#PF",
-      errorCode: errorCodeOf(this.code, this.denied, kind, mode, control),
+      errorCode: errorCodeOf(code, denied, kind, mode, control),
       lo: this.linearLo,
       hi: this.linearHi,
       level: this.level,
       entryAddress: this.entryAddress,
       entry: this.entry,
-      reason: reasonOf(this.code, this.denied),
-      cached: false,
+      reason: reasonOf(code, denied),
+      cached,
     });
   }
 }
@@ -123,6 +139,8 @@ export class WalkResult {
  * +----------+---------+---------+---------+---------+---------+-----------+
  * |   sign   |  PML5   |  PML4   |  PDPT   |   PD    |   PT    |  offset   |
  * +----------+---------+---------+---------+---------+---------+-----------+
+ *
+ * With four levels there is no PML5 index: the sign extends from bit 47 and fills 63:48.
  *
  * Index into the table of a level (SDM vol. 3, 4.5).
  */

@@ -203,6 +203,10 @@ export function swp_offset(entry: swp_entry_t): number {
   return (entry.hi & OFFSET_HI_MASK) * 2 ** 32 + (entry.lo >>> 0);
 }
 
+function hasBit(pte: pte_t, bit: number | null): boolean {
+  return bit !== null && (pte.lo & (1 << bit)) !== 0;
+}
+
 /**
  * The part of Linux's entry helpers that depends on the kernel's layout. Helpers that are the same in all
  * kernels are plain functions in pgtable.ts.
@@ -325,6 +329,21 @@ export class EntryCodec {
     return new Entry(pte.lo & ~(1 << this.layout.swap.softDirtyBit), pte.hi);
   }
 
+  /** Whether the page was write-protected by userfaultfd when it was swapped out; false in layouts without the bit. */
+  pte_swp_uffd_wp(pte: pte_t): boolean {
+    return hasBit(pte, this.layout.swap.uffdWpBit);
+  }
+
+  /** Whether the page was this process's alone when it was swapped out (5.19 and later); false in older layouts. */
+  pte_swp_exclusive(pte: pte_t): boolean {
+    return hasBit(pte, this.layout.swap.exclusiveBit);
+  }
+
+  /** Whether a present entry is write-protected by userfaultfd; false in layouts without the bit. */
+  pte_uffd_wp(pte: pte_t): boolean {
+    return this.layout.uffdWp && (pte.lo & _PAGE_UFFD_WP) !== 0;
+  }
+
   /** Whether a type number is not a swap area's (include/linux/swapops.h non_swap_entry). */
   non_swap_entry(entry: swp_entry_t): boolean {
     return swp_type(entry) >= this.types.swapfiles;
@@ -352,10 +371,20 @@ export class EntryCodec {
     return swp_type(entry) === this.types.marker;
   }
 
+  /**
+   * The entry that stands for a page on the move. Like make_hwpoison_entry, the kernel asserts that the page is
+   * locked; a codec sees no struct page, so here the caller answers for it (page_vma_mapped_walk checks).
+   */
   make_migration_entry(page: number, write: boolean): swp_entry_t {
     return swp_entry(write ? this.types.migrationWrite : this.types.migrationRead, page);
   }
 
+  /** The same page's entry without the right to write, as fork and mprotect need it; given back, not changed. */
+  make_migration_entry_read(entry: swp_entry_t): swp_entry_t {
+    return swp_entry(this.types.migrationRead, swp_offset(entry));
+  }
+
+  /** The entry that stands for a page with broken memory; the page must be locked. */
   make_hwpoison_entry(page: number): swp_entry_t {
     return swp_entry(this.types.hwpoison, page);
   }

@@ -1,3 +1,4 @@
+import type { Entry } from "../cpu/entry.ts";
 import type { HardwareEvent } from "../cpu/events.ts";
 import type { MmContext } from "./kernel-context.ts";
 
@@ -58,6 +59,7 @@ export type ArchMmEvent =
   | { type: "tlb-batch-flush-end"; caller: string; cpu: number }
   | { type: "mm-loaded"; cpu: number; mm: MmContext; previous: MmContext }
   | { type: "lazy-tlb-entered"; cpu: number; mm: MmContext }
+  /** A cache hook was reached. Hooks that take a page only name its frame, and a range of no bytes. */
   | {
       type: "cache-flush";
       hook: CacheHook;
@@ -65,6 +67,16 @@ export type ArchMmEvent =
       start: number;
       length: number;
       pfn: number;
-    };
+    }
+  /** An entry that Linux made present or changed was made known to the CPU's caches (update_mmu_cache). */
+  | { type: "mmu-cache-updated"; mm: MmContext; address: number; slot: number }
+  /** A pmd that should have pointed to a table did not; it was cleared (pmd_clear_bad). */
+  | { type: "bad-pmd"; mm: MmContext; slot: number; value: Entry };
 
-export type CacheHook = "flush_cache_page" | "flush_cache_range" | "flush_dcache_page";
+export type CacheHook =
+  | "flush_cache_page"
+  | "flush_cache_range"
+  | "flush_cache_mm"
+  | "flush_cache_dup_mm"
+  | "flush_icache_page"
+  | "flush_dcache_page";

@@ -62,6 +62,15 @@ export function smp_processor_id(kernel: KernelContext): number {
   return kernel.current.cpu;
 }
 
+/**
+ * What the current CPU's protection keys forbid, two bits a key; 0, which forbids nothing, while CR4.PKE is clear
+ * (asm/pgtable.h).
+ */
+export function read_pkru(kernel: KernelContext): number {
+  const { control } = kernel.machine.cpu(smp_processor_id(kernel));
+  return control.pke ? control.pkru : 0;
+}
+
 /** Reads a page-table slot; a pointer to an entry is the physical address of the slot. */
 export function readEntry(mm: MmContext, slot: number): Entry {
   return mm.kernel.machine.memory.read(slot);

@@ -46,9 +46,11 @@ export const _PAGE_PROTNONE = 0x100;
 export const _PAGE_SPECIAL = 0x200;
 export const _PAGE_UFFD_WP = 0x400;
 export const _PAGE_SOFT_DIRTY = 0x800;
+/** The protection key's place in the high word. */
+export const _PAGE_PKEY_SHIFT_HI = 27;
 /** High-word masks: DEVMAP is bit 58, the protection key bits 59..62, NX bit 63. */
 export const _PAGE_DEVMAP_HI = 1 << 26;
-export const _PAGE_PKEY_HI = 0xf << 27;
+export const _PAGE_PKEY_HI = 0xf << _PAGE_PKEY_SHIFT_HI;
 export const _PAGE_NX_HI = 1 << 31;
 /** Knights Landing may set these two in an entry that is not present (x86-64-mmu 4.7). */
 export const _PAGE_KNL_ERRATUM_MASK = _PAGE_ACCESSED | _PAGE_DIRTY;
@@ -59,6 +61,7 @@ export const _KERNPG_TABLE = 0x63;
 /** A pte, pmd or pud value: the same 64 bits, named by the level that it was read from. */
 export type pte_t = Entry;
 export type pmd_t = Entry;
+export type pud_t = Entry;
 export type pgprot_t = Entry;
 
 export const PAGE_NONE: pgprot_t = new Entry(_PAGE_PROTNONE | _PAGE_ACCESSED, 0);
@@ -106,8 +109,6 @@ export function vm_get_page_prot(vm_flags: number): pgprot_t {
 export const PAGE_SIZE = 4096;
 export const PAGE_SHIFT = 12;
 export const PTRS_PER_TABLE = 512;
-export const PMD_SHIFT = 21;
 export const PMD_SIZE = 0x20_0000;
-export const PUD_SIZE = 0x4000_0000;
 export const HPAGE_PMD_NR = 512;
 export const HPAGE_PMD_ORDER = 9;

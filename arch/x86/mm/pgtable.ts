@@ -1,21 +1,26 @@
 import { Entry, sameEntry } from "../cpu/entry.ts";
 import { tableIndex as indexOfWords } from "../cpu/page-walk.ts";
 import {
+  _KERNPG_TABLE,
   _PAGE_ACCESSED,
   _PAGE_DEVMAP_HI,
   _PAGE_DIRTY,
   _PAGE_GLOBAL,
   _PAGE_KNL_ERRATUM_MASK,
   _PAGE_NX_HI,
+  _PAGE_PKEY_HI,
+  _PAGE_PKEY_SHIFT_HI,
   _PAGE_PRESENT,
   _PAGE_PROTNONE,
   _PAGE_PSE,
   _PAGE_RW,
   _PAGE_SOFT_DIRTY,
   _PAGE_SPECIAL,
+  _PAGE_TABLE,
   _PAGE_USER,
   type pmd_t,
   type pte_t,
+  type pud_t,
 } from "./pgtable-types.ts";
 
 /*
@@ -90,10 +95,15 @@ export function pte_unused(_pte: pte_t): boolean {
   return false;
 }
 
-/** Whether lockless get_user_pages may use the entry; protection keys are not looked at. */
-export function pte_access_permitted(pte: pte_t, write: boolean): boolean {
+/**
+ * Whether lockless get_user_pages may use the entry. The kernel reads the current CPU's PKRU; here it is given
+ * (read_pkru), and 0 allows every key. A key's pair of bits is AD, no access, and WD, no writes.
+ */
+export function pte_access_permitted(pte: pte_t, write: boolean, pkru = 0): boolean {
   const need = _PAGE_PRESENT | _PAGE_USER | (write ? _PAGE_RW : 0);
-  return (pte.lo & need) === need;
+  if ((pte.lo & need) !== need) return false;
+  const key = (pte.hi & _PAGE_PKEY_HI) >>> _PAGE_PKEY_SHIFT_HI;
+  return ((pkru >>> (2 * key)) & (write ? 0b11 : 0b01)) === 0;
 }
 
 export function pte_mkclean(pte: pte_t): pte_t {
@@ -120,6 +130,11 @@ export function pte_mkyoung(pte: pte_t): pte_t {
 export function pte_mkwrite(pte: pte_t): pte_t {
   return new Entry(pte.lo | _PAGE_RW, pte.hi);
 }
+
+/** NUMA hinting leaves RW in its PROT_NONE entries; other architectures keep it elsewhere (asm-generic/pgtable.h). */
+export const pte_savedwrite: typeof pte_write = pte_write;
+export const pte_mk_savedwrite: typeof pte_mkwrite = pte_mkwrite;
+export const pte_clear_savedwrite: typeof pte_wrprotect = pte_wrprotect;
 
 export function pte_mkhuge(pte: pte_t): pte_t {
   return new Entry(pte.lo | _PAGE_PSE, pte.hi);
@@ -179,8 +194,35 @@ export function pmd_huge(pmd: pmd_t): boolean {
  */
 export function pmd_bad(pmd: pmd_t, pfnMaskHi: number): boolean {
   const flagsLo = (pmd.lo & _PAGE_PSE) === 0 ? pmd.lo & 0xfff : pmd.lo & 0x1f_ffff;
-  return (flagsLo & ~_PAGE_USER) !== 0x63 || (pmd.hi & ~pfnMaskHi) !== 0;
+  return (flagsLo & ~_PAGE_USER) !== _KERNPG_TABLE || (pmd.hi & ~pfnMaskHi) !== 0;
 }
+
+export const pud_none: (pud: pud_t) => boolean = pte_none;
+
+/** P alone: a pud knows neither PROT_NONE nor the state between two sizes. */
+export function pud_present(pud: pud_t): boolean {
+  return (pud.lo & _PAGE_PRESENT) !== 0;
+}
+
+/**
+ * Has a flag that no table pointer has; looser than pmd_bad, which also wants all of a table's flags set. A huge pud
+ * is bad. `pfnMaskHi` as for pmd_bad.
+ */
+export function pud_bad(pud: pud_t, pfnMaskHi: number): boolean {
+  return (pud.lo & 0xfff & ~_PAGE_TABLE) !== 0 || (pud.hi & ~pfnMaskHi) !== 0;
+}
+
+/** Present and a 1 GiB page. */
+export function pud_large(pud: pud_t): boolean {
+  return (pud.lo & (_PAGE_PRESENT | _PAGE_PSE)) === (_PAGE_PRESENT | _PAGE_PSE);
+}
+
+/** hugetlb's test; P is not looked at. */
+export function pud_huge(pud: pud_t): boolean {
+  return (pud.lo & _PAGE_PSE) !== 0;
+}
+
+export const pud_trans_huge: (pud: pud_t) => boolean = pmd_trans_huge;
 
 /** Slot number of a linear address below 2^53 in the table of a level, 1 to 5 (pte_index, pmd_index, ...). */
 export function tableIndex(address: number, level: number): number {

@@ -2,7 +2,7 @@ import { Entry, sameEntry, ZERO_ENTRY } from "../cpu/entry.ts";
 import type { KernelThread } from "./events.ts";
 import type { MmContext, VmaContext } from "./kernel-context.ts";
 import { readEntry, smp_processor_id } from "./kernel-context.ts";
-import { pmd_devmap, pmd_trans_huge, pte_protnone } from "./pgtable.ts";
+import { pmd_bad, pmd_devmap, pmd_none, pmd_trans_huge, pte_protnone } from "./pgtable.ts";
 import {
   _PAGE_ACCESSED,
   _PAGE_PRESENT,
@@ -29,8 +29,24 @@ export function set_pte_at(mm: MmContext, _address: number, ptep: number, pte: p
 }
 
 export const set_pmd_at: typeof set_pte_at = set_pte_at;
+export const set_pud_at: typeof set_pte_at = set_pte_at;
 /** A plain store on x86 (mm/hugetlb.c set_huge_swap_pte_at). */
 export const set_huge_swap_pte_at: typeof set_pte_at = set_pte_at;
+
+/** Stores zero: for an entry whose old value no longer matters, since no CPU can be using it. */
+export function pte_clear(mm: MmContext, address: number, ptep: number): void {
+  set_pte_at(mm, address, ptep, ZERO_ENTRY);
+}
+
+/** As pte_clear, for an entry that is not present; `full` says that the whole mm goes away, which x86 ignores. */
+export function pte_clear_not_present_full(
+  mm: MmContext,
+  address: number,
+  ptep: number,
+  _full: boolean,
+): void {
+  pte_clear(mm, address, ptep);
+}
 
 /** Points a pmd slot at a table of ptes. */
 export function pmd_populate(mm: MmContext, pmdp: number, tablePfn: number): void {
@@ -42,7 +58,28 @@ export function ptep_get_and_clear(mm: MmContext, _address: number, ptep: number
   return mm.kernel.machine.exchangeEntry(ptep, ZERO_ENTRY.lo, ZERO_ENTRY.hi, smp_processor_id(mm.kernel));
 }
 
+/**
+ * As ptep_get_and_clear; when the whole mm goes away (`full`) by a load and a store, which is cheaper than a locked
+ * exchange. Nobody is left then who could set D between the two, so they are one step here.
+ */
+export function ptep_get_and_clear_full(mm: MmContext, address: number, ptep: number, full: boolean): pte_t {
+  if (!full) return ptep_get_and_clear(mm, address, ptep);
+  const old = readEntry(mm, ptep);
+  pte_clear(mm, address, ptep);
+  return old;
+}
+
 export const pmdp_huge_get_and_clear: typeof ptep_get_and_clear = ptep_get_and_clear;
+
+/** Always an exchange: v4.13's x86 has no cheaper way for a huge pmd. */
+export function pmdp_huge_get_and_clear_full(
+  mm: MmContext,
+  address: number,
+  pmdp: number,
+  _full: boolean,
+): pmd_t {
+  return pmdp_huge_get_and_clear(mm, address, pmdp);
+}
 
 /** Locked read-modify-write of one flag; in this machine no walker can come between the read and the swap. */
 function clearFlag(mm: MmContext, slot: number, flag: number): Entry {
@@ -66,6 +103,8 @@ export function ptep_test_and_clear_young(vma: VmaContext, _address: number, pte
   clearFlag(vma.vm_mm, ptep, _PAGE_ACCESSED);
   return true;
 }
+
+export const pmdp_test_and_clear_young: typeof ptep_test_and_clear_young = ptep_test_and_clear_young;
 
 /**
  * As ptep_test_and_clear_young: x86 does not flush here. A CPU may go on with a translation whose A was set, so
@@ -98,6 +137,26 @@ export function ptep_set_access_flags(
   const changed = !sameEntry(readEntry(vma.vm_mm, ptep), entry);
   if (changed && dirty) set_pte_at(vma.vm_mm, address, ptep, entry);
   return changed;
+}
+
+/** As for a pte. Throws RangeError unless the address is a multiple of 2 MiB. */
+export function pmdp_set_access_flags(
+  vma: VmaContext,
+  address: number,
+  pmdp: number,
+  entry: pmd_t,
+  dirty: boolean,
+): boolean {
+  assertHuge(address, null, "pmdp_set_access_flags");
+  return ptep_set_access_flags(vma, address, pmdp, entry, dirty);
+}
+
+/**
+ * After a fault whose entry allowed the access already: nothing on x86, whose CPUs drop the translation that a
+ * fault came from.
+ */
+export function flush_tlb_fix_spurious_fault(_vma: VmaContext, _address: number): void {
+  // Other architectures flush one page here.
 }
 
 export const ptep_modify_prot_start: typeof ptep_get_and_clear = ptep_get_and_clear;
@@ -143,3 +202,36 @@ export function* pmdp_invalidate(vma: VmaContext, address: number, pmdp: number)
   set_pmd_at(vma.vm_mm, address, pmdp, kernel.codec.pmd_mknotpresent(entry));
   yield* flush_tlb_range(vma, address, address + PMD_SIZE);
 }
+
+/**
+ * Takes a table of ptes out of its pmd before the pages that it maps become one huge page; returns the pmd that
+ * pointed to it. The flush covers 2 MiB: small translations and the CPU's copies of the pmd both go. Throws
+ * RangeError for an address that is not a multiple of 2 MiB, TypeError for a pmd that is huge already.
+ */
+export function* pmdp_collapse_flush(vma: VmaContext, address: number, pmdp: number): KernelThread<pmd_t> {
+  assertHuge(address, null, "pmdp_collapse_flush");
+  const pmd = readEntry(vma.vm_mm, pmdp);
+  if (pmd_trans_huge(pmd)) throw new TypeError(`pmdp_collapse_flush on ${pmd}: give the slot of a table`);
+  const old = pmdp_huge_get_and_clear(vma.vm_mm, address, pmdp);
+  yield* flush_tlb_range(vma, address, address + PMD_SIZE);
+  return old;
+}
+
+/**
+ * Whether a walk must not go down through the pmd at this slot: there is nothing, or a huge page, or something that
+ * is no table, which is reported and cleared. Looks once, so what it says holds for the value it saw
+ * (asm-generic/pgtable.h).
+ */
+export function pmd_none_or_trans_huge_or_clear_bad(mm: MmContext, pmdp: number): boolean {
+  const { kernel } = mm;
+  const pmd = readEntry(mm, pmdp);
+  if (pmd_none(pmd) || pmd_trans_huge(pmd)) return true;
+  if (!pmd_bad(pmd, kernel.codec.pfnMaskHi)) return false;
+  kernel.emit?.({ type: "bad-pmd", mm, slot: pmdp, value: pmd });
+  set_pmd_at(mm, 0, pmdp, ZERO_ENTRY);
+  return true;
+}
+
+/** The same question, asked where a huge page may appear or go at any moment (kernels with THP). */
+export const pmd_trans_unstable: typeof pmd_none_or_trans_huge_or_clear_bad =
+  pmd_none_or_trans_huge_or_clear_bad;

@@ -46,12 +46,21 @@ function others(mask: CpuMask, cpu: number): CpuMask {
   return mask & ~(1 << cpu);
 }
 
-/** Loads an mm's page tables on a CPU (switch_mm_irqs_off); the previous mm forgets the CPU. */
+/**
+ * Loads an mm's page tables on a CPU (switch_mm_irqs_off); the previous mm forgets the CPU. Throws TypeError, and
+ * changes nothing, if the mask of `next` says about this CPU what is not so: somebody else has written it.
+ */
 export function switch_mm(kernel: KernelContext, cpuNumber: number, next: MmContext): void {
   const tlbstate = kernel.cpu_tlbstate[cpuNumber]!;
   const previous = tlbstate.loaded_mm;
+  const loaded = previous === next;
+  if (cpumask_test_cpu(cpuNumber, mm_cpumask(next)) !== loaded) {
+    throw new TypeError(
+      `switch_mm on CPU ${cpuNumber} to ${next.name}, which ${loaded ? "is loaded there but does not have" : "is not loaded there but has"} the CPU in its mask`,
+    );
+  }
   tlbstate.state = TLBSTATE_OK;
-  if (previous === next) return;
+  if (loaded) return;
   tlbstate.loaded_mm = next;
   next.cpu_bitmap |= 1 << cpuNumber;
   kernel.machine.cpu(cpuNumber).loadCr3(next.pgd);

@@ -1,28 +1,34 @@
 import { describe, expect, test } from "vitest";
+import { address_space } from "../../../src/mm/address_space.ts";
 import {
   type anon_vma,
   anon_vma_clone,
   anon_vma_fork,
   anon_vma_prepare,
   attachAnonVma,
+  find_mergeable_anon_vma,
   unlink_anon_vmas,
 } from "../../../src/mm/anon_vma.ts";
+import { down_read_trylock, up_read } from "../../../src/mm/locks.ts";
 import type { vm_area_struct } from "../../../src/mm/vma.ts";
-import { Scene } from "../../support/scene.ts";
+import { Scene, type SceneVma } from "../../support/scene.ts";
 
 const at = 0x7f00_0020_0000;
 
 function family() {
   const scene = new Scene();
+  const { kernel } = scene;
   let processes = 0;
   /** A process with one vma, not yet linked anywhere. */
   const process = () => scene.vma(scene.mm(`p${++processes}`, []), { at, length: 0x10000 });
   const fork = (parent: vm_area_struct) => {
     const child = process();
-    anon_vma_fork(child, parent);
+    kernel.run(anon_vma_fork(child, parent));
     return child;
   };
-  return { scene, process, fork };
+  const prepare = (vma: vm_area_struct) => kernel.run(anon_vma_prepare(vma));
+  const unlink = (vma: vm_area_struct) => kernel.run(unlink_anon_vmas(vma));
+  return { scene, kernel, process, fork, prepare, unlink };
 }
 
 const own = (vma: vm_area_struct): anon_vma => {
@@ -34,9 +40,9 @@ const members = (anon: anon_vma) =>
 
 describe("degree (linux-mm 4.3)", () => {
   test("a fresh root: 1 for itself as its parent, 1 for its vma", () => {
-    const { process } = family();
+    const { process, prepare } = family();
     const vma = process();
-    const anon = anon_vma_prepare(vma);
+    const anon = prepare(vma);
     expect([anon.degree, anon.refcount, anon.root === anon, anon.parent === anon]).toEqual([
       2,
       1,
@@ -45,13 +51,13 @@ describe("degree (linux-mm 4.3)", () => {
     ]);
     expect([members(anon), vma.anon_vma_chain.length]).toEqual([[vma], 1]);
     // Preparing again changes nothing.
-    expect([anon_vma_prepare(vma), anon.degree]).toEqual([anon, 2]);
+    expect([prepare(vma), anon.degree]).toEqual([anon, 2]);
   });
 
   test("fork: the child starts at 1, its parent goes up by one, the root gains a reference", () => {
-    const { process, fork } = family();
+    const { process, fork, prepare } = family();
     const parent = process();
-    const root = anon_vma_prepare(parent);
+    const root = prepare(parent);
     const child = fork(parent);
     expect([root.degree, own(child).degree, root.refcount]).toEqual([3, 1, 2]);
     expect([own(child).root, own(child).parent]).toEqual([root, root]);
@@ -61,9 +67,9 @@ describe("degree (linux-mm 4.3)", () => {
   });
 
   test("a grandchild hangs below the child and shares the root and its lock", () => {
-    const { process, fork } = family();
+    const { process, fork, prepare } = family();
     const parent = process();
-    const root = anon_vma_prepare(parent);
+    const root = prepare(parent);
     const child = fork(parent);
     const grandchild = fork(child);
     expect([root.degree, own(child).degree, own(grandchild).degree]).toEqual([3, 2, 1]);
@@ -79,60 +85,152 @@ describe("degree (linux-mm 4.3)", () => {
   });
 
   test("clone of a vma that keeps its anon_vma (a split): one more owner", () => {
-    const { process } = family();
+    const { scene, process, prepare } = family();
     const vma = process();
-    const root = anon_vma_prepare(vma);
+    const root = prepare(vma);
     const half = process();
     half.anon_vma = root;
-    anon_vma_clone(half, vma);
+    scene.kernel.run(anon_vma_clone(half, vma));
     expect([root.degree, members(root)]).toEqual([3, [vma, half]]);
+  });
+});
+
+describe("reuse of a neighbour's (linux-mm 5.1)", () => {
+  const LENGTH = 0x10000;
+  /** Two vmas side by side, the lower one with an anon_vma; the upper one as the options say. */
+  function neighbours(options: Partial<SceneVma> = {}, lowerOptions: Partial<SceneVma> = {}) {
+    const { scene, kernel, prepare } = family();
+    const mm = scene.mm("p", []);
+    const lower = scene.vma(mm, { at, length: LENGTH, ...lowerOptions });
+    const upper = scene.vma(mm, { at: at + LENGTH, length: LENGTH, ...options });
+    return { scene, kernel, mm, lower, upper, prepare };
+  }
+
+  test("the vma below and the one above share theirs, so that the two can be merged one day", () => {
+    const { lower, upper, prepare } = neighbours();
+    const anon = prepare(lower);
+    expect(prepare(upper)).toBe(anon);
+    expect([anon.degree, members(anon)]).toEqual([3, [lower, upper]]);
+    const other = neighbours();
+    expect(other.prepare(other.upper)).toBe(other.prepare(other.lower));
+  });
+
+  test("with two neighbours the one above wins", () => {
+    const { scene, mm, lower, upper, prepare } = neighbours({ at: at + 2 * LENGTH });
+    const [below, above] = [prepare(lower), prepare(upper)];
+    expect(below).not.toBe(above);
+    const between = scene.vma(mm, { at: at + LENGTH, length: LENGTH });
+    expect(find_mergeable_anon_vma(between)).toBe(above);
+  });
+
+  test.each<[string, Partial<SceneVma>, boolean]>([
+    ["other rights", { prot: "rx" }, true],
+    ["soft-dirty tracking", { flags: 0x0800_0000 }, true],
+    ["locked", { flags: 0x2000 }, false],
+    ["shared", { shared: true }, false],
+    ["a gap between", { at: at + 2 * LENGTH }, false],
+    ["page offsets that do not go on", { pgoff: 7 }, false],
+    ["a file", { file: new address_space("f"), pgoff: (at + LENGTH) / 4096 }, false],
+  ])("%s: mergeable or not", (_what, options, mergeable) => {
+    const { lower, upper, prepare } = neighbours(options);
+    const anon = prepare(lower);
+    expect(find_mergeable_anon_vma(upper)).toBe(mergeable ? anon : null);
+    expect(prepare(upper) === anon).toBe(mergeable);
+  });
+
+  test("a neighbour that came by fork is linked to two families' pages: not shared", () => {
+    const { kernel, scene, lower, prepare } = neighbours();
+    prepare(lower);
+    const child = scene.mm("child", []);
+    const copy = scene.forkVma(lower, child);
+    const fresh = scene.vma(child, { at: at + LENGTH, length: LENGTH });
+    expect([copy.anon_vma_chain.length, find_mergeable_anon_vma(fresh)]).toEqual([2, null]);
+    expect(kernel.run(anon_vma_prepare(fresh))).not.toBe(copy.anon_vma);
+  });
+});
+
+describe("59: who changes the tree holds the root's lock for writing", () => {
+  test("two threads fault in one vma: the second waits, then finds the first one's anon_vma", () => {
+    const { scene, kernel, process } = family();
+    const lower = process();
+    const root = kernel.run(anon_vma_prepare(lower));
+    const vma = scene.vma(lower.vm_mm, { at: at + 0x10000, length: 0x10000 });
+    kernel.contended = true;
+    expect(down_read_trylock(root.rwsem)).toBe(true);
+    const [first, second] = [anon_vma_prepare(vma), anon_vma_prepare(vma)];
+    expect([first.next().value, first.next().value]).toEqual(["lock", "blocked"]);
+    expect([second.next().value, second.next().value]).toEqual(["lock", "blocked"]);
+    expect(vma.anon_vma).toBe(null);
+    up_read(root.rwsem);
+    expect(first.next()).toEqual({ done: true, value: root });
+    expect(second.next()).toEqual({ done: true, value: root });
+    // Linked once.
+    expect([vma.anon_vma_chain.length, root.degree, root.rwsem.writer]).toEqual([1, 3, false]);
+  });
+
+  test("fork and exit wait for a walker and let go of the lock", () => {
+    const { kernel, process, prepare } = family();
+    const parent = process();
+    const root = prepare(parent);
+    const child = process();
+    kernel.contended = true;
+    for (const change of [anon_vma_fork(child, parent), unlink_anon_vmas(child)]) {
+      expect(down_read_trylock(root.rwsem)).toBe(true);
+      const before = members(root).length;
+      expect([change.next().value, change.next().value]).toEqual(["lock", "blocked"]);
+      expect(members(root).length).toBe(before);
+      up_read(root.rwsem);
+      kernel.run(change);
+      expect([root.rwsem.writer, root.rwsem.readers]).toEqual([false, 0]);
+    }
+    expect(members(root)).toEqual([parent]);
   });
 });
 
 describe("unlink", () => {
   test("the last vma of a root: degree 0, reference 0", () => {
-    const { process } = family();
+    const { process, prepare, unlink } = family();
     const vma = process();
-    const root = anon_vma_prepare(vma);
-    unlink_anon_vmas(vma);
+    const root = prepare(vma);
+    unlink(vma);
     expect([root.degree, root.refcount, vma.anon_vma, vma.anon_vma_chain]).toEqual([0, 0, null, []]);
   });
 
   test("57: the child goes first, then the parent; every emptied anon_vma ends at degree 0", () => {
-    const { process, fork } = family();
+    const { process, fork, prepare, unlink } = family();
     const parent = process();
-    const root = anon_vma_prepare(parent);
+    const root = prepare(parent);
     const child = fork(parent);
     const below = own(child);
-    unlink_anon_vmas(child);
+    unlink(child);
     expect([below.degree, below.refcount, root.degree, root.refcount]).toEqual([0, 0, 2, 1]);
-    unlink_anon_vmas(parent);
+    unlink(parent);
     expect([root.degree, root.refcount]).toEqual([0, 0]);
   });
 
   test("57: the parent goes first; the root lives on while the child's vma is linked to it", () => {
-    const { process, fork } = family();
+    const { process, fork, prepare, unlink } = family();
     const parent = process();
-    const root = anon_vma_prepare(parent);
+    const root = prepare(parent);
     const child = fork(parent);
     const below = own(child);
-    unlink_anon_vmas(parent);
+    unlink(parent);
     expect([root.degree, root.refcount, members(root)]).toEqual([2, 2, [child]]);
-    unlink_anon_vmas(child);
+    unlink(child);
     expect([root.degree, root.refcount, below.degree, below.refcount]).toEqual([0, 0, 0, 0]);
   });
 });
 
 describe("reuse", () => {
   test("an ancestor with no vma of its own and one child is adopted instead of growing the chain", () => {
-    const { process, fork } = family();
+    const { process, fork, prepare, unlink } = family();
     const first = process();
-    const root = anon_vma_prepare(first);
+    const root = prepare(first);
     const second = fork(first);
     const middle = own(second);
     const third = fork(second);
     // The second process exits: its anon_vma has no vma of its own left, only the third below it.
-    unlink_anon_vmas(second);
+    unlink(second);
     expect(middle.degree).toBe(1);
     const fourth = fork(third);
     expect([fourth.anon_vma, middle.degree]).toEqual([middle, 2]);
@@ -140,23 +238,23 @@ describe("reuse", () => {
   });
 
   test("a root is not adopted while it has a child: it counts itself, too", () => {
-    const { process, fork } = family();
+    const { process, fork, prepare, unlink } = family();
     const first = process();
-    const root = anon_vma_prepare(first);
+    const root = prepare(first);
     const second = fork(first);
-    unlink_anon_vmas(first);
+    unlink(first);
     expect(root.degree).toBe(2);
     expect(own(fork(second))).not.toBe(root);
   });
 
   test("processes that fork and exit for ever do not make the chain grow", () => {
-    const { process, fork } = family();
+    const { process, fork, prepare, unlink } = family();
     let current = process();
-    anon_vma_prepare(current);
+    prepare(current);
     const lengths: number[] = [];
     for (let i = 0; i < 20; i++) {
       const child = fork(current);
-      unlink_anon_vmas(current);
+      unlink(current);
       current = child;
       lengths.push(current.anon_vma_chain.length);
     }
@@ -165,8 +263,8 @@ describe("reuse", () => {
 });
 
 test("a vma has one anon_vma of its own", () => {
-  const { process } = family();
+  const { process, prepare } = family();
   const vma = process();
-  attachAnonVma(vma, anon_vma_prepare(process()));
-  expect(() => attachAnonVma(vma, anon_vma_prepare(process()))).toThrow(TypeError);
+  attachAnonVma(vma, prepare(process()));
+  expect(() => attachAnonVma(vma, prepare(process()))).toThrow(TypeError);
 });

@@ -1,14 +1,18 @@
 import { describe, expect, test } from "vitest";
+import { Entry } from "../../../arch/x86/cpu/entry.ts";
 import {
   __split_huge_pmd,
   pgtable_trans_huge_deposit,
   pgtable_trans_huge_withdraw,
+  set_huge_zero_page,
+  split_huge_pmd,
   split_huge_pmd_address,
 } from "../../../src/mm/huge_memory.ts";
 import { PG } from "../../../src/mm/mem_map.ts";
 import { remove_migration_ptes } from "../../../src/mm/migrate.ts";
 import { MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES } from "../../../src/mm/mm_struct.ts";
-import { pmdSlot } from "../../../src/mm/page-table.ts";
+import { ensurePmdSlot, pmdSlot } from "../../../src/mm/page-table.ts";
+import { get_huge_zero_page, is_huge_zero_pmd, my_zero_pfn } from "../../../src/mm/zero-page.ts";
 import { Scene, type SceneOptions } from "../../support/scene.ts";
 import { Trace } from "../../support/trace.ts";
 
@@ -202,6 +206,110 @@ describe("split_huge_pmd_address", () => {
     trace.take();
     kernel.run(split_huge_pmd_address(kernel, other, h, false, 0x400));
     expect(trace.take()).toBe("");
+  });
+});
+
+describe("without a page: whatever the pmd maps", () => {
+  test("split_huge_pmd splits a THP and takes mlock from it", () => {
+    const { scene, kernel, mem_map, mm, vma, head } = thp(0x40_08e7n);
+    mem_map.setFlag(head, PG.mlocked);
+    kernel.run(split_huge_pmd(kernel, vma, pmdSlot(mm, h), h));
+    expect(scene.pte(mm, h + 0x5000)).toBe(0x8000_0000_0040_5827n);
+    expect(mem_map.PageMlocked(head)).toBe(false);
+  });
+
+  test("split_huge_pmd of a table tells nobody", () => {
+    const { kernel, mm, vma, split, trace } = thp(0x40_08e7n);
+    split();
+    trace.take();
+    kernel.run(split_huge_pmd(kernel, vma, pmdSlot(mm, h), h));
+    expect(trace.take()).toBe("");
+  });
+
+  test("migration entries need a page that is known and locked", () => {
+    const { kernel, mm, vma } = thp(0x40_08e7n);
+    const freeze = __split_huge_pmd(kernel, vma, pmdSlot(mm, h), h, true, null);
+    expect(() => kernel.run(freeze)).toThrow(/freeze: give the page/);
+  });
+
+  test("device memory is dropped and counts nothing: faults fill the small entries", () => {
+    const { scene, kernel, mem_map, mm, vma, head, trace } = thp(0x40_08e7n);
+    const slot = pmdSlot(mm, h);
+    kernel.plantEntry(slot, Entry.fromBigInt(0x8400_0000_0060_00e7n));
+    const before = [mem_map._refcount[head], mm.rss_stat[MM_ANONPAGES]];
+    kernel.run(split_huge_pmd(kernel, vma, slot, h));
+    expect(trace.toString()).toBe(
+      "NS[h,+2M) L+(pmd) X(0x84000000006000e7) F(full) NR[h,+2M) L-(pmd) NE[h,+2M)",
+    );
+    expect(scene.pmd(mm, h)).toBe(0n);
+    expect([mem_map._refcount[head], mm.rss_stat[MM_ANONPAGES]]).toEqual(before);
+  });
+});
+
+describe("the huge zero page (linux-mm 7.11)", () => {
+  function zeros() {
+    const scene = new Scene();
+    const { kernel } = scene;
+    const mm = scene.mm();
+    const vma = scene.vma(mm, { at: h, length: 0x20_0000 });
+    const slot = ensurePmdSlot(kernel, mm, h);
+    const zero = get_huge_zero_page(kernel);
+    const table = kernel.frames.allocate();
+    const map = () => set_huge_zero_page(kernel, table, mm, vma, h, slot, zero);
+    expect(map()).toBe(true);
+    scene.listen(mm, "K", {});
+    const trace = new Trace({ names: { h } });
+    kernel.attach(trace.observer);
+    return { scene, kernel, mm, vma, slot, zero, table, map, trace };
+  }
+  const hex = (value: number) => `0x${value.toString(16).padStart(16, "0")}`;
+
+  test("is mapped read-only, once for all, and only where nothing is", () => {
+    const { scene, kernel, mm, vma, zero, map, trace } = zeros();
+    const pmd = scene.pmd(mm, h);
+    expect(pmd).toBe(0x8000_0000_0000_00a5n + BigInt(zero) * 4096n);
+    expect([get_huge_zero_page(kernel), is_huge_zero_pmd(kernel, Entry.fromBigInt(pmd))]).toEqual([
+      zero,
+      true,
+    ]);
+    expect([map(), trace.take()]).toEqual([false, ""]);
+    expect(kernel.machine.cpu(0).load(h + 0x12_3450)).toMatchObject({ ok: true, value: 0n });
+    expect(kernel.machine.cpu(0).store(h, 1)).toMatchObject({ ok: false });
+    expect(vma.anon_vma).toBe(null);
+  });
+
+  test("splits into 512 times the small zero page; the pmd is empty and flushed in between", () => {
+    const { scene, kernel, mm, vma, slot, zero, table, trace } = zeros();
+    for (const cpu of kernel.machine.cpus) cpu.load(h);
+    const counts = () => [
+      kernel.mem_map._refcount[zero],
+      kernel.mem_map.total_mapcount(zero),
+      ...mm.rss_stat,
+    ];
+    const before = counts();
+    kernel.run(split_huge_pmd(kernel, vma, slot, h));
+    const old = hex(zero * 4096 + 0xa5).replace("0x0", "0x8");
+    expect(trace.toString()).toBe(
+      `NS[h,+2M) L+(pmd) X(${old}) F(full) NR[h,+2M) S(${hex(table * 4096 + 0x67)}) L-(pmd) NE[h,+2M)`,
+    );
+    const small = BigInt(my_zero_pfn(kernel, h)) * 4096n + 0x8000_0000_0000_0225n;
+    const ptes = Array.from({ length: 512 }, (_, i) => scene.pte(mm, h + i * 4096));
+    expect(new Set(ptes)).toEqual(new Set([small]));
+    // 43: no mapping, no reference, no rss, before or after.
+    expect(counts()).toEqual(before);
+    expect(kernel.machine.cpu(1).load(h + 0x1f_f000)).toMatchObject({ ok: true, value: 0n });
+  });
+
+  test("while the table is filled, others see an empty pmd", () => {
+    const { scene, kernel, mm, vma, slot } = zeros();
+    kernel.contended = true;
+    const seen: string[] = [];
+    const thread = split_huge_pmd(kernel, vma, slot, h);
+    for (let next = thread.next(); !next.done; next = thread.next()) {
+      if (next.value === "ipi-wait") kernel.machine.cpu(1).handleIpis();
+      if (next.value === "flush" || next.value === "entry") seen.push(`${next.value}: ${scene.pmd(mm, h)}`);
+    }
+    expect(seen).toEqual(["flush: 0", "entry: 0"]);
   });
 });
 

@@ -44,6 +44,38 @@ test("equal keys keep their order of insertion, through the rotations of a thous
   expect(equal).toEqual([...equal].sort((one, other) => one - other));
 });
 
+test("insertAfter: directly behind the one named, before what came later with the same start", () => {
+  const tree = new IntervalTree<string>();
+  for (const name of ["a", "b", "c"]) tree.insert(5, 9, name);
+  tree.insertAfter("a", 5, 20, "child of a");
+  tree.insertAfter("c", 5, 5, "child of c");
+  expect(tree.overlapping(0, 99)).toEqual(["a", "child of a", "b", "c", "child of c"]);
+  expect([tree.overlapping(15, 15), tree.size]).toEqual([["child of a"], 5]);
+  expect(() => tree.insertAfter("a", 6, 9, "d")).toThrow(TypeError);
+  expect(() => tree.insertAfter("x", 5, 9, "d")).toThrow(/starts at 5/);
+  expect(() => tree.insertAfter("a", 5, 4, "d")).toThrow(RangeError);
+  expect(tree.size).toBe(5);
+});
+
+test("insertAfter keeps the order whatever the tree's shape", () => {
+  fc.assert(
+    fc.property(fc.array(fc.nat(), { maxLength: 120 }), (choices) => {
+      const tree = new IntervalTree<number>();
+      tree.insert(500, 500, 0);
+      const expected = [0];
+      choices.forEach((choice, i) => {
+        // Others on both sides make it rotate.
+        tree.insert(choice % 1000 === 500 ? 499 : choice % 1000, 1000, -1 - i);
+        const after = choice % expected.length;
+        tree.insertAfter(expected[after]!, 500, 500, i + 1);
+        expected.splice(after + 1, 0, i + 1);
+      });
+      expect(tree.overlapping(0, 1000).filter((value) => value >= 0)).toEqual(expected);
+      expect(tree.size).toBe(2 * choices.length + 1);
+    }),
+  );
+});
+
 test("both ends are inside: a query meets an interval that ends where it starts", () => {
   const tree = new IntervalTree<string>();
   tree.insert(10, 20, "it");

@@ -13,10 +13,12 @@ import {
   mmu_notifier_unregister,
 } from "../../../src/mm/mmu_notifier.ts";
 import { notifierProtocol } from "../../../src/mm/notifier-protocol.ts";
-import { pteSlot } from "../../../src/mm/page-table.ts";
+import { ensurePmdSlot, pteSlot } from "../../../src/mm/page-table.ts";
 import {
+  pmdp_clear_young_notify,
   ptep_clear_flush_notify,
   ptep_clear_flush_young_notify,
+  ptep_clear_young_notify,
   set_pte_at_notify,
 } from "../../../src/mm/ptep_notify.ts";
 import { try_to_unmap } from "../../../src/mm/try_to_unmap.ts";
@@ -164,6 +166,31 @@ describe("wrappers", () => {
       ptep_clear_flush_young_notify(vma, at, slot),
     ]).toEqual([true, false]);
     expect(trace.toString()).toBe("A- NY[at,+4K) NY[at,+4K)");
+  });
+});
+
+describe("aging without a flush: clear_young", () => {
+  const h = 0x7f00_0020_0000;
+  test.each([
+    ["young for the CPU only", 0x40_08e7n, false, [true, false], "A- NYC"],
+    ["young for the listener only", 0x40_08c7n, true, [true, true], "NYC"],
+    ["old", 0x40_08c7n, false, [false, false], "NYC"],
+  ])("%s: the listeners are asked whatever the CPU's entry said", (_what, entry, answer, young, words) => {
+    const scene = new Scene();
+    const { kernel } = scene;
+    const mm = scene.mm();
+    const vma = scene.vma(mm, { at: h, length: 0x40_0000 });
+    const pmdp = ensurePmdSlot(kernel, mm, h);
+    kernel.plantEntry(pmdp, Entry.fromBigInt(entry));
+    scene.plantPte(mm, h + 0x20_0000, entry & ~0x80n);
+    const ptep = pteSlot(mm, h + 0x20_0000);
+    scene.listen(mm, "K", { clear_young: () => answer });
+    const trace = new Trace({ names: { h, a: h + 0x20_0000 }, also: ["rmw"] });
+    kernel.attach(trace.observer);
+    expect([pmdp_clear_young_notify(vma, h, pmdp), pmdp_clear_young_notify(vma, h, pmdp)]).toEqual(young);
+    expect(trace.take()).toBe(`${words}[h,+2M) NYC[h,+2M)`);
+    expect(ptep_clear_young_notify(vma, h + 0x20_0000, ptep)).toBe(young[0]);
+    expect(trace.take()).toBe(`${words}[a,+4K)`);
   });
 });
 

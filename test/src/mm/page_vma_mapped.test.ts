@@ -8,6 +8,7 @@ import {
   PVMW_MIGRATION,
   PVMW_NOT_FOUND,
   PVMW_SYNC,
+  page_mapped_in_vma,
   page_vma_mapped_walk,
   page_vma_mapped_walk_done,
 } from "../../../src/mm/page_vma_mapped.ts";
@@ -160,6 +161,14 @@ describe("lockless look and SYNC", () => {
     finish();
     expect([page_vma_mapped_walk(v), kernel.current.locksHeld]).toEqual([PVMW_FOUND, 1]);
     expect(page_vma_mapped_walk(v)).toBe(PVMW_NOT_FOUND);
+  });
+
+  test("page_mapped_in_vma waits, too: an entry that is being exchanged still maps the page", () => {
+    const { kernel, vma, finish } = exchanging();
+    const asked = page_mapped_in_vma(kernel, PFN, vma);
+    expect([asked.next().value, asked.next().value]).toEqual(["blocked", "blocked"]);
+    finish();
+    expect([asked.next(), kernel.current.locksHeld]).toEqual([{ done: true, value: true }, 0]);
   });
 
   test("while others can run, the walk offers to stop once in front of each lock", () => {
@@ -361,5 +370,31 @@ describe("hugetlb", () => {
     unlockTable(kernel, tableOf(pmdSlot(vma.vm_mm, h)), "pmd");
     kernel.current = walker;
     expect(page_vma_mapped_walk(v)).toBe(PVMW_FOUND);
+  });
+});
+
+describe("page_mapped_in_vma", () => {
+  test("by a pte, by nothing, and in a vma that does not show the page", () => {
+    const scene = new Scene();
+    const { kernel } = scene;
+    const vma = scene.vma(scene.mm(), { at: h, length: 0x4000 });
+    scene.mapAnon(vma, h + 0x1000, scene.page(PFN), 0x34_5027n);
+    const mapped = () => kernel.run(page_mapped_in_vma(kernel, PFN, vma));
+    expect([mapped(), kernel.current.locksHeld]).toEqual([true, 0]);
+    scene.plantPte(vma.vm_mm, h + 0x1000, 0x4000n);
+    expect([mapped(), kernel.current.locksHeld]).toEqual([false, 0]);
+    const elsewhere = scene.vma(scene.mm(), { at: h + 0x10000, length: 0x4000 });
+    expect(kernel.run(page_mapped_in_vma(kernel, PFN, elsewhere))).toBe(false);
+  });
+
+  test("a THP counts by any part of it: the vma shows its last two pages only", () => {
+    const scene = new Scene();
+    const { kernel } = scene;
+    const vma = scene.vma(scene.mm(), { at: h + 510 * 4096, length: 0x2000 });
+    const head = scene.compoundPage(HEAD);
+    scene.mapSubpages(vma, vma.vm_start, head + 510, 2, 0x5f_e027n);
+    expect(kernel.run(page_mapped_in_vma(kernel, head, vma))).toBe(true);
+    const before = scene.vma(scene.mm(), { at: h - 0x2000, length: 0x2000 });
+    expect(kernel.run(page_mapped_in_vma(kernel, head, before))).toBe(false);
   });
 });

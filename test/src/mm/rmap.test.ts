@@ -74,6 +74,20 @@ describe("order", () => {
     ]);
   });
 
+  test("file: a child's vma follows its parent's, before those that were mapped in between", () => {
+    const scene = new Scene();
+    const file = scene.file();
+    const map = (name: string) =>
+      scene.vma(scene.mm(name, []), { at, length: 0x1000, file, name, shared: true });
+    const [first] = [map("first"), map("second")];
+    scene.forkVma(first, scene.mm("child", []));
+    expect(file.i_mmap.overlapping(0, 0).map((vma) => vma.name)).toEqual([
+      "first",
+      "child of first",
+      "second",
+    ]);
+  });
+
   test("anonymous: the family in tree order, parent before child", () => {
     const scene = new Scene();
     const parent = scene.vma(scene.mm(), { at, length: 0x4000, name: "parent" });

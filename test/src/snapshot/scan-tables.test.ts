@@ -7,7 +7,7 @@ const ROOT = 0x1000;
 
 function scan(entries: Record<number, bigint>, tables = 100): string[] {
   const memory = new PhysicalMemory(0x10000);
-  const words = new BigUint64Array(memory.bytes.buffer);
+  const words = new BigUint64Array(memory.words.buffer);
   for (const [slot, entry] of Object.entries(entries)) words[Number(slot) / 8] = entry;
   const found: string[] = [];
   scanTables(

@@ -4,7 +4,7 @@ import {
   mmu_notifier_invalidate_range,
   mmu_notifier_register,
 } from "../../../src/mm/mmu_notifier.ts";
-import { pteSlot } from "../../../src/mm/page-table.ts";
+import { pmdSlot, pteSlot } from "../../../src/mm/page-table.ts";
 import type { VirtEvent } from "../../../src/virt/events.ts";
 import { Iommu, type IommuOptions } from "../../../src/virt/iommu.ts";
 import { Scene } from "../../support/scene.ts";
@@ -59,6 +59,24 @@ describe("a device on the CPU's page tables", () => {
     kernel.machine.storeEntry(pteSlot(mm, a), 0, 0, 0);
     expect(iommu.access(a, false)).toBe(true);
     expect(iommu.access(a, true)).toBe(false);
+    // A device's fault drops nothing: reads go on through the stale translation.
+    expect(iommu.access(a, false)).toBe(true);
+  });
+
+  test("a write through a clean translation replaces it and no other", () => {
+    const { kernel, mm, iommu } = devicePages();
+    iommu.access(a, false);
+    const pde = pmdSlot(mm, a);
+    const { lo, hi } = kernel.machine.memory.read(pde);
+    kernel.machine.storeEntry(pde, 0x40_0087, 0, 0);
+    iommu.access(a + 0x1000, false);
+    kernel.machine.storeEntry(pde, lo, hi, 0);
+    expect(iommu.access(a, true)).toBe(true);
+    const kept = iommu.tlb.entries().map(({ level, dirty }) => [level, dirty]);
+    expect(kept.sort()).toEqual([
+      [1, true],
+      [2, false],
+    ]);
   });
 });
 

@@ -1,7 +1,10 @@
 import { describe, expect, it } from "vitest";
 import {
+  type AccessPolicy,
+  type ControlRegisters,
   controlFromRegisters,
   cpuModel,
+  Entry,
   type HardwareEvent,
   Machine,
 } from "../../../../arch/x86/cpu/index.ts";
@@ -49,6 +52,8 @@ describe("accesses", () => {
     const f = new Fixture();
     expect(outcome(f.cpu.load(0x8000_0000_0000n))).toBe("#GP");
     expect(outcome(f.cpu.store(0x8000_0000_0010n, 0, 8, "stack"))).toBe("#SS");
+    expect(outcome(f.cpu.readModifyWrite(0x8000_0000_0010n, (old) => old, 8, "stack"))).toBe("#SS");
+    expect(outcome(f.cpu.readModifyWrite(0x8000_0000_0010n, (old) => old))).toBe("#GP");
     expect(outcome(f.cpu.load(0x7fff_ffff_fffcn))).toBe("#GP");
     expect(outcome(f.cpu.load(0x7fff_ffff_fff8n))).toBe("#PF 0x00");
     expect(f.cpu.touch(0x7fff_ffff_fff8, true)?.errorCode).toBe(2);
@@ -87,7 +92,66 @@ describe("accesses", () => {
     expect(f.cpu.touch(T + 16, false)).toBeNull();
     expect([f.cpu.dataLo, f.cpu.dataHi]).toEqual([0x0300_0002, 0]);
     f.set(PTE, 0n).cpu.invlpg(T);
-    expect(f.cpu.touch(T, false)).toMatchObject({ errorCode: 4, addressNumber: T });
+    expect(f.cpu.touch(T, false)).toMatchObject({ errorCode: 4, page: T });
+  });
+});
+
+describe("addresses from 2^53 on", () => {
+  /** The fixture's tables once more, in the high half. */
+  const HIGH = 0xffff_8000_0004_0000n;
+  const PAGE = 0xffff_8000_0004_0000;
+
+  it("are reported by their page, exactly: the last bytes of a page do not round into the next", () => {
+    const f = new Fixture().set(ROOT + 256 * 8, 0x10_0007n).set(PTE + 8, 0x11_1007n);
+    const events: HardwareEvent[] = [];
+    f.machine.observer = (event) => {
+      if (event.type !== "tlb-filled" && event.type !== "accessed-dirty-set") events.push(event);
+    };
+    expect(Number(HIGH + 0xfffn)).toBe(PAGE + 0x1000);
+    f.cpu.load(HIGH + 0xfffn, 1);
+    f.cpu.store(HIGH + 0xffcn, 1n);
+    f.cpu.invlpg(HIGH + 0xfffn);
+    expect(outcome(f.cpu.load(HIGH + 0x2fffn, 1))).toBe("#PF 0x00");
+    expect(events).toEqual([
+      { type: "access", cpu: 0, write: false, address: PAGE, physical: PAGE_A + 0xfff, tlbHit: false },
+      { type: "access", cpu: 0, write: true, address: PAGE, physical: PAGE_A + 0xffc, tlbHit: false },
+      { type: "access", cpu: 0, write: true, address: PAGE + 0x1000, physical: PAGE_B, tlbHit: false },
+      { type: "invlpg", cpu: 0, address: PAGE },
+      { type: "page-fault", cpu: 0, address: PAGE + 0x2000 },
+    ]);
+    expect(f.cpu.fault).toMatchObject({ address: HIGH + 0x2fffn, page: PAGE + 0x2000 });
+  });
+
+  it("must be bigints, unless only their page counts", () => {
+    const { cpu } = new Fixture();
+    expect(() => cpu.load(PAGE)).toThrow(
+      `linear address ${PAGE}: a Number from 2^53 on may be rounded, give a bigint`,
+    );
+    expect(() => cpu.store(2 ** 53, 0)).toThrow("give a bigint");
+    expect(() => cpu.invlpg(PAGE + 2048)).toThrow("give a bigint");
+    expect(() => cpu.invlpg(2 ** 64)).toThrow("from 0 to 2^64-1");
+    expect(() => cpu.load(1n << 64n)).toThrow("from 0 to 2^64-1");
+    expect(outcome(cpu.load(2 ** 53 - 1, 1))).toBe("#GP");
+    cpu.invlpg(PAGE);
+  });
+});
+
+describe("accesses the CPU makes itself", () => {
+  it("are the supervisor's at any CPL, and SMAP stops them whatever AC says", () => {
+    const f = new Fixture().set(PTE, 0x11_0003n).set(PTE + 8, 0x11_1007n);
+    f.cpu.setControl({ smap: true });
+    f.cpu.cpl = 3;
+    expect(outcome(f.cpu.load(T))).toBe("#PF 0x05");
+    expect(outcome(f.cpu.storeImplicit(T, 0x2an))).toBe("ok");
+    expect(f.cpu.loadImplicit(T, 4)).toMatchObject({ ok: true, value: 0x2an });
+    expect(outcome(f.cpu.load(T))).toBe("#PF 0x05");
+    f.cpu.cpl = 0;
+    f.cpu.ac = true;
+    expect(outcome(f.cpu.load(T + 0x1000))).toBe("ok");
+    expect(outcome(f.cpu.loadImplicit(T + 0x1000))).toBe("#PF 0x01");
+    expect(outcome(f.cpu.storeImplicit(T + 0x1000, 0))).toBe("#PF 0x03");
+    expect(() => f.cpu.loadImplicit(-1)).toThrow("linear address -1");
+    expect(outcome(f.cpu.load(T + 0x1000))).toBe("ok");
   });
 });
 
@@ -112,9 +176,49 @@ describe("control registers", () => {
     expect(() => cpu.loadCr3(ROOT, 0, true)).toThrow("PCIDE");
     cpu.setControl({ pcide: true });
     cpu.loadCr3(ROOT, 0xfff);
-    expect(cpu.control.cr3).toBe(ROOT + 0xfff);
+    expect([cpu.control.cr3, cpu.control.pcid]).toEqual([ROOT + 0xfff, 0xfff]);
+  });
+
+  it("keep CR3 when PCIDE is cleared, so that setting it again is #GP until CR3[11:0] is 0", () => {
+    const { cpu } = new Fixture();
+    cpu.setControl({ pcide: true });
+    cpu.loadCr3(ROOT, 5);
     cpu.setControl({ pcide: false });
-    expect(cpu.control.pcid).toBe(0);
+    expect([cpu.control.cr3, cpu.control.pcid]).toEqual([ROOT + 5, 0]);
+    expect(cpu.setControl({ pcide: true })).toMatchObject({ ok: false, fault: "#GP" });
+    expect(cpu.control.pcide).toBe(false);
+    cpu.loadCr3(ROOT);
+    expect(cpu.setControl({ pcide: true })).toEqual({ ok: true });
+  });
+
+  it("take key registers of 32 unsigned bits, and none but 0 without the feature", () => {
+    const { cpu } = new Fixture();
+    for (const value of [-1, 2 ** 32, 1.5, Number.NaN]) {
+      expect(() => cpu.setControl({ pkru: value })).toThrow(`PKRU ${value}: give a whole number from 0`);
+      expect(() => cpu.setControl({ pkrs: value })).toThrow(`PKRS ${value}: give a whole number from 0`);
+    }
+    cpu.setControl({ pkru: 0xffff_fffc, pkrs: 0x8000_0000 });
+    expect([cpu.control.pkru, cpu.control.pkrs]).toEqual([0xffff_fffc, 0x8000_0000]);
+    const zen2 = new Machine({ memory: "1MiB", model: "amd-zen2" }).cpu(0);
+    expect(zen2.setControl({ wp: false, pkru: 4 })).toMatchObject({ ok: false, fault: "#UD" });
+    expect(zen2.setControl({ wp: false, pkrs: 4 })).toMatchObject({ ok: false, fault: "#GP" });
+    expect(zen2.setControl({ pkru: 0, pkrs: 0 })).toEqual({ ok: true });
+    expect(zen2.control).toMatchObject({ wp: true, pkru: 0, pkrs: 0 });
+  });
+
+  it("apply key 15, whose bits are the sign of a 32-bit word", () => {
+    const f = new Fixture().set(PTE, 0x7800_0000_0011_0007n);
+    f.cpu.setControl({ pke: true, pkru: 0x8000_0000 });
+    expect([f.access("read", "user"), f.access("write", "user")]).toEqual(["ok", "#PF 0x27"]);
+    f.cpu.setControl({ pkru: 0 });
+    expect(f.access("write", "user")).toBe("ok");
+  });
+
+  it("are read-only to callers, so that what is derived from them never lags behind", () => {
+    type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
+    type Fields = Pick<ControlRegisters, keyof AccessPolicy | "root" | "pcid" | "pcide" | "pge">;
+    const readOnly: Same<Fields, Readonly<Fields>> = true;
+    expect(readOnly).toBe(true);
   });
 
   it("can be taken from a dump", () => {
@@ -131,6 +235,14 @@ describe("control registers", () => {
     });
     expect(() => controlFromRegisters(model, { ...values, cr0: 0x11n })).toThrow("not long mode");
     expect(() => controlFromRegisters(model, { ...values, cr4: 0x3636f0n })).toThrow("no LA57");
+  });
+
+  it("refuse a physical-address width that no CPU has", () => {
+    for (const maxPhyAddr of [35, 53, 40.5]) {
+      expect(() => new Machine({ memory: "1MiB", model: { ...MODEL, maxPhyAddr } })).toThrow(
+        `MAXPHYADDR ${maxPhyAddr} of CPU model "fixture": give 36 to 52`,
+      );
+    }
   });
 
   it("names known models", () => {
@@ -177,6 +289,18 @@ describe("machine", () => {
     expect(f.machine.compareExchangeEntry(PTE, now, old, 0)).toBe(true);
     expect(f.get(PTE)).toBe(0x11_0007n);
     expect(() => f.machine.storeEntry(PTE + 4, 0, 0, null)).toThrow("multiple of 8");
+  });
+
+  it("reports no entry written where there is no memory", () => {
+    const { machine } = new Fixture();
+    const events: HardwareEvent[] = [];
+    machine.observer = (event) => events.push(event);
+    const beyond = machine.memory.size;
+    machine.storeEntry(beyond, 0x11_0007, 0, null);
+    const old = machine.exchangeEntry(beyond, 0x11_0007, 0, null);
+    expect(old.toBigInt()).toBe(0xffff_ffff_ffff_ffffn);
+    expect(machine.compareExchangeEntry(beyond, old, new Entry(0, 0), null)).toBe(true);
+    expect(events).toEqual([]);
   });
 
   it("runs an IPI at the target's next interruptible point, in order of arrival", () => {

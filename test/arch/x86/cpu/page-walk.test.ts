@@ -62,16 +62,27 @@ describe("what an access does to the tables", () => {
     }
   });
 
-  it("QEMU sets A in a 1-GiB leaf that denies the access; silicon does not", () => {
-    for (const [leaf1GAOnFault, leaf] of [
-      [false, 0x83n],
-      [true, 0xa3n],
-    ] as const) {
-      const f = new Fixture({ model: { ...MODEL, leaf1GAOnFault } }).set(PDPTE, 0x83n);
-      expect(f.access("read", "user")).toBe("#PF 0x05");
-      expect(f.get(PDPTE)).toBe(leaf);
-    }
-  });
+  it.each(["set", "clear"] as const)(
+    "QEMU sets A in a 1-GiB leaf that stops the access; silicon does not (upper A: %s)",
+    (upperAOnFault) => {
+      const cases: [string, bigint, string, boolean][] = [
+        ["rights", 0x83n, "#PF 0x05", true],
+        ["bit 13", 0x2087n, "#PF 0x0d", true],
+        ["bit 29", 0x2000_0087n, "#PF 0x0d", true],
+        ["bit 40", 0x100_0000_0087n, "#PF 0x0d", false],
+        ["bits 13 and 40", 0x100_0000_2087n, "#PF 0x0d", false],
+        ["P=0", 0x2086n, "#PF 0x04", false],
+      ];
+      for (const leaf1GAOnFault of [false, true]) {
+        for (const [what, leaf, fault, emulated] of cases) {
+          const f = new Fixture({ model: { ...MODEL, upperAOnFault, leaf1GAOnFault } }).set(PDPTE, leaf);
+          const got = [what, f.access("read", "user"), f.get(PDPTE), f.get(PML4E) & 0x20n];
+          const upper = upperAOnFault === "set" ? 0x20n : 0n;
+          expect(got).toEqual([what, fault, leaf | (leaf1GAOnFault && emulated ? 0x20n : 0n), upper]);
+        }
+      }
+    },
+  );
 
   it("an entry that maps its own table gets A by being used, once as every level", () => {
     const address = (3n << 39n) | (3n << 30n) | (3n << 21n) | (3n << 12n);
@@ -160,7 +171,8 @@ describe("which fault wins", () => {
 describe("the walk as a function", () => {
   it("an inspector changes nothing and records the path", () => {
     const f = new Fixture();
-    const before = f.machine.memory.bytes.slice();
+    const { memory } = f.machine;
+    const before = memory.bytesAt(0, memory.size).slice();
     const result = new WalkResult();
     const hi = Math.floor(T / 2 ** 32);
     const at = (T + 0x123) | 0;
@@ -175,7 +187,7 @@ describe("the walk as a function", () => {
       [2, "pde-table", PDE, 0x10_2007n],
       [1, "pte", PTE, 0x11_0007n],
     ]);
-    expect(Buffer.compare(f.machine.memory.bytes, before)).toBe(0);
+    expect(Buffer.compare(memory.bytesAt(0, memory.size), before)).toBe(0);
   });
 
   it("knows a shadow-stack page: R/W above the leaf, a read-only dirty leaf", () => {
@@ -190,6 +202,18 @@ describe("the walk as a function", () => {
     expect(rightsWith({ [PTE]: 0x11_0005n })).toBe(0);
     expect(rightsWith({ [PTE]: 0x11_0047n })).toBe(0);
     expect(rightsWith({ [PTE]: 0x11_0045n, [PDE]: 0x10_2005n })).toBe(0);
+  });
+
+  it("a store to a read-only page with WP=0 makes it a shadow-stack page, and the walk says so", () => {
+    const f = new Fixture().set(PTE, 0x11_0005n);
+    f.cpu.setControl({ wp: false });
+    const result = new WalkResult();
+    const at = [T | 0, 0x80, ACCESS_WRITE, MODE_SUPERVISOR] as const;
+    expect(walk(f.machine.memory, f.cpu.control, ...at, HARDWARE_WALK, result)).toBe(WALK_OK);
+    expect(f.get(PTE)).toBe(0x11_0065n);
+    const afterStore = result.rights;
+    walk(f.machine.memory, f.cpu.control, ...at, INSPECT, result);
+    expect([afterStore, result.rights & RIGHT_SHADOW_STACK]).toEqual([result.rights, RIGHT_SHADOW_STACK]);
   });
 
   it("starts again from the top when an entry changes between its read and its update", () => {

@@ -46,6 +46,42 @@ describe("a stale TLB", () => {
     expect(remapped.get(PTE)).toBe(0x11_1067n);
   });
 
+  it.each([
+    ["2 MiB", 0x20_0087n, false],
+    ["2 MiB and global", 0x20_0187n, true],
+  ])("a store through a clean entry replaces that one only: one of %s stays", (_name, large, global) => {
+    const f = new Fixture();
+    readAt(f);
+    f.set(PDE, large);
+    readAt(f, T + 0x1000);
+    f.set(PDE, 0x10_2007n);
+    expect(writeAt(f)).toBe("A");
+    const kept = f.cpu.tlb.entries().map(({ level, global: g, dirty }) => ({ level, global: g, dirty }));
+    expect(kept.sort((a, b) => a.level - b.level)).toEqual([
+      { level: 1, global: false, dirty: true },
+      { level: 2, global, dirty: false },
+    ]);
+    expect(f.cpu.translate(ACCESS_READ, (T + 0x1000) | 0, T / 2 ** 32)).toBe(0x24_1000);
+  });
+
+  it("a store through a clean entry whose page is of another size now leaves nothing of the old one", () => {
+    const f = new Fixture();
+    readAt(f);
+    f.set(PDE, 0x20_0087n);
+    expect(f.cpu.translate(ACCESS_WRITE, T | 0, T / 2 ** 32)).toBe(0x24_0000);
+    expect(f.cpu.tlb.entries()).toMatchObject([{ level: 2, dirty: true }]);
+  });
+
+  it("a store through a clean entry that faults drops the page's entries of every size", () => {
+    const f = new Fixture();
+    readAt(f);
+    f.set(PDE, 0x20_0087n);
+    readAt(f, T + 0x1000);
+    f.set(PDE, 0x10_2007n).set(PTE, 0n);
+    expect(writeAt(f)).toBe("fault 0x2");
+    expect(f.cpu.tlb.entries()).toEqual([]);
+  });
+
   it("stores through an entry with D=1 without looking at memory", () => {
     const f = new Fixture();
     writeAt(f);
@@ -159,6 +195,27 @@ describe("what flushes drop", () => {
     expect(f.cpu.tlb.entries()).toHaveLength(1);
     f.cpu.setControl({ smep: true });
     expect(f.cpu.tlb.entries()).toHaveLength(0);
+  });
+
+  it("setting SMEP drops what the current PCID filled, global or not, and nothing of the others", () => {
+    const f = new Fixture();
+    f.set(PTE, 0x11_0107n)
+      .set(PTE + 8, 0x11_0107n)
+      .set(PTE + 16, 0x11_0007n);
+    f.cpu.setControl({ pcide: true });
+    f.cpu.loadCr3(ROOT, 1);
+    readAt(f);
+    readAt(f, T + 0x2000);
+    f.cpu.loadCr3(ROOT, 2);
+    readAt(f, T + 0x1000);
+    readAt(f, T + 0x2000);
+    expect(f.cpu.tlb.entries()).toHaveLength(4);
+    f.cpu.setControl({ smep: true });
+    const left = f.cpu.tlb.entries().map(({ page, pcid, global }) => [page - T, pcid, global]);
+    expect(left.sort()).toEqual([
+      [0, 1, true],
+      [0x2000, 1, false],
+    ]);
   });
 
   it("one INVLPG anywhere in a large page drops it", () => {

@@ -277,6 +277,40 @@ describe("linux-6.1, checked against a running guest", () => {
   });
 });
 
+describe("uffd-wp and exclusive flags", () => {
+  const old = new EntryCodec(entryLayout("linux-4.13"));
+  test("of a swap entry: bits 2 and 3, and no part of its type or offset", () => {
+    const flagged = pte(0x07ff_ffff_ffff_fc0cn);
+    expect([late.pte_swp_uffd_wp(flagged), late.pte_swp_exclusive(flagged)]).toEqual([true, true]);
+    expect([late.pte_swp_uffd_wp(pte(0x07ff_ffff_ffff_fc08n)), late.pte_swp_exclusive(pte(4n))]).toEqual([
+      false,
+      false,
+    ]);
+    expect(late.pte_to_swp_entry(flagged)).toEqual(swp_entry(0, 1));
+  });
+
+  test("of a present entry: bit 10", () => {
+    expect([late.pte_uffd_wp(pte(0x425n)), late.pte_uffd_wp(pte(0x25n))]).toEqual([true, false]);
+  });
+
+  test("4.13 has none of them", () => {
+    const ones = pte(0xffff_ffff_ffff_ffffn);
+    expect([old.pte_swp_uffd_wp(ones), old.pte_swp_exclusive(ones), old.pte_uffd_wp(ones)]).toEqual([
+      false,
+      false,
+      false,
+    ]);
+  });
+});
+
+test("make_migration_entry_read: the same frame, without the right to write", () => {
+  for (const codec of [new EntryCodec(entryLayout("linux-4.13")), late]) {
+    const read = codec.make_migration_entry_read(codec.make_migration_entry(0x12345, true));
+    expect(read).toEqual(codec.make_migration_entry(0x12345, false));
+    expect([codec.is_migration_entry(read), codec.is_write_migration_entry(read)]).toEqual([true, false]);
+  }
+});
+
 describe("linux-6.12, for decoding only", () => {
   test("special types: poison 27, migration 28 to 30, marker 31 with its flags in the offset", () => {
     const kind = (type: number) => {

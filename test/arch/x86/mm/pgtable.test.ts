@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { Entry } from "../../../../arch/x86/cpu/entry.ts";
 import { EntryCodec, entryLayout } from "../../../../arch/x86/mm/entry-codec.ts";
+import { read_pkru } from "../../../../arch/x86/mm/kernel-context.ts";
 import * as pgtable from "../../../../arch/x86/mm/pgtable.ts";
 import {
   _KERNPG_TABLE,
@@ -29,6 +30,7 @@ import {
   VM_WRITE,
   vm_get_page_prot,
 } from "../../../../arch/x86/mm/pgtable-types.ts";
+import { Scene } from "../../../support/scene.ts";
 
 const e = (value: bigint) => Entry.fromBigInt(value);
 const PFN_MASK_HI = new EntryCodec(entryLayout("linux-4.13")).pfnMaskHi;
@@ -189,6 +191,37 @@ describe("linux-mm 1.3: pte tests", () => {
   });
 });
 
+test("pte_access_permitted with keys: AD forbids all, WD writes, each key by its own two bits", () => {
+  const key5 = e(0xa800_0000_1234_5027n);
+  const asked = (pkru: number) => [
+    pgtable.pte_access_permitted(key5, false, pkru),
+    pgtable.pte_access_permitted(key5, true, pkru),
+  ];
+  expect(asked(0)).toEqual([true, true]);
+  expect(asked(0b10 << 10)).toEqual([true, false]);
+  expect(asked(0b01 << 10)).toEqual([false, false]);
+  // Linux's own default denies every key but 0.
+  expect(asked(0x5555_5554)).toEqual([false, false]);
+  expect(asked(~(0b11 << 10))).toEqual([true, true]);
+  // Key 15 is the topmost pair.
+  expect(pgtable.pte_access_permitted(e(0xf800_0000_1234_5027n), true, 1 << 31)).toBe(false);
+});
+
+test("the current CPU's keys count only while CR4.PKE is set", () => {
+  const { kernel, machine } = new Scene({ model: "intel-skylake-sp" });
+  machine.cpu(0).control.set({ pkru: 0x5555_5554 });
+  expect(read_pkru(kernel)).toBe(0);
+  machine.cpu(0).control.set({ pke: true });
+  expect(read_pkru(kernel)).toBe(0x5555_5554);
+});
+
+test("NUMA hinting keeps the right to write in the PROT_NONE entry", () => {
+  const codec = new EntryCodec(entryLayout("linux-4.13"));
+  const hinted = pgtable.pte_mk_savedwrite(codec.pte_modify(e(0x8000_0000_1234_5867n), PAGE_NONE));
+  expect([pgtable.pte_protnone(hinted), pgtable.pte_savedwrite(hinted)]).toEqual([true, true]);
+  expect(pgtable.pte_savedwrite(pgtable.pte_clear_savedwrite(hinted))).toBe(false);
+});
+
 /** linux-mm 1.4: which predicate is true of which pmd. The last row is the 4.13 trap: bit 7 doubles as PSE. */
 describe("linux-mm 1.4: the predicate matrix", () => {
   test.each([
@@ -232,6 +265,46 @@ describe("linux-mm 1.4: the predicate matrix", () => {
     expect(pgtable.pmd_huge(e(0x77_7067n))).toBe(false);
     expect(pgtable.pmd_huge(e(0x8000_0000_4000_08e7n))).toBe(true);
     expect(pgtable.pmd_huge(e(0x1_0000_3c00n))).toBe(true);
+  });
+
+  test.each([
+    ["nothing", 0x0n, { none: true, present: false, bad: false, large: false, huge: false, thp: false }],
+    ["table", 0x77_7067n, { none: false, present: true, bad: false, large: false, huge: false, thp: false }],
+    [
+      "table, A lost",
+      0x77_7047n,
+      { none: false, present: true, bad: false, large: false, huge: false, thp: false },
+    ],
+    [
+      "1G page",
+      0x8000_0000_4000_00e7n,
+      { none: false, present: true, bad: true, large: true, huge: true, thp: true },
+    ],
+    [
+      "1G PROT_NONE",
+      0x4000_01a0n,
+      { none: false, present: false, bad: true, large: false, huge: true, thp: true },
+    ],
+    [
+      "1G device page",
+      0x8400_0000_4000_00e7n,
+      { none: false, present: true, bad: true, large: true, huge: true, thp: false },
+    ],
+  ])("pud: %s", (_what, value, expected) => {
+    const pud = e(value);
+    expect({
+      none: pgtable.pud_none(pud),
+      present: pgtable.pud_present(pud),
+      bad: pgtable.pud_bad(pud, PFN_MASK_HI),
+      large: pgtable.pud_large(pud),
+      huge: pgtable.pud_huge(pud),
+      thp: pgtable.pud_trans_huge(pud),
+    }).toEqual(expected);
+  });
+
+  test("bits 46 to 51 are flags in 4.13 and make a table's pud bad", () => {
+    expect(pgtable.pud_bad(e(0x77_7067n | (1n << 46n)), PFN_MASK_HI)).toBe(true);
+    expect(pgtable.pud_bad(e(0x77_7067n | (1n << 46n)), 0xf_ffff)).toBe(false);
   });
 
   test("pmd_protnone", () => {

@@ -82,6 +82,19 @@ describe("stores", () => {
   });
 });
 
+test("pte_clear and pte_clear_not_present_full store zero and flush nothing", () => {
+  const { mm, slot, trace, fill, cached, pte } = mapped();
+  fill();
+  ptep.pte_clear(mm, a, slot);
+  expect(trace.take()).toBe("X(0x8000000000345027)");
+  expect([pte(), cached()]).toEqual([0n, [1, 1]]);
+  // A swap entry that goes away with its mm: there is nothing that a CPU could have cached.
+  ptep.set_pte_at(mm, a, slot, Entry.fromBigInt(0x48d_0200n));
+  trace.take();
+  ptep.pte_clear_not_present_full(mm, a, slot, true);
+  expect([pte(), trace.take()]).toEqual([0n, "X(0x00000000048d0200)"]);
+});
+
 describe("ptep_get_and_clear", () => {
   test("returns the old entry with the A and D that the walkers set until that instant", () => {
     const { mm, machine, slot, trace, fill, cached, pte } = mapped(0x8000_0000_0034_5007n);
@@ -93,6 +106,19 @@ describe("ptep_get_and_clear", () => {
     // D is cached: the store still lands although the entry is gone.
     expect(machine.cpu(1).store(a, 0x2a)).toMatchObject({ ok: true, physical: PFN * 4096 });
   });
+});
+
+test.each([false, true])("ptep_get_and_clear_full(%s) returns the old entry and leaves none", (full) => {
+  const { mm, slot, trace, fill, pte } = mapped();
+  fill();
+  expect(ptep.ptep_get_and_clear_full(mm, a, slot, full).toBigInt()).toBe(0x8000_0000_0034_5027n);
+  expect([pte(), trace.toString()]).toEqual([0n, "X(0x8000000000345027)"]);
+});
+
+test.each([false, true])("pmdp_huge_get_and_clear_full(%s) is an exchange without a flush", (full) => {
+  const { mm, slot, trace, cached, pmd } = hugeMapped();
+  expect(ptep.pmdp_huge_get_and_clear_full(mm, h, slot, full).toBigInt()).toBe(0x8000_0000_0040_08e7n);
+  expect([pmd(), trace.toString(), cached()]).toEqual([0n, "X(0x80000000004008e7)", [1, 1]]);
 });
 
 describe("ptep_set_wrprotect", () => {
@@ -123,6 +149,15 @@ describe("aging", () => {
     kernel.attach(trace.observer);
     expect(ptep.ptep_test_and_clear_young(vma, a, slot)).toBe(false);
     expect(trace.toString()).toBe("");
+  });
+
+  test("pmdp_test_and_clear_young clears A of a huge pmd and does not flush", () => {
+    const { vma, slot, trace, cached, pmd } = hugeMapped();
+    expect([
+      ptep.pmdp_test_and_clear_young(vma, h, slot),
+      ptep.pmdp_test_and_clear_young(vma, h, slot),
+    ]).toEqual([true, false]);
+    expect([pmd(), trace.toString(), cached()]).toEqual([0x8000_0000_0040_08c7n, "A-", [1, 1]]);
   });
 
   test("pmdp_clear_flush_young flushes 2M, that is everything, and only if the entry was young", () => {
@@ -191,6 +226,28 @@ describe("ptep_set_access_flags", () => {
   });
 });
 
+test("pmdp_set_access_flags: as for a pte, at 2 MiB addresses only", () => {
+  const { vma, slot, trace, pmd } = hugeMapped(0x8000_0000_0040_00a5n);
+  const writable = Entry.fromBigInt(0x8000_0000_0040_00e7n);
+  expect(ptep.pmdp_set_access_flags(vma, h, slot, writable, true)).toBe(true);
+  expect(ptep.pmdp_set_access_flags(vma, h, slot, writable, true)).toBe(false);
+  expect([pmd(), trace.toString()]).toEqual([0x8000_0000_0040_00e7n, "S(0x80000000004000e7)"]);
+  expect(() => ptep.pmdp_set_access_flags(vma, a, slot, writable, true)).toThrow(/0x7f0000201000.*2 MiB/);
+});
+
+test("flush_tlb_fix_spurious_fault does nothing: the fault itself dropped the stale translation", () => {
+  const { vma, mm, machine, slot, trace, fill } = mapped(0x8000_0000_0034_5025n);
+  fill();
+  ptep.set_pte_at(mm, a, slot, Entry.fromBigInt(0x8000_0000_0034_5067n));
+  trace.take();
+  // Read-only in the TLB, writable in memory.
+  machine.cpu(0).store(a, 1);
+  trace.take();
+  ptep.flush_tlb_fix_spurious_fault(vma, a);
+  expect(trace.take()).toBe("");
+  expect(machine.cpu(0).store(a, 1)).toMatchObject({ ok: true });
+});
+
 test("ptep_modify_prot_start and _commit exchange and store, with no flush between", () => {
   const { mm, kernel, slot, trace } = mapped();
   kernel.attach(trace.observer);
@@ -236,6 +293,49 @@ describe("pmdp_invalidate", () => {
     });
     expect(seen).toEqual(["D is set: true"]);
     expect(pmd()).toBe(0x8000_0000_0040_00a6n);
+  });
+});
+
+describe("pmdp_collapse_flush", () => {
+  test("takes the table out, then flushes 2M: what the small entries gave is gone everywhere", () => {
+    const { vma, kernel, machine, mm, trace, fill, cached, scene } = mapped();
+    fill();
+    const slot = pmdSlot(mm, h);
+    const table = scene.pmd(mm, h);
+    expect(kernel.run(ptep.pmdp_collapse_flush(vma, h, slot)).toBigInt()).toBe(table);
+    expect(trace.words.map((word) => word.replace(/0x\w+/, "table"))).toEqual(["X(table)", "F(full)"]);
+    expect([scene.pmd(mm, h), cached()]).toEqual([0n, [0, 0]]);
+    expect(machine.cpu(1).load(a)).toMatchObject({ ok: false });
+  });
+
+  test("asserts an aligned address and a pmd that is not huge", () => {
+    const { vma, kernel, slot } = hugeMapped();
+    expect(() => kernel.run(ptep.pmdp_collapse_flush(vma, h, slot))).toThrow(TypeError);
+    expect(() => kernel.run(ptep.pmdp_collapse_flush(vma, a, slot))).toThrow(RangeError);
+  });
+});
+
+describe("pmd_none_or_trans_huge_or_clear_bad", () => {
+  test.each([
+    ["nothing", 0n, true, ""],
+    ["stray A and D", 0x60n, true, ""],
+    ["a THP", 0x8000_0000_0040_08e7n, true, ""],
+    ["a THP being split", 0x8000_0000_0040_08e6n, true, ""],
+    ["a table", 0x77_7067n, false, ""],
+    ["a table that lost its A", 0x77_7047n, true, "bad 0x0000000000777047"],
+    ["a hugetlb migration entry", 0x1_0000_3c00n, true, "bad 0x0000000100003c00"],
+    ["the same, soft-dirty: looks like a THP (W9)", 0x1_0000_3c80n, true, ""],
+  ])("%s", (_what, value, stop, report) => {
+    const { kernel, mm, slot, pmd } = hugeMapped(0n);
+    kernel.plantEntry(slot, Entry.fromBigInt(value));
+    const reports: string[] = [];
+    kernel.attach((event) => {
+      if (event.type === "bad-pmd") reports.push(`bad ${event.value}`);
+    });
+    expect(ptep.pmd_trans_unstable(mm, slot)).toBe(stop);
+    expect(reports.join()).toBe(report);
+    // What is bad is cleared, everything else is left alone.
+    expect(pmd()).toBe(report === "" ? value : 0n);
   });
 });
 

@@ -151,6 +151,17 @@ describe("switch_mm", () => {
     expect([count("cr3-loaded"), cached()]).toEqual([0, [PAGES]]);
   });
 
+  test.each([
+    ["is loaded and has lost its bit", "mm", 0, /CPU 0 to mm, which is loaded there but does not have/],
+    ["is not loaded and has the bit", "next", 1, /CPU 0 to next, which is not loaded there but has/],
+  ])("asserts the mask: an mm that %s", (_what, name, mask, message) => {
+    const { kernel, mm, count } = scene(1);
+    const to = name === "mm" ? mm : kernel.createMm("next");
+    to.cpu_bitmap = mask;
+    expect(() => switch_mm(kernel, 0, to)).toThrow(message);
+    expect([kernel.cpu_tlbstate[0]?.loaded_mm, count("cr3-loaded")]).toEqual([mm, 0]);
+  });
+
   test("50: a CPU whose TLB holds user entries of an mm is in its mask, through any switches", () => {
     const { kernel, machine, mm, fill } = scene(2);
     const other = kernel.createMm("other");
