@@ -1,11 +1,13 @@
 import { sameEntry } from "../../arch/x86/cpu/entry.ts";
+import type { MmContext } from "../../arch/x86/mm/kernel-context.ts";
 import type { MmEvent, NotifierOp } from "../mm/events.ts";
 import type { VirtEvent } from "../virt/events.ts";
 
 /** Counts what happened in a run, for the report; judges nothing. Attach `observe` as an observer. */
 export class Counters {
-  /** TLB flushes by range, and how often one was put off. */
+  /** Calls to flush a range, those of them that concerned no CPU, and how often a flush was put off. */
   flushes = 0;
+  flushesWithoutCpu = 0;
   deferrals = 0;
   /** Flushes that paid for what had been put off. */
   batches = 0;
@@ -26,6 +28,7 @@ export class Counters {
         return;
       case "tlb-flush-begin":
         this.flushes++;
+        if (!reachesCpu(event.mm, event.cpu)) this.flushesWithoutCpu++;
         return;
       case "tlb-batch-add":
         this.deferrals++;
@@ -57,6 +60,11 @@ export class Counters {
     }
     ops.set(op, (ops.get(op) ?? 0) + 1);
   }
+}
+
+/** Whether a CPU has the mm loaded, or another may have it cached. */
+function reachesCpu(mm: MmContext, cpu: number): boolean {
+  return mm.kernel.cpu_tlbstate[cpu]!.loaded_mm === mm || (mm.cpu_bitmap & ~(1 << cpu)) !== 0;
 }
 
 function countBits(mask: number): number {

@@ -2,19 +2,27 @@ import { fileURLToPath } from "node:url";
 import { MAX_CPUS } from "../../arch/x86/cpu/machine.ts";
 import { TLB_POLICIES, type TlbPolicy } from "../../arch/x86/cpu/tlb.ts";
 import { FormatError, quote } from "../formats/format-error.ts";
-import { readGuestDirectory } from "../formats/guest-snapshot.ts";
+import { type GuestSnapshot, readGuestDirectory } from "../formats/guest-snapshot.ts";
 import { isDirectory } from "../formats/gzip.ts";
 import { NOTIFIER_PROTOCOLS, notifierProtocol } from "../mm/notifier-protocol.ts";
 import { type AuditSettings, auditGuest } from "../report/audit-report.ts";
 import { auditText } from "../report/audit-text.ts";
 import { isTrue } from "../snapshot/truth.ts";
 import { LISTENER_KINDS, type ListenerKind, listenerKind } from "../workload/listeners.ts";
-import { type Command, parseArguments, requirePositionals, UsageError } from "./command.ts";
+import {
+  type Command,
+  type ParsedArguments,
+  parseArguments,
+  requirePositionals,
+  UsageError,
+} from "./command.ts";
 import { parseHex } from "./options.ts";
 
 /** The guest that ships with the package. */
 const SAMPLE = fileURLToPath(new URL("../samples/guest-a1", import.meta.url));
 const SAMPLE_NAME = "sample";
+/** What to type to get here again: a checkout has no ptescope in its PATH. */
+const PROGRAM = import.meta.url.endsWith(".ts") ? "npm run --silent ptescope --" : "ptescope";
 
 export const auditCommand: Command = {
   name: "audit",
@@ -54,6 +62,7 @@ export const auditCommand: Command = {
     }
     const settings: AuditSettings = {
       snapshot,
+      program: PROGRAM,
       protocols,
       listeners: parseListeners(parsed.text("listeners") ?? "kvm,iommu"),
       cpus: parseNumber("--cpus", parsed.text("cpus") ?? "4", 2, MAX_CPUS),
@@ -64,6 +73,7 @@ export const auditCommand: Command = {
       ...(frame === undefined ? {} : { page: Number(parseHex("--page", frame)) }),
     };
     const guest = readGuestDirectory(path);
+    refuse(guest, parsed, settings.page);
     const report = auditGuest(guest, settings);
     terminal.progress("");
     if (parsed.has("json")) await terminal.write(`${JSON.stringify(report, null, 2)}\n`);
@@ -73,14 +83,38 @@ export const auditCommand: Command = {
   },
 };
 
+/** Throws UsageError for what this guest cannot be asked. */
+function refuse(guest: GuestSnapshot, parsed: ParsedArguments, page: number | undefined): void {
+  if (guest.pti && (parsed.text("protocol") !== undefined || page !== undefined)) {
+    throw new UsageError(
+      `${guest.name} isolates its page tables (PTI): nothing is run on it; leave --protocol and --page out`,
+    );
+  }
+  const frames = guest.memoryBytes / 4096;
+  if (page !== undefined && page >= frames) {
+    throw new UsageError(
+      `--page 0x${page.toString(16)}: the guest's frames end at 0x${(frames - 1).toString(16)}`,
+    );
+  }
+}
+
 function parseProtocols(text: string): string[] {
   if (text === "all") return NOTIFIER_PROTOCOLS.map(({ name }) => name);
+  if (text !== "a1" && !NOTIFIER_PROTOCOLS.some(({ name }) => name === text)) {
+    throw new UsageError(`--protocol ${quote(text)}: give one of a0, a1 (= c), c, b, d, e1, or all`);
+  }
   return [notifierProtocol(text).name];
 }
 
 function parseListeners(text: string): ListenerKind[] {
   if (text === "none") return [];
-  return [...new Set(text.split(",").map((name) => listenerKind(name.trim())))];
+  const names = text.split(",").map((name) => name.trim());
+  const unknown = names.find((name) => !Object.hasOwn(LISTENER_KINDS, name));
+  if (unknown !== undefined) {
+    const known = Object.keys(LISTENER_KINDS).join(", ");
+    throw new UsageError(`--listeners ${quote(unknown)}: give some of ${known}, or none`);
+  }
+  return [...new Set(names.map(listenerKind))];
 }
 
 function parseNumber(option: string, text: string, least: number, most: number): number {

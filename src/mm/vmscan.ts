@@ -2,7 +2,7 @@ import type { KernelThread } from "../../arch/x86/mm/events.ts";
 import type { Kernel } from "./kernel.ts";
 import { trylock_page, unlock_page } from "./locks.ts";
 import { PG } from "./mem_map.ts";
-import { free_page, page_ref_freeze } from "./page_alloc.ts";
+import { free_page, page_ref_freeze, put_page } from "./page_alloc.ts";
 import { page_referenced } from "./page_referenced.ts";
 import { pageout } from "./page-writeback.ts";
 import { __delete_from_swap_cache, add_to_swap } from "./swapfile.ts";
@@ -13,6 +13,7 @@ import { VM_LOCKED } from "./vma.ts";
 
 /** Why shrink_page_list kept a page. */
 export type KeptReason =
+  | "unevictable"
   | "page lock taken"
   | "referenced again"
   | "mlocked"
@@ -27,16 +28,22 @@ export interface Shrunk {
   readonly kept: Map<number, KeptReason>;
 }
 
-/** Takes a page off the LRU list, with a reference of its own (mm/vmscan.c isolate_lru_page). */
-export function isolate_lru_page(k: Kernel, page: number): void {
-  k.mem_map.clearFlag(page, PG.lru);
-  k.mem_map._refcount[page]!++;
+/**
+ * Takes a page off the LRU list, with a reference of its own (mm/vmscan.c isolate_lru_page). Returns false for a page
+ * that is on no list, or whose last reference has just gone: it is somebody else's to free.
+ */
+export function isolate_lru_page(k: Kernel, page: number): boolean {
+  const { mem_map } = k;
+  if ((mem_map.flags[page]! & PG.lru) === 0 || mem_map.page_count(page) === 0) return false;
+  mem_map.clearFlag(page, PG.lru);
+  mem_map._refcount[page]!++;
+  return true;
 }
 
-/** Puts an isolated page back. */
+/** Puts an isolated page back; if its reference was the last one, the page is freed. */
 export function putback_lru_page(k: Kernel, page: number): void {
   k.mem_map.setFlag(page, PG.lru);
-  k.mem_map._refcount[page]!--;
+  put_page(k, page);
 }
 
 /**
@@ -48,8 +55,9 @@ export function putback_lru_page(k: Kernel, page: number): void {
  *                  freeze the count, leave the cache, collect
  *   at the end:    flush all debts ──► free what was collected
  *
- * A THP is unmapped as a whole, its huge mappings split on the way (TTU_SPLIT_HUGE_PMD), as 4.14 does; 4.13 splits
- * the page itself first.
+ * A THP is unmapped as a whole, its huge mappings split on the way (TTU_SPLIT_HUGE_PMD), somewhat as 4.14 does with
+ * anonymous ones; 4.13 splits every THP itself first. Any use since the last pass keeps a page: which of the two LRU
+ * lists it would go to is not modelled.
  */
 export function* shrink_page_list(k: Kernel, pages: readonly number[]): KernelThread<Shrunk> {
   k.current.caller = "shrink_page_list";
@@ -89,6 +97,7 @@ function* shrinkPage(k: Kernel, page: number): KernelThread<KeptReason | null> {
 
 function* unmapAndWrite(k: Kernel, page: number): KernelThread<KeptReason | null> {
   const { mem_map } = k;
+  if ((mem_map.flags[page]! & PG.unevictable) !== 0) return "unevictable";
   const { referenced, vm_flags } = yield* page_referenced(k, page, true);
   // A page of a locked vma goes on to try_to_unmap, which marks it so that reclaim leaves it alone from then on.
   if (referenced > 0 && (vm_flags & VM_LOCKED) === 0) return "referenced again";
@@ -101,28 +110,39 @@ function* unmapAndWrite(k: Kernel, page: number): KernelThread<KeptReason | null
       return (vm_flags & VM_LOCKED) !== 0 ? "mlocked" : "still mapped";
     }
   }
-  if (mem_map.PageDirty(page)) {
-    yield* try_to_unmap_flush_dirty(k);
-    yield* pageout(k, page);
-  }
+  if (!mem_map.PageDirty(page)) return null;
+  if (!isCached(k, page)) return "dirtied again";
+  // Somebody holds it, or try_to_unmap judged a THP by its first subpage: not free to be written and forgotten.
+  if (mem_map.page_count(page) !== expectedCount(k, page)) return "extra reference";
+  yield* try_to_unmap_flush_dirty(k);
+  yield* pageout(k, page);
   return null;
+}
+
+/** Whether the page has somewhere to be written to: a file, or a swap slot. */
+function isCached(k: Kernel, page: number): boolean {
+  return k.mem_map.fileMapping(page) !== null || k.mem_map.PageSwapCache(page);
+}
+
+/** References of a page that only isolation and its cache hold. */
+function expectedCount(k: Kernel, page: number): number {
+  return 1 + (isCached(k, page) ? k.mem_map.hpage_nr_pages(page) : 0);
 }
 
 /** Takes an unmapped page out of its cache if nobody else holds it (mm/vmscan.c __remove_mapping). */
 function removeMapping(k: Kernel, page: number): KeptReason | null {
   const { mem_map } = k;
-  const nr = mem_map.hpage_nr_pages(page);
-  const file = mem_map.fileMapping(page);
-  const cached = file !== null || mem_map.PageSwapCache(page);
-  const expected = 1 + (cached ? nr : 0);
+  const expected = expectedCount(k, page);
   if (!page_ref_freeze(k, page, expected)) return "extra reference";
   if (mem_map.PageDirty(page)) {
     mem_map._refcount[page] = expected;
     return "dirtied again";
   }
+  const file = mem_map.fileMapping(page);
   if (file !== null) {
+    const nr = mem_map.hpage_nr_pages(page);
     for (let i = 0; i < nr; i++) file.page_tree.delete(mem_map.page_to_pgoff(page) + i);
-  } else if (cached) __delete_from_swap_cache(k, page);
-  mem_map.setFileMapping(page, null);
+    mem_map.setFileMapping(page, null);
+  } else if (mem_map.PageSwapCache(page)) __delete_from_swap_cache(k, page);
   return null;
 }

@@ -16,12 +16,15 @@ export interface AuditSettings extends Omit<AuditRunOptions, "protocol" | "progr
   readonly protocols: readonly string[];
   /** How the snapshot is named in the report and in replay commands. */
   readonly snapshot: string;
+  /** What a person types before the command's name (default "ptescope"). */
+  readonly program?: string;
   readonly progress?: (text: string) => void;
   /** Tell what happened to this frame, too. */
   readonly page?: number;
 }
 
 export interface AuditReport {
+  readonly format: "ptescope-audit";
   readonly version: typeof AUDIT_REPORT_VERSION;
   readonly snapshot: {
     readonly path: string;
@@ -48,6 +51,8 @@ export interface AuditReport {
 
 export interface RunReport extends Omit<AuditRun, "findings"> {
   readonly findings: readonly FindingSummary[];
+  /** Distinct frames in all findings. */
+  readonly findingFrames: number;
   /** What happened to the frame that was asked about, and what was found about it, line by line. */
   readonly story?: readonly string[];
 }
@@ -58,6 +63,7 @@ export function auditGuest(guest: GuestSnapshot, settings: AuditSettings): Audit
   const truth = checkTruth(importGuest(guest));
   const runs = guest.pti ? [] : settings.protocols.map((protocol) => runOne(guest, settings, protocol));
   return {
+    format: "ptescope-audit",
     version: AUDIT_REPORT_VERSION,
     snapshot: {
       path: settings.snapshot,
@@ -102,24 +108,26 @@ function runOne(guest: GuestSnapshot, settings: AuditSettings, protocol: string)
       ? {}
       : { progress: (done, total) => progress(`protocol ${protocol}: ${done} of ${total} pages`) }),
   });
-  const report = { ...run, findings: summarize(run.findings) };
+  const findingFrames = new Set(run.findings.flatMap(({ frame }) => (frame === null ? [] : [frame]))).size;
+  const report = { ...run, findings: summarize(run.findings), findingFrames };
   if (page === undefined) return report;
   return { ...report, story: storyLines(page, story, run.findings) };
 }
 
 function storyLines(page: number, story: PageStory | null, findings: readonly Finding[]): string[] {
-  const { lines, left } = story ?? { lines: [], left: 0 };
-  const told = lines.length === 0 ? ["nothing: no entry that reclaim changed maps it"] : lines;
-  const more = left === 0 ? [] : [`... and ${left} more`];
+  const lines = story?.lines ?? [];
+  const frame = `frame 0x${page.toString(16)}`;
+  const told =
+    lines.length === 0 ? [`${frame}: nothing, no entry that reclaim changed maps it`] : [frame, ...lines];
   const about = findings
     .filter(({ frame }) => frame === page)
     .flatMap((finding) => ["", ...finding.explain().split("\n")]);
-  return [...told, ...more, ...about];
+  return [...told, ...about];
 }
 
 /** The command line that repeats a run and, for a finding, tells the story of its frame. */
 export function replayCommand(settings: AuditSettings, protocol: string, frame: number | null): string {
-  const words = ["ptescope", "audit", settings.snapshot];
+  const words = [settings.program ?? "ptescope", "audit", quoted(settings.snapshot)];
   words.push("--protocol", protocol, "--listeners", settings.listeners.join(",") || "none");
   words.push("--cpus", String(settings.cpus), "--tlb", settings.tlb, "--seed", String(settings.seed));
   if (settings.shuffle) words.push("--shuffle");
@@ -127,17 +135,21 @@ export function replayCommand(settings: AuditSettings, protocol: string, frame: 
   return words.join(" ");
 }
 
+/** As a shell takes it for one word. */
+function quoted(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+}
+
 function remarksFor(guest: GuestSnapshot): string[] {
-  const remarks = [
+  if (guest.pti) {
+    return [
+      "the guest isolates its page tables (PTI): mappings are counted through the kernel's roots, and nothing is run on them",
+    ];
+  }
+  return [
     `Linux 4.13's page_mkclean and try_to_unmap run on the entries of a ${guest.kernelRelease} guest (layout ${guest.layout}): a what-if`,
     "4.13 cannot carry userfaultfd write protection, PTE markers and anonymous-exclusive state: a swapped entry loses them",
     "4.13 splits a THP before it swaps it; here its mappings are split and it is unmapped whole, as from 4.14 on",
     "dirty accounting is assumed for files: this guest's are tmpfs, whose kernel does no page_mkclean for them",
   ];
-  if (guest.pti) {
-    remarks.push(
-      "the guest isolates its page tables (PTI): mappings are counted through the kernel's roots, and nothing is run on them",
-    );
-  }
-  return remarks;
 }

@@ -41,6 +41,8 @@ export interface AuditRun {
   readonly kept: Readonly<Record<string, number>>;
   readonly entriesChanged: number;
   readonly flushes: number;
+  /** Those of them for an mm that no CPU had loaded. */
+  readonly flushesWithoutCpu: number;
   readonly deferred: number;
   readonly batches: number;
   readonly ipis: number;
@@ -53,6 +55,8 @@ export interface AuditRun {
   readonly traffic: Traffic;
   /** Frames that a guest still mapped when their last host entry was cleared, and that were then freed. */
   readonly kvmMappedAtClear: number;
+  /** Some tables were too many or looped, and were not watched. */
+  readonly truncated: boolean;
   readonly findings: readonly Finding[];
 }
 
@@ -103,6 +107,7 @@ export function auditRun(guest: GuestSnapshot, options: AuditRunOptions): AuditR
     kept: Object.fromEntries(result.kept),
     entriesChanged: counters.entriesChanged,
     flushes: counters.flushes,
+    flushesWithoutCpu: counters.flushesWithoutCpu,
     deferred: counters.deferrals,
     batches: counters.batches,
     ipis: counters.ipis,
@@ -117,6 +122,7 @@ export function auditRun(guest: GuestSnapshot, options: AuditRunOptions): AuditR
     listeners: byKind(counters.callbacks),
     traffic: job.actors.traffic,
     kvmMappedAtClear: mappedAtClear.freed,
+    truncated: auditor.truncated,
     findings: auditor.findings,
   };
 }

@@ -16,10 +16,11 @@ export function auditText(report: AuditReport, paint: Paint = plain): string {
     sections.push(comparison(report.runs, paint));
     const found = report.runs.filter(({ findings }) => findings.length > 0);
     if (found.length > 0) sections.push(findings(found, paint));
-    sections.push(verdict(report.runs, paint));
-    for (const { story } of report.runs) {
-      if (story !== undefined)
-        sections.push([paint("heading", "What happened to the frame"), ...story].join("\n"));
+    sections.push(verdict(report, paint));
+    for (const { story, protocol } of report.runs) {
+      if (story === undefined) continue;
+      const title = paint("heading", `What happened to the frame under protocol ${protocol}`);
+      sections.push([title, ...story].join("\n"));
     }
   }
   return `${sections.join("\n\n")}\n`;
@@ -89,12 +90,13 @@ const ROWS: readonly Row[] = [
   { label: "eligible for reclaim", value: (run) => run.eligible },
   { label: "freed", value: (run) => run.freed },
   { label: "entries changed", value: (run) => run.entriesChanged },
-  { label: "flushes", value: (run) => run.flushes },
-  { label: "flushes deferred", value: (run) => run.deferred },
-  { label: "batched flushes", value: (run) => run.batches },
+  { label: "range flushes", value: (run) => run.flushes },
+  { label: "  of an mm on no CPU", value: (run) => run.flushesWithoutCpu },
+  { label: "entries flushed later", value: (run) => run.deferred },
+  { label: "  by batched flushes", value: (run) => run.batches },
+  { label: "redundant, of both kinds", value: (run) => run.redundant },
   { label: "IPIs sent", value: (run) => run.ipis },
-  { label: "IPIs without deferral", value: (run) => run.ipisUnbatched },
-  { label: "redundant flushes", value: (run) => run.redundant },
+  { label: "IPIs if not deferred", value: (run) => run.ipisUnbatched },
   { label: "listener callbacks", value: (run) => sum(Object.values(run.listeners).flatMap(Object.values)) },
   { label: "in a guest when unmapped", value: (run) => run.kvmMappedAtClear },
 ];
@@ -168,19 +170,23 @@ function finding(protocol: string, summary: FindingSummary, paint: Paint): strin
   ];
 }
 
-function verdict(runs: readonly RunReport[], paint: Paint): string {
-  const lines = [paint("heading", "Verdict")];
-  for (const { protocol, kernels, findings: summaries } of runs) {
-    const label = `  ${protocol.padEnd(4)}${kernels.padEnd(46)}`;
-    if (summaries.length === 0) {
-      lines.push(`${label}${paint("good", "leaves no stale translation behind")}`);
-      continue;
-    }
-    const rules = summaries.map(({ rule }) => rule).join(", ");
-    const frames = Math.max(...summaries.map((summary) => summary.frames));
-    lines.push(
-      `${label}${paint("danger", `leaves stale translations behind: ${count(frames)} frames, rules ${rules}`)}`,
-    );
+function verdict({ runs, settings }: AuditReport, paint: Paint): string {
+  const listeners =
+    settings.listeners.length === 0 ? "no listeners" : `listeners ${settings.listeners.join(", ")}`;
+  const lines = [paint("heading", `Verdict on these runs (${listeners})`)];
+  for (const run of runs) {
+    const label = `  ${run.protocol.padEnd(4)}${run.kernels.padEnd(46)}`;
+    lines.push(`${label}${judgement(run, paint)}`);
   }
   return lines.join("\n");
+}
+
+function judgement({ findings: summaries, findingFrames, truncated }: RunReport, paint: Paint): string {
+  const rules = `rule${summaries.length === 1 ? "" : "s"} ${summaries.map(({ rule }) => rule).join(", ")}`;
+  if (findingFrames > 0) {
+    return paint("danger", `leaves stale translations behind: ${count(findingFrames)} frames, ${rules}`);
+  }
+  if (summaries.length > 0) return paint("danger", `breaks ${rules}`);
+  if (truncated) return paint("warning", "nothing found, but not all page tables could be watched");
+  return paint("good", "no stale translation found");
 }

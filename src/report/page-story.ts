@@ -3,8 +3,9 @@ import type { MmEvent } from "../mm/events.ts";
 import type { Kernel } from "../mm/kernel.ts";
 import type { VirtEvent } from "../virt/events.ts";
 
-/** Longest story printed; a page of libc can have thousands of events. */
-const MAX_LINES = 400;
+/** Lines kept of the beginning and of the end; a page of libc can have thousands of events. */
+const FIRST_LINES = 300;
+const LAST_LINES = 200;
 
 function hex(value: number): string {
   return `0x${value.toString(16)}`;
@@ -19,15 +20,17 @@ function range(start: number, length: number): string {
  * devices, and every flush and notifier call made while the kernel worked on its page.
  */
 export class PageStory {
-  readonly lines: string[] = [];
-  /** Lines beyond the limit, not kept. */
-  left = 0;
+  readonly #first: string[] = [];
+  readonly #last: string[] = [];
+  #left = 0;
   readonly #kernel: Kernel;
   readonly #frame: number;
   /** Calls about the frame's page that are on their way. */
   #working = 0;
   /** A flush of one of its entries was deferred and is still due. */
   #deferred = false;
+  /** Listener and end of the last drop told, for those that go on from there. */
+  #dropped = "";
   /** Accesses told since anything else happened: actors touch a page again and again. */
   readonly #told = new Set<string>();
 
@@ -60,9 +63,18 @@ export class PageStory {
     return `${String(number).padStart(9)}  ${text}`;
   }
 
+  /** The story as far as it was kept, with a word on what was left out. */
+  get lines(): string[] {
+    const gap = this.#left === 0 ? [] : [`          ... ${this.#left} more ...`];
+    return [...this.#first, ...gap, ...this.#last];
+  }
+
   #add(line: string): void {
-    if (this.lines.length < MAX_LINES) this.lines.push(line);
-    else this.left++;
+    if (this.#first.length < FIRST_LINES) this.#first.push(line);
+    else if (this.#last.push(line) > LAST_LINES) {
+      this.#last.shift();
+      this.#left++;
+    }
   }
 
   #tell(event: MmEvent | VirtEvent): string | null {
@@ -143,9 +155,13 @@ export class PageStory {
       case "device-access":
         if (event.pfn !== this.#frame) return null;
         return `${event.listener}'s device ${event.write ? "writes" : "reads"} ${hex(event.address)}`;
-      case "device-tlb-invalidated":
+      case "device-tlb-invalidated": {
         if (this.#working === 0) return null;
-        return `${event.listener} drops ${range(event.start, event.length)}`;
+        // Aging a large mapping drops it page by page: told once.
+        const follows = this.#dropped === `${event.listener} ${event.start}`;
+        this.#dropped = `${event.listener} ${event.start + event.length}`;
+        return follows ? null : `${event.listener} drops ${range(event.start, event.length)}`;
+      }
       case "access":
         if (Math.floor(event.physical / 4096) !== this.#frame) return null;
         return `CPU ${event.cpu} ${event.write ? "writes" : "reads"} ${hex(event.address)}${event.tlbHit ? " through its TLB" : ""}`;

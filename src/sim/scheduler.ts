@@ -18,8 +18,8 @@ interface SimThread {
   blocked: boolean;
 }
 
-/** Steps without progress after which a run is called a deadlock. */
-const STALLED = 100_000;
+/** Steps in which no thread but daemons moved, after which a run is called a deadlock. */
+const STALLED = 200_000;
 
 /**
  * Interleaves threads at their yields, and interrupts at the same places, in an order that the seed decides: the
@@ -67,12 +67,12 @@ export class Scheduler {
     const interrupted = this.kernel.machine.cpus.filter((cpu) => cpu.pendingIpis > 0);
     let total = interrupted.length;
     for (const thread of this.#threads) if (!thread.blocked) total += thread.weight;
-    if (total === 0) this.#stalled();
+    if (total === 0 || ++this.#idleSteps > STALLED) this.#stalled();
     let choice = this.random.below(total);
     for (const cpu of interrupted) {
       if (choice-- > 0) continue;
       cpu.handleIpis();
-      this.#progress();
+      this.#unblock();
       return;
     }
     for (const thread of this.#threads) {
@@ -88,24 +88,28 @@ export class Scheduler {
   #resume(thread: SimThread): void {
     this.kernel.current = thread.task;
     const step = thread.body.next();
-    if (step.done) {
-      this.#threads.splice(this.#threads.indexOf(thread), 1);
-      this.#progress();
-    } else if (step.value === "blocked") {
+    if (step.done) this.#threads.splice(this.#threads.indexOf(thread), 1);
+    if (!step.done && step.value === "blocked") {
       thread.blocked = true;
-      if (++this.#idleSteps > STALLED) this.#stalled();
       // With everyone waiting, one more round tells whether a lock is free again.
-      if (this.#threads.every((each) => each.blocked)) for (const each of this.#threads) each.blocked = false;
-    } else this.#progress();
+      if (this.#threads.every((each) => each.blocked)) this.#unblock();
+      return;
+    }
+    if (!thread.daemon) this.#idleSteps = 0;
+    this.#unblock();
   }
 
-  #progress(): void {
-    this.#idleSteps = 0;
+  /** Something moved: a lock may be free now. */
+  #unblock(): void {
     for (const thread of this.#threads) thread.blocked = false;
   }
 
   #stalled(): never {
-    const names = this.#threads.map((thread) => thread.task.name).join(", ");
-    throw new Error(`deadlock: ${names} wait for each other (seed ${this.random.seed})`);
+    const names = this.#threads
+      .filter((thread) => !thread.daemon)
+      .map((thread) => thread.task.name)
+      .join(", ");
+    const verb = names.includes(",") ? "wait for each other" : "waits for ever";
+    throw new Error(`deadlock: ${names} ${verb} (seed ${this.random.seed})`);
   }
 }

@@ -1,4 +1,5 @@
 import type { KernelThread } from "../../arch/x86/mm/events.ts";
+import { PAGE_SIZE } from "../../arch/x86/mm/pgtable-types.ts";
 import type { Kernel } from "../mm/kernel.ts";
 import type { mm_struct } from "../mm/mm_struct.ts";
 import type { Random } from "../sim/random.ts";
@@ -10,6 +11,8 @@ export interface Target {
   readonly page: number;
   readonly mm: mm_struct;
   readonly address: number;
+  /** Bytes that the entry mapped when the batch began: a large mapping is touched anywhere inside. */
+  readonly length: number;
   readonly writable: boolean;
 }
 
@@ -75,22 +78,26 @@ export class Actors {
   /** One load or store of a user program. */
   touch(cpu: number, target: Target): void {
     this.traffic.accesses++;
-    if (this.#kernel.machine.cpu(cpu).touch(target.address, this.#writes(target)) !== null)
+    if (this.#kernel.machine.cpu(cpu).touch(this.#somewhereIn(target), this.#writes(target)) !== null)
       this.traffic.faults++;
   }
 
   *guestTouch(target: Target): KernelThread<void> {
     for (const kvm of this.#listeners.get(target.mm)?.kvms ?? []) {
       this.traffic.guestAccesses++;
-      yield* kvm.access(target.address, this.#writes(target));
+      yield* kvm.access(this.#somewhereIn(target), this.#writes(target));
     }
   }
 
   deviceTouch(target: Target): void {
     for (const iommu of this.#listeners.get(target.mm)?.iommus ?? []) {
       this.traffic.deviceAccesses++;
-      iommu.access(target.address, this.#writes(target));
+      iommu.access(this.#somewhereIn(target), this.#writes(target));
     }
+  }
+
+  #somewhereIn({ address, length }: Target): number {
+    return length === PAGE_SIZE ? address : address + PAGE_SIZE * this.#random.below(length / PAGE_SIZE);
   }
 
   #writes(target: Target): boolean {

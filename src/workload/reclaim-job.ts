@@ -1,16 +1,17 @@
+import { ZERO_ENTRY } from "../../arch/x86/cpu/entry.ts";
 import type { KernelThread } from "../../arch/x86/mm/events.ts";
 import { readEntry } from "../../arch/x86/mm/kernel-context.ts";
-import { pte_access_permitted } from "../../arch/x86/mm/pgtable.ts";
-import { _PAGE_PSE, VM_SHARED, VM_WRITE } from "../../arch/x86/mm/pgtable-types.ts";
+import { pmd_trans_huge, pte_access_permitted } from "../../arch/x86/mm/pgtable.ts";
+import { _PAGE_PRESENT, PAGE_SIZE, PMD_SIZE, VM_SHARED, VM_WRITE } from "../../arch/x86/mm/pgtable-types.ts";
 import { switch_mm } from "../../arch/x86/mm/tlb.ts";
 import type { Kernel, Task } from "../mm/kernel.ts";
-import { trylock_page, unlock_page } from "../mm/locks.ts";
+import { lock_page, unlock_page } from "../mm/locks.ts";
 import { PG } from "../mm/mem_map.ts";
 import type { mm_struct } from "../mm/mm_struct.ts";
 import { page_referenced } from "../mm/page_referenced.ts";
 import { NO_SLOT, pmdSlot, pteSlotUnder } from "../mm/page-table.ts";
 import { pageout } from "../mm/page-writeback.ts";
-import { isolate_lru_page, type KeptReason, type Shrunk, shrink_page_list } from "../mm/vmscan.ts";
+import { isolate_lru_page, type KeptReason, shrink_page_list } from "../mm/vmscan.ts";
 import type { Random } from "../sim/random.ts";
 import { Scheduler } from "../sim/scheduler.ts";
 import { Actors, type Listeners, type Target } from "./actors.ts";
@@ -33,15 +34,13 @@ export interface ReclaimOptions {
 }
 
 export interface ReclaimResult {
-  /** Mapped 4K frames of the pages given to the job, and of those that reclaim may take at all. */
-  readonly considered: number;
+  /** Mapped 4K frames of the pages that reclaim may take at all. */
   readonly eligible: number;
   /** Frames that were not eligible, by reason. */
   readonly skipped: Map<string, number>;
   readonly freed: number;
   /** Eligible frames that could not be freed, by reason. */
   readonly kept: Map<string, number>;
-  readonly mkcleanedPages: number;
 }
 
 const BATCH = 32;
@@ -67,7 +66,6 @@ export class ReclaimJob {
   readonly #tries = new Map<number, number>();
   readonly #skipped = new Map<string, number>();
   readonly #kept = new Map<string, number>();
-  #mkcleaned = 0;
   #freed = 0;
 
   constructor(kernel: Kernel, options: ReclaimOptions) {
@@ -88,20 +86,18 @@ export class ReclaimJob {
     if (shuffle) random.shuffle(queue);
     else queue.sort((a, b) => a.page - b.page);
     const eligible = countFrames(queue);
-    let retries: MappedPage[] = [];
-    for (let at = 0; at < queue.length || retries.length > 0; at += BATCH) {
-      const fresh = queue.slice(at, at + BATCH);
-      retries = this.#batch(fresh, retries);
-      progress?.(Math.min(at + BATCH, queue.length), queue.length);
+    let again: MappedPage[] = [];
+    for (let at = 0; at < queue.length || again.length > 0; ) {
+      const fresh = queue.slice(at, at + Math.max(0, BATCH - again.length));
+      again = this.#batch(fresh, again);
+      at += fresh.length;
+      progress?.(at, queue.length);
     }
-    const skippedLate = this.#skipped.get("mlocked") ?? 0;
     return {
-      considered: countFrames(pages),
-      eligible: eligible - skippedLate,
+      eligible: eligible - (this.#skipped.get("mlocked") ?? 0),
       skipped: this.#skipped,
       freed: this.#freed,
       kept: this.#kept,
-      mkcleanedPages: this.#mkcleaned,
     };
   }
 
@@ -125,11 +121,8 @@ export class ReclaimJob {
     this.actors.targets = targets;
     const all = [...fresh, ...again];
     const scheduler = new Scheduler(this.#kernel, random);
-    let shrunk: Shrunk | null = null;
-    const reclaim = this.#reclaim(all, (result) => {
-      shrunk = result;
-    });
-    scheduler.spawn(this.#kswapd, reclaim, { weight: RECLAIM_WEIGHT });
+    const kept = new Map<number, KeptReason>();
+    scheduler.spawn(this.#kswapd, this.#reclaim(all, kept), { weight: RECLAIM_WEIGHT });
     for (const task of this.#userTasks) scheduler.spawn(task, this.actors.user(task.cpu), { daemon: true });
     const [first] = this.#userTasks;
     const hasListeners = [...listeners.values()].some(({ kvms, iommus }) => kvms.length + iommus.length > 0);
@@ -138,7 +131,7 @@ export class ReclaimJob {
       scheduler.spawn(first, this.actors.devices(), { daemon: true });
     }
     scheduler.run();
-    return shrunk === null ? [] : this.#sortOut(all, shrunk);
+    return this.#sortOut(all, kept);
   }
 
   /** Step 1: loads each mm that maps a page of the batch on the user CPUs in turn and touches everything. */
@@ -163,49 +156,47 @@ export class ReclaimJob {
 
   #targetOf(page: number, mm: mm_struct, address: number): Target {
     const pmdp = pmdSlot(mm, address);
-    const pmd = pmdp === NO_SLOT ? null : readEntry(mm, pmdp);
-    if (pmd === null) return { page, mm, address, writable: false };
-    const huge = (pmd.lo & _PAGE_PSE) !== 0;
-    const entry = huge ? pmd : readEntry(mm, pteSlotUnder(mm, pmdp, address));
-    return { page, mm, address, writable: pte_access_permitted(entry, true) };
+    const pmd = pmdp === NO_SLOT ? ZERO_ENTRY : readEntry(mm, pmdp);
+    const huge = pmd_trans_huge(pmd);
+    const mapped = huge || (pmd.lo & _PAGE_PRESENT) !== 0;
+    const entry = huge || !mapped ? pmd : readEntry(mm, pteSlotUnder(mm, pmdp, address));
+    const length = huge ? PMD_SIZE : PAGE_SIZE;
+    return { page, mm, address, length, writable: pte_access_permitted(entry, true) };
   }
 
-  /** Steps 2 to 5, as one kernel thread on CPU 0. */
-  *#reclaim(pages: readonly MappedPage[], done: (result: Shrunk) => void): KernelThread<void> {
+  /** Steps 2 to 5, as one kernel thread on CPU 0; notes why it kept what it kept. */
+  *#reclaim(pages: readonly MappedPage[], kept: Map<number, KeptReason>): KernelThread<void> {
     const k = this.#kernel;
     for (const { page, mappings } of pages) {
       if (hasWritableSharedMapping(mappings)) yield* this.#writeBack(page);
     }
     for (const { page } of pages) yield* page_referenced(k, page, false);
-    for (const { page } of pages) isolate_lru_page(k, page);
-    done(
-      yield* shrink_page_list(
-        k,
-        pages.map(({ page }) => page),
-      ),
-    );
+    const isolated = pages.filter(({ page }) => isolate_lru_page(k, page)).map(({ page }) => page);
+    const shrunk = yield* shrink_page_list(k, isolated);
+    for (const [page, reason] of shrunk.kept) kept.set(page, reason);
   }
 
   *#writeBack(page: number): KernelThread<void> {
     const k = this.#kernel;
-    if (!k.mem_map.page_mapped(page) || !trylock_page(k, page)) return;
+    if (!k.mem_map.page_mapped(page)) return;
+    yield* lock_page(k, page);
     yield* pageout(k, page);
-    this.#mkcleaned++;
     unlock_page(k, page);
   }
 
   /** Books what became of each page and returns those to be tried again. */
-  #sortOut(pages: readonly MappedPage[], shrunk: Shrunk): MappedPage[] {
+  #sortOut(pages: readonly MappedPage[], kept: ReadonlyMap<number, KeptReason>): MappedPage[] {
     const again: MappedPage[] = [];
     for (const mapped of pages) {
-      const reason: KeptReason | undefined = shrunk.kept.get(mapped.page);
-      if (reason === undefined) {
+      const reason = kept.get(mapped.page);
+      // Also freed: a page that was kept for a reference which was then the last to go.
+      if (reason === undefined || this.#kernel.mem_map.page_count(mapped.page) === 0) {
         this.#freed += mapped.frames;
         continue;
       }
       const tries = (this.#tries.get(mapped.page) ?? 0) + 1;
       this.#tries.set(mapped.page, tries);
-      if (reason === "mlocked") count(this.#skipped, reason, mapped.frames);
+      if (reason === "mlocked" || reason === "unevictable") count(this.#skipped, "mlocked", mapped.frames);
       else if (reason === "no swap slot" || tries >= MAX_TRIES) {
         count(this.#kept, reason, mapped.frames);
       } else again.push(mapped);
@@ -224,5 +215,8 @@ function countFrames(pages: readonly MappedPage[]): number {
 
 function hasWritableSharedMapping(mappings: MappedPage["mappings"]): boolean {
   const both = VM_WRITE | VM_SHARED;
-  return mappings.some(({ mm, address }) => ((mm.vmaAt(address)?.vm_flags ?? 0) & both) === both);
+  return mappings.some(({ mm, address }) => {
+    const vma = mm.vmaAt(address);
+    return vma !== null && vma.vm_file !== null && (vma.vm_flags & both) === both;
+  });
 }

@@ -24,9 +24,9 @@ describe("ptescope audit", () => {
 
   test("a finding's command replays it: the same finding, and the story of its frame", async () => {
     const finding = report.runs[0]!.findings.find(({ rule }) => rule === 2)!.first;
-    const [program, ...words] = finding.replay.split(" ");
-    expect(program).toBe("ptescope");
-    const replayed = await runHere(words);
+    const prefix = "npm run --silent ptescope -- ";
+    expect(finding.replay.startsWith(`${prefix}audit ${GUEST} --protocol b`)).toBe(true);
+    const replayed = await runHere(finding.replay.slice(prefix.length).split(" "));
     expect(replayed.status).toBe(1);
     const story = replayed.output.slice(replayed.output.indexOf("What happened to the frame"));
     expect(story).toContain(`${String(finding.event).padStart(9)}  freed`);
@@ -48,10 +48,10 @@ describe("ptescope audit", () => {
   });
 
   test.each<{ args: readonly string[]; says: RegExp }>([
-    { args: ["--protocol", "z"], says: /unknown protocol "z": known are a0, a1 \(= c\), c, b, d, e1/ },
+    { args: ["--protocol", "z"], says: /--protocol "z": give one of a0, a1 \(= c\), c, b, d, e1, or all/ },
     {
       args: ["--listeners", "kvm,gpu"],
-      says: /unknown listener "gpu": known are kvm, kvm-4k, iommu, iommu-range/,
+      says: /--listeners "gpu": give some of kvm, kvm-4k, iommu, iommu-range, or none/,
     },
     { args: ["--cpus", "1"], says: /--cpus "1": give a whole number from 2 to 32/ },
     { args: ["--cpus", "two"], says: /--cpus "two": give a whole number from 2 to 32/ },
@@ -59,6 +59,11 @@ describe("ptescope audit", () => {
     { args: ["--seed", "-1"], says: /--seed/ },
     { args: ["--page", "0x10"], says: /--page explains one run: give --protocol/ },
     { args: ["--page", "x", "--protocol", "c"], says: /--page "x": give up to 16 hexadecimal digits/ },
+    {
+      args: ["--page", "0x10000", "--protocol", "c"],
+      says: /--page 0x10000: the guest's frames end at 0xffff/,
+    },
+    { args: ["test/data/guest-a2", "--protocol", "b"], says: /isolates its page tables/ },
     { args: ["--frob"], says: /unknown option --frob: known are --protocol, --listeners/ },
     { args: ["one", "two"], says: /unexpected argument "two"; usage: ptescope audit/ },
     { args: ["test/data/README.md"], says: /README\.md: .*expected a guest directory/ },

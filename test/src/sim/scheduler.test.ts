@@ -88,6 +88,19 @@ describe("the scheduler", () => {
     scheduler.spawn(kernel.createTask("ba", 1), grab(2, 1));
     expect(() => scheduler.run()).toThrow("deadlock: ab, ba wait for each other (seed 9)");
   });
+
+  test("finds a deadlock although daemons go on for ever", () => {
+    const { kernel } = new Scene({ memory: "4MiB" });
+    const scheduler = new Scheduler(kernel, new Random(2));
+    function* waiting(): KernelThread<void> {
+      for (;;) yield "blocked";
+    }
+    scheduler.spawn(kernel.createTask("stuck", 0), waiting());
+    scheduler.spawn(kernel.createTask("daemon", 1), counting([], "d", Number.POSITIVE_INFINITY), {
+      daemon: true,
+    });
+    expect(() => scheduler.run()).toThrow("deadlock: stuck waits");
+  });
 });
 
 describe("the generator of random numbers", () => {
