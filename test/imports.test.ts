@@ -12,7 +12,7 @@ const LAYERS: readonly (readonly string[])[] = [
   ["arch/x86/cpu"],
   ["arch/x86/mm"],
   ["src/mm", "src/virt"],
-  ["src/formats", "src/snapshot", "src/workload", "src/sim", "src/inspect"],
+  ["src/formats", "src/snapshot", "src/workload", "src/sim", "src/inspect", "src/conform"],
   ["src/audit"],
   ["src/report"],
   ["src/cli", "src/index.ts"],

@@ -1,36 +1,50 @@
 import { Entry } from "../../arch/x86/cpu/entry.ts";
 import { ENTRY_LAYOUTS } from "../../arch/x86/mm/entry-codec.ts";
-import { decodeEntry, decodeLines, decodeObject } from "../inspect/decode-report.ts";
+import { decodeEntry, decodeLines, decodeObject, LINUX_LEVELS } from "../inspect/decode-report.ts";
+import { linuxCodec } from "../inspect/linux-reading.ts";
 import { type Command, parseArguments, requirePositionals } from "./command.ts";
-import { codecOf, DEFAULT_CPU, DEFAULT_LAYOUT, modelOf } from "./image.ts";
+import { codecOf, DEFAULT_LAYOUT, MODEL_OPTIONS, modelOf } from "./image.ts";
 import { parseHex } from "./options.ts";
+
+const ALL_KERNELS = "all";
 
 export const decodeCommand: Command = {
   name: "decode",
   summary: "what one 64-bit entry means to the hardware and to Linux",
-  usage: "VALUE [--level pte|pmd|pud|pgd] [--kernel LAYOUT] [--cpu MODEL] [--json]",
+  usage: "VALUE [--level LEVEL] [--kernel LAYOUT|all] [--cpu MODEL] [--maxphyaddr N] [--json]",
   options: {
-    level: { value: "LEVEL", help: "the table it stands in: pte (default), pmd, pud, pgd" },
-    kernel: { value: "LAYOUT", help: `${Object.keys(ENTRY_LAYOUTS).join(", ")} (default ${DEFAULT_LAYOUT})` },
-    cpu: { value: "MODEL", help: `whose reserved bits (default ${DEFAULT_CPU}, the widest)` },
+    level: { value: "LEVEL", help: `the table it stands in: ${LINUX_LEVELS.join(", ")} (default pte)` },
+    levels: {
+      value: "4|5",
+      help: "levels of the tables (default 4): with 5 the pgd is the PML5, p4d the PML4",
+    },
+    kernel: {
+      value: "LAYOUT",
+      help: `${Object.keys(ENTRY_LAYOUTS).join(", ")}, or all (default ${DEFAULT_LAYOUT})`,
+    },
+    ...MODEL_OPTIONS,
     json: { help: "the same as JSON" },
   },
   notes: [
     "VALUE is hexadecimal, 0x may be left out. Fields that are zero or ignored are dimmed on a terminal.",
+    "The columns show the bits of the entry: a present one as the hardware divides it, one that is not as the kernel.",
   ],
 
   async run(args, terminal) {
     const parsed = parseArguments(decodeCommand, args);
     const [text = ""] = requirePositionals(decodeCommand, parsed, 1);
-    const value = parseHex("value", text);
-    const level = parsed.choice("level", ["pte", "pmd", "pud", "pgd"]);
-    const codec = codecOf(null, parsed);
+    const entry = Entry.fromBigInt(parseHex("value", text));
+    const level = parsed.choice("level", LINUX_LEVELS);
+    const levels = parsed.choice("levels", ["4", "5"]) === "5" ? 5 : 4;
+    const everyKernel = parsed.text("kernel") === ALL_KERNELS;
+    const codecs = everyKernel
+      ? Object.keys(ENTRY_LAYOUTS).map((name) => linuxCodec(name, null))
+      : [codecOf(null, parsed)];
     const model = modelOf(parsed);
-    const decoded = decodeEntry(Entry.fromBigInt(value), level, model, codec);
-    const { name } = codec.layout;
+    const decoded = decodeEntry(entry, level, levels, model, codecs);
     const output = parsed.has("json")
-      ? JSON.stringify(decodeObject(decoded, name, model.name))
-      : decodeLines(decoded, name, model.name, terminal.paint).join("\n");
+      ? JSON.stringify(decodeObject(decoded, model.name))
+      : decodeLines(decoded, model.name, terminal.paint).join("\n");
     await terminal.write(`${output}\n`);
     return 0;
   },

@@ -3,13 +3,21 @@ import { type ControlRegisters, controlFromRegisters } from "../../arch/x86/cpu/
 import { type CpuModel, cpuModel } from "../../arch/x86/cpu/cpu-model.ts";
 import { PAGE_SIZE, PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
 import type { EntryCodec } from "../../arch/x86/mm/entry-codec.ts";
-import { type ElfCore, loadInto } from "../formats/elf-core.ts";
 import { FormatError, quote } from "../formats/format-error.ts";
 import { type GuestManifest, MAX_GUEST_BYTES, parseGuestManifest } from "../formats/guest-manifest.ts";
 import { imageFile, MANIFEST_LIMITS } from "../formats/guest-snapshot.ts";
 import { isDirectory, readBounded } from "../formats/gzip.ts";
+import {
+  IMAGE_FORMATS,
+  type ImageFormat,
+  type OpenImage,
+  openCore,
+  openImageFile,
+} from "../formats/image-file.ts";
+import { type MemoryImage, segmentAt } from "../formats/memory-image.ts";
 import { ReadBudget } from "../formats/read-budget.ts";
 import { linuxCodec } from "../inspect/linux-reading.ts";
+import type { WalkSource } from "../inspect/walk-report.ts";
 import { type OptionSpec, type ParsedArguments, UsageError } from "./command.ts";
 import { parseRoot } from "./options.ts";
 
@@ -32,13 +40,27 @@ export const SPACE_OPTIONS = {
     help: "the root of this process; with page-table isolation NAME.k is the kernel's",
   },
   levels: { value: "4|5", help: "levels of the tables, for images that do not say (default 4)" },
+  format: { value: "F", help: "what IMAGE is: auto (default: by its first bytes, else raw), elf, lime, raw" },
 } as const satisfies Record<string, OptionSpec>;
+
+/** The options that choose a CPU. */
+export const MODEL_OPTIONS = {
+  cpu: { value: "MODEL", help: `whose rules judge reserved bits (default ${DEFAULT_CPU}, the widest)` },
+  maxphyaddr: { value: "N", help: "with physical addresses of N bits, 36 to 52, instead of the model's own" },
+} as const satisfies Record<string, OptionSpec>;
+
+/** What an IMAGE argument may be, for the help. */
+export const IMAGE_NOTE =
+  "IMAGE is a guest directory, an ELF core, a LiME file or a raw image of memory from address 0, plain or gzip.";
 
 /** A memory image, and what it says about the machine it was taken from. */
 export interface Image {
   readonly path: string;
-  readonly core: ElfCore;
-  /** All of the image's segments; zero between them. */
+  readonly core: MemoryImage;
+  /**
+   * As large as the image's segments need; zero between them. Of an image that stays in its file only the pages that
+   * were asked for are there, see MemoryImage.
+   */
   readonly memory: PhysicalMemory;
   /** Of a guest directory, else null. */
   readonly manifest: GuestManifest | null;
@@ -52,21 +74,43 @@ export interface AddressSpace {
   readonly name: string;
 }
 
-/** Reads a guest directory or an ELF core. Throws FormatError. */
-export function openImage(path: string): Image {
+/**
+ * Opens the image that a command line names, hands it to `use`, and closes it again. Throws FormatError, and UsageError
+ * for a format that does not exist.
+ */
+export async function withImage<T>(
+  path: string,
+  parsed: ParsedArguments,
+  use: (image: Image) => Promise<T>,
+): Promise<T> {
+  const format = parsed.choice<ImageFormat>("format", IMAGE_FORMATS);
   const budget = new ReadBudget();
-  const core = imageFile(path, budget);
-  const manifestFile = join(path, "manifest.json");
-  const manifest = isDirectory(path)
-    ? parseGuestManifest(manifestFile, readBounded(manifestFile, MANIFEST_LIMITS, budget))
-    : null;
+  const guest = isDirectory(path);
+  if (guest && format !== "auto" && format !== "elf") {
+    throw new UsageError(`--format ${format}: ${quote(path)} is a guest directory, which has an ELF core`);
+  }
+  const opened = guest ? openCore(imageFile(path, budget)) : openImageFile(path, format, budget);
+  try {
+    return await use(prepare(path, opened, guest ? readManifest(path, budget) : null));
+  } finally {
+    opened.close();
+  }
+}
+
+function prepare(path: string, opened: OpenImage, manifest: GuestManifest | null): Image {
+  const core = opened.image;
   if (core.memoryTop > MAX_GUEST_BYTES) {
     const found = `found some up to 0x${core.memoryTop.toString(16)}`;
-    throw new FormatError(core.file, null, `segments below 0x${MAX_GUEST_BYTES.toString(16)}, ${found}`);
+    throw new FormatError(core.file, null, `memory below 0x${MAX_GUEST_BYTES.toString(16)}, ${found}`);
   }
   const memory = new PhysicalMemory(Math.max(PAGE_SIZE, core.memoryTop));
-  loadInto(memory, core);
+  opened.fill(memory);
   return { path, core, memory, manifest };
+}
+
+function readManifest(path: string, budget: ReadBudget): GuestManifest {
+  const file = join(path, "manifest.json");
+  return parseGuestManifest(file, readBounded(file, MANIFEST_LIMITS, budget));
 }
 
 /** The address space that --cr3 or --process chooses. Throws UsageError that lists the processes. */
@@ -97,12 +141,28 @@ export function controlOf(image: Image, space: AddressSpace, model: CpuModel): C
   const state = image.core.note ?? image.manifest;
   const usual = { ...USUAL_REGISTERS, cr4: USUAL_REGISTERS.cr4 + (space.levels === 5 ? CR4_LA57 : 0) };
   const { cr0, cr4, efer } = state ?? usual;
+  if (space.root >= 2 ** model.maxPhyAddr) {
+    const width = `MAXPHYADDR ${model.maxPhyAddr} of ${model.name}`;
+    throw new RangeError(`root 0x${space.root.toString(16)}: it does not fit ${width}`);
+  }
   return controlFromRegisters(model, {
     cr0: BigInt(cr0),
     cr3: BigInt(space.root),
     cr4: BigInt(cr4),
     efer: BigInt(efer),
   });
+}
+
+/** What a walk of this image reads. */
+export function walkSource(image: Image, control: ControlRegisters, codec: EntryCodec): WalkSource {
+  const { memory, core } = image;
+  return {
+    memory,
+    control,
+    codec,
+    holds: (page) => segmentAt(core, page) !== undefined,
+    load: (page) => core.loadPage?.(memory, page),
+  };
 }
 
 /** The codec of --kernel, or of the guest's own kernel. Throws RangeError that lists the layouts. */
@@ -113,9 +173,16 @@ export function codecOf(image: Image | null, parsed: ParsedArguments): EntryCode
   return linuxCodec(layout, manifest !== null && manifest.layout === layout ? manifest.swapTypes : null);
 }
 
-/** The CPU of --cpu. Throws RangeError that lists the models. */
+/** The CPU of --cpu and --maxphyaddr. Throws RangeError that lists the models, and UsageError. */
 export function modelOf(parsed: ParsedArguments): CpuModel {
-  return cpuModel(parsed.text("cpu") ?? DEFAULT_CPU);
+  const model = cpuModel(parsed.text("cpu") ?? DEFAULT_CPU);
+  const width = parsed.text("maxphyaddr");
+  if (width === undefined) return model;
+  const maxPhyAddr = /^\d{2}$/.test(width) ? Number(width) : 0;
+  if (maxPhyAddr < 36 || maxPhyAddr > 52) {
+    throw new UsageError(`--maxphyaddr ${quote(width)}: give a number of bits from 36 to 52`);
+  }
+  return { ...model, name: `${model.name} with MAXPHYADDR ${maxPhyAddr}`, maxPhyAddr };
 }
 
 function levelsOf(image: Image, parsed: ParsedArguments): 4 | 5 {

@@ -6,9 +6,12 @@ import {
   MODE_SUPERVISOR,
   MODE_USER,
 } from "../../arch/x86/cpu/access-rights.ts";
-import { segmentAt } from "../formats/elf-core.ts";
+import { bochsPage } from "../inspect/bochs-dialect.ts";
+import { crashVtop } from "../inspect/crash-dialect.ts";
 import { hex } from "../inspect/hex.ts";
-import { type WalkReport, walkLines, walkObject, walkReport } from "../inspect/walk-report.ts";
+import { ptWalk } from "../inspect/pt-dialect.ts";
+import { walkReport } from "../inspect/walk-report.ts";
+import { walkLines, walkObject } from "../inspect/walk-text.ts";
 import {
   type Command,
   type ParsedArguments,
@@ -16,7 +19,17 @@ import {
   requirePositionals,
   UsageError,
 } from "./command.ts";
-import { chooseSpace, codecOf, controlOf, DEFAULT_CPU, modelOf, openImage, SPACE_OPTIONS } from "./image.ts";
+import {
+  chooseSpace,
+  codecOf,
+  controlOf,
+  IMAGE_NOTE,
+  MODEL_OPTIONS,
+  modelOf,
+  SPACE_OPTIONS,
+  walkSource,
+  withImage,
+} from "./image.ts";
 import { parseHex } from "./options.ts";
 
 export const walkCommand: Command = {
@@ -29,7 +42,8 @@ export const walkCommand: Command = {
     fetch: { help: "an instruction fetch instead of a read" },
     user: { help: "by user mode (default in the lower half of the address space)" },
     supervisor: { help: "by the kernel (default in the upper half)" },
-    cpu: { value: "MODEL", help: `whose rules judge reserved bits and rights (default ${DEFAULT_CPU})` },
+    as: { value: "FORMAT", help: "pt, bochs, crash: pt -walk, page and vtop of those tools (default table)" },
+    ...MODEL_OPTIONS,
     kernel: {
       value: "LAYOUT",
       help: "whose reading of the last entry (default the guest's own, else linux-6.1)",
@@ -37,7 +51,10 @@ export const walkCommand: Command = {
     json: { help: "the same as JSON" },
   },
   notes: [
+    IMAGE_NOTE,
     "Nothing is changed: A and D are not set. Fields in brackets are ignored by the hardware.",
+    "Other CPUs on which the access ends otherwise are named below the end of the walk: the same tables are walked with",
+    "the other vendor, every MAXPHYADDR, without 1-GiB pages, and with the error code that QEMU gives.",
     "PKRU is not part of an image and is taken as 0: no protection key denies anything.",
   ],
 
@@ -52,32 +69,42 @@ export const walkCommand: Command = {
     }
     const kind = parsed.has("write") ? ACCESS_WRITE : parsed.has("fetch") ? ACCESS_FETCH : ACCESS_READ;
 
-    const image = openImage(path);
-    const space = chooseSpace(image, parsed);
-    const { memory, core } = image;
-    const source = {
-      memory,
-      control: controlOf(image, space, modelOf(parsed)),
-      codec: codecOf(image, parsed),
-      holds: (page: number) => segmentAt(core, page) !== undefined,
-    };
-    const reports = addresses.map((address) =>
-      walkReport(source, address, { kind, mode: modeOf(parsed, address) }),
-    );
-    if (parsed.has("json")) {
-      const head = {
-        format: "ptescope-walk",
-        version: 1,
-        image: path,
-        space: space.name,
-        root: hex(space.root),
-      };
-      await terminal.write(`${JSON.stringify({ ...head, walks: reports.map(walkObject) })}\n`);
-    } else {
-      const title = `${space.name}: root ${hex(space.root)}, ${space.levels} levels, ${path}`;
-      const body = reports.map((report: WalkReport) => walkLines(report, terminal.paint).join("\n"));
-      await terminal.write(`${[terminal.paint("quiet", title), ...body].join("\n\n")}\n`);
+    const format = parsed.choice("as", ["table", "pt", "bochs", "crash"]);
+    const json = parsed.has("json");
+    if (json && format !== "table") {
+      throw new UsageError(`--json is a form of the table: drop --as ${format}`);
     }
+    await withImage(path, parsed, async (image) => {
+      const space = chooseSpace(image, parsed);
+      const control = controlOf(image, space, modelOf(parsed));
+      const codec = codecOf(image, parsed);
+      const source = walkSource(image, control, codec);
+      const reports = addresses.map((address) =>
+        walkReport(source, address, { kind, mode: modeOf(parsed, address) }),
+      );
+      if (json) {
+        const head = {
+          format: "ptescope-walk",
+          version: 1,
+          image: path,
+          space: space.name,
+          root: hex(space.root),
+          levels: space.levels,
+          cpu: control.model.name,
+        };
+        await terminal.write(`${JSON.stringify({ ...head, walks: reports.map(walkObject) })}\n`);
+        return;
+      }
+      const { paint } = terminal;
+      const title = `${space.name}: root ${hex(space.root)}, ${space.levels} levels, ${path}`;
+      const blocks = {
+        table: () => [[paint("quiet", title)], ...reports.map((report) => walkLines(report, paint))],
+        pt: () => reports.map((report) => ptWalk(report, control.root)),
+        bochs: () => reports.map(bochsPage),
+        crash: () => reports.map((report) => crashVtop(report, control.root, codec)),
+      }[format]();
+      await terminal.write(`${blocks.map((lines) => lines.join("\n")).join("\n\n")}\n`);
+    });
     return 0;
   },
 };

@@ -1,4 +1,5 @@
-import { MAX_CORE_BYTES, parseElfCore } from "./elf-core.ts";
+import type { PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
+import { type ElfCore, loadInto, MAX_CORE_BYTES, parseElfCore } from "./elf-core.ts";
 import { type FileBytes, openFileBytes } from "./file-bytes.ts";
 import { FormatError } from "./format-error.ts";
 import { readLimeImage } from "./lime.ts";
@@ -27,9 +28,12 @@ const UNREADABLE = [
 ] as const;
 const LONGEST_MAGIC = Math.max(...UNREADABLE.map(({ magic }) => magic.length));
 
-/** An image that is open, and how to let go of its file. */
+/** An image that is open. */
 export interface OpenImage {
   readonly image: MemoryImage;
+  /** Copies into memory what is not loaded page by page. Throws FormatError. */
+  fill(memory: PhysicalMemory): void;
+  /** Lets go of the file. */
   close(): void;
 }
 
@@ -46,21 +50,19 @@ export function openImageFile(
   let open = false;
   try {
     const chosen = format === "auto" ? formatOf(file, bytes) : format;
-    const image = readers[chosen](file, bytes);
-    open = image.loadPage !== undefined;
-    return { image, close: open ? () => bytes.close() : () => {} };
+    if (chosen === "elf") return openCore(parseElfCore(file, bytes, MAX_CORE_BYTES));
+    const image = chosen === "lime" ? readLimeImage(file, bytes) : readRawImage(file, bytes);
+    open = true;
+    return { image, fill: () => {}, close: () => bytes.close() };
   } finally {
     if (!open) bytes.close();
   }
 }
 
-const readers: Readonly<
-  Record<Exclude<ImageFormat, "auto">, (file: string, bytes: FileBytes) => MemoryImage>
-> = {
-  elf: (file, bytes) => parseElfCore(file, bytes, MAX_CORE_BYTES),
-  lime: readLimeImage,
-  raw: readRawImage,
-};
+/** A core, which is in memory already. */
+export function openCore(core: ElfCore): OpenImage {
+  return { image: core, fill: (memory) => loadInto(memory, core), close: () => {} };
+}
 
 function formatOf(file: string, bytes: FileBytes): Exclude<ImageFormat, "auto"> {
   const start = Buffer.from(bytes.read(0, Math.min(LONGEST_MAGIC, bytes.size), "its first bytes"));

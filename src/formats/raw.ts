@@ -17,10 +17,5 @@ export function readRawImage(file: string, bytes: FileBytes): PagedImage {
       `whole pages of ${PAGE_SIZE} bytes, as a raw image of memory has, found the end at 0x${size.toString(16)}`,
     );
   }
-  return new PagedImage(
-    file,
-    bytes,
-    [{ physical: 0, size, fileOffset: 0, fileSize: size }],
-    () => null,
-  );
+  return new PagedImage(file, bytes, [{ physical: 0, size, fileOffset: 0, fileSize: size }], () => null);
 }

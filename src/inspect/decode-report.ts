@@ -2,54 +2,80 @@ import type { Entry } from "../../arch/x86/cpu/entry.ts";
 import {
   type DecodedField,
   decode,
+  type EntryKind,
   kindOf,
   type LayoutModel,
   PTE_P,
 } from "../../arch/x86/cpu/entry-layout.ts";
 import type { EntryCodec } from "../../arch/x86/mm/entry-codec.ts";
+import { bitRuler, closedColumns, hardwareColumns, swapColumns } from "./bit-ruler.ts";
 import { fieldBits } from "./entry-flags.ts";
 import { hex } from "./hex.ts";
 import { describeLinux, type LinuxReading, readLinux } from "./linux-reading.ts";
 import type { Paint } from "./paint.ts";
 
-/** Linux's names of the levels, which `--level` takes; pgd is the top of four levels, the manual's PML4. */
-export const LINUX_LEVELS = { pte: 1, pmd: 2, pud: 3, pgd: 4 } as const;
-export type LinuxLevel = keyof typeof LINUX_LEVELS;
+/**
+ * Linux's names of the levels, which `--level` takes. pgd is the top one: the manual's PML4, with five levels its PML5,
+ * below which p4d is the PML4.
+ */
+export const LINUX_LEVELS = ["pte", "pmd", "pud", "p4d", "pgd"] as const;
+export type LinuxLevel = (typeof LINUX_LEVELS)[number];
 
-/** One entry as the hardware and as one kernel reads it. */
-export interface DecodedEntry {
-  readonly entry: Entry;
-  readonly level: LinuxLevel;
-  readonly fields: readonly DecodedField[];
-  /** Names of the reserved fields that have a bit set: the entry faults on every use. */
-  readonly reserved: readonly string[];
+/** What one kernel takes an entry for. */
+export interface KernelReading {
+  readonly codec: EntryCodec;
   readonly linux: LinuxReading;
 }
 
-/** Decodes an entry of a level for a CPU and a kernel. */
+/** One entry as the hardware and as some kernels read it. */
+export interface DecodedEntry {
+  readonly entry: Entry;
+  readonly name: LinuxLevel;
+  /** 1 (PT) to 5 (PML5). */
+  readonly level: number;
+  readonly kind: EntryKind;
+  readonly present: boolean;
+  readonly fields: readonly DecodedField[];
+  /** Names of the reserved fields that have a bit set: the entry faults on every use. None when it is not present. */
+  readonly reserved: readonly string[];
+  /** At least one. */
+  readonly kernels: readonly KernelReading[];
+}
+
+/** The level of a name: 4 for pgd with four levels. */
+export function levelOf(name: LinuxLevel, levels: 4 | 5): number {
+  return Math.min(LINUX_LEVELS.indexOf(name) + 1, levels);
+}
+
+/** Decodes an entry of a level for a CPU and some kernels. */
 export function decodeEntry(
   entry: Entry,
-  level: LinuxLevel,
+  name: LinuxLevel,
+  levels: 4 | 5,
   model: LayoutModel,
-  codec: EntryCodec,
+  codecs: readonly EntryCodec[],
 ): DecodedEntry {
-  const number = LINUX_LEVELS[level];
-  const fields = decode(kindOf(number, entry.lo), entry, model);
+  const level = levelOf(name, levels);
+  const kind = kindOf(level, entry.lo);
+  const fields = decode(kind, entry, model);
   const reserved = fields.filter(({ use, value }) => use === "reserved" && value !== 0);
   return {
     entry,
+    name,
     level,
+    kind,
+    present: (entry.lo & PTE_P) !== 0,
     fields,
     reserved: reserved.map((field) => `${field.name} ${fieldBits(field)}`),
-    linux: readLinux(codec, number, entry),
+    kernels: codecs.map((codec) => ({ codec, linux: readLinux(codec, level, entry) })),
   };
 }
 
 /** The decoded entry as lines for a person. */
-export function decodeLines(decoded: DecodedEntry, layout: string, cpu: string, paint: Paint): string[] {
-  const { entry, level, fields, reserved, linux } = decoded;
-  const present = (entry.lo & PTE_P) !== 0;
-  const lines = [`${paint("heading", `${entry}`)}  ${level}${kindNote(level, entry)}`, ""];
+export function decodeLines(decoded: DecodedEntry, cpu: string, paint: Paint): string[] {
+  const { entry, name, present, fields, reserved, kernels } = decoded;
+  const lines = [`${paint("heading", `${entry}`)}  ${name}${kindNote(decoded)}`, ""];
+  lines.push(...ruler(decoded, paint), "");
   if (present) {
     lines.push(paint("quiet", fieldRow("bits", "field", "value", `meaning on ${cpu}`)));
     lines.push(...fields.map((field) => fieldLine(field, paint)));
@@ -62,39 +88,64 @@ export function decodeLines(decoded: DecodedEntry, layout: string, cpu: string, 
   } else {
     lines.push("hardware  not present: P=0, every other bit is ignored");
   }
-  lines.push("", `${layout}  ${describeLinux(linux)}`);
-  if ("flags" in linux) lines.push(`${" ".repeat(layout.length)}  ${linux.flags.join("|")}`);
+  lines.push("");
+  const width = Math.max(...kernels.map(({ codec }) => codec.layout.name.length));
+  for (const { codec, linux } of kernels) {
+    lines.push(`${codec.layout.name.padEnd(width)}  ${describeLinux(linux)}`);
+    if ("flags" in linux) lines.push(`${" ".repeat(width)}  ${linux.flags.join("|")}`);
+  }
   return lines;
 }
 
 /** The decoded entry as an object with stable field names. */
-export function decodeObject(decoded: DecodedEntry, layout: string, cpu: string): object {
-  const { entry, level, fields, reserved, linux } = decoded;
+export function decodeObject(decoded: DecodedEntry, cpu: string): object {
+  const { entry, name, level, kind, present, fields, reserved, kernels } = decoded;
+  const readings = kernels.map(({ codec, linux }) => ({ layout: codec.layout.name, ...linux }));
   return {
     format: "ptescope-decode",
     version: 1,
     value: `${entry}`,
-    level,
+    level: name,
     hardware: {
       cpu,
-      kind: kindOf(LINUX_LEVELS[level], entry.lo),
-      present: (entry.lo & PTE_P) !== 0,
+      level,
+      kind,
+      present,
       reserved,
-      fields: fields.map(({ name, bits, value, use }) => ({
-        name,
-        bits,
-        value: fieldValue(use, value, bits),
-        use,
+      fields: fields.map((field) => ({
+        name: field.name,
+        bits: field.bits,
+        value: fieldValue(field.use, field.value, field.bits),
+        use: field.use,
       })),
     },
-    linux: { layout, ...linux },
+    linux: readings[0],
+    ...(readings.length > 1 ? { kernels: readings } : {}),
   };
 }
 
+/** The bits in columns: the hardware's, or without P those of the kernels, once for all that agree. */
+function ruler({ entry, present, fields, kernels }: DecodedEntry, paint: Paint): string[] {
+  if (present) return bitRuler(entry, hardwareColumns(fields), paint);
+  const drawings: { readonly lines: readonly string[]; readonly names: string[] }[] = [];
+  for (const { codec, linux } of kernels) {
+    const closed = linux.kind === "prot-none" || linux.kind === "invalidated";
+    const lines = bitRuler(entry, closed ? closedColumns(fields) : swapColumns(codec), paint);
+    const known = drawings.find((drawing) => drawing.lines.join("\n") === lines.join("\n"));
+    if (known === undefined) drawings.push({ lines, names: [codec.layout.name] });
+    else known.names.push(codec.layout.name);
+  }
+  if (drawings.length === 1) return [...drawings[0]!.lines];
+  return drawings.flatMap(({ lines, names }, at) => [
+    ...(at === 0 ? [] : [""]),
+    paint("quiet", names.join(", ")),
+    ...lines,
+  ]);
+}
+
 /** The manual's name for the kind of entry, where it says more than Linux's name of the level. */
-function kindNote(level: LinuxLevel, entry: Entry): string {
-  const kind = kindOf(LINUX_LEVELS[level], entry.lo);
-  return kind === level || (entry.lo & PTE_P) === 0 ? "" : `: a ${kind}`;
+function kindNote({ name, kind, present }: DecodedEntry): string {
+  return kind === name || !present ? "" : `: a ${kind}`;
 }
 
 function fieldLine(field: DecodedField, paint: Paint): string {

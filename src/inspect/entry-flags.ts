@@ -14,7 +14,7 @@ export function fieldNames(fields: readonly DecodedField[]): string {
 }
 
 /** Bits of a field as the manual writes them: 63, or 51:12. */
-export function fieldBits({ bits: [high, low] }: DecodedField): string {
+export function fieldBits({ bits: [high, low] }: { readonly bits: readonly [number, number] }): string {
   return high === low ? `${high}` : `${high}:${low}`;
 }
 

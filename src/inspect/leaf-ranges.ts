@@ -10,8 +10,6 @@ import {
   PTE_U,
   PTE_W,
   PTE_XD,
-  reservedMask,
-  WIDEST_LAYOUT,
 } from "../../arch/x86/cpu/entry-layout.ts";
 import { OFFSET_MASK } from "../../arch/x86/cpu/page-walk.ts";
 import { PAGE_SIZE } from "../../arch/x86/cpu/physical-memory.ts";
@@ -33,7 +31,7 @@ export interface PageRights {
   readonly pat: boolean;
   /** The leaf's protection key. */
   readonly key: number;
-  /** The leaf has a bit set that is reserved on every CPU: any access is a page fault. */
+  /** The entry has a reserved bit set, so any access is a page fault: there are no rights, and all else is false. */
   readonly reserved: boolean;
 }
 
@@ -42,8 +40,9 @@ export interface LeafRange {
   readonly start: number;
   /** Bytes. */
   length: number;
+  /** Physical address of the first page; -1 where a reserved bit is set, as no access gets there. */
   readonly physical: number;
-  /** Level of the leaves: 1, 2 or 3. */
+  /** Level of the leaves: 1, 2 or 3, or that of any entry with a reserved bit. */
   readonly level: number;
   readonly rights: PageRights;
   /** Pages with A set, and with D set. */
@@ -67,23 +66,26 @@ const CODE_XD = 1 << 9;
 const CODE_RESERVED = 1 << 10;
 const CODE_KEY_SHIFT = 12;
 
-/** Low-word bits that no CPU accepts in a leaf of a level. */
-const RESERVED_LO = Int32Array.of(
-  0,
-  0,
-  reservedMask("pde-2m", WIDEST_LAYOUT).lo,
-  reservedMask("pdpte-1g", WIDEST_LAYOUT).lo,
-);
+/** The physical address of a page that cannot be reached. */
+const NOWHERE = -1;
+
+/** Whether a listing shows the leaf that the cursor stands on. */
+export type PageFilter = (leaf: LeafCursor) => boolean;
 
 /**
  * The leaves as ranges. Pages join only when address, frame, size and every right continue: no change of permission
  * is ever hidden in a range. A and D do not split: a range says how many of its pages have them. Many ranges that
- * map the same frames at a regular distance (espfix maps one page 65,536 times) become one that repeats.
+ * map the same frames at a regular distance (espfix maps one page 65,536 times) become one that repeats. Only pages
+ * that pass the filter are looked at.
  */
-export function* foldLeaves(leaves: LeafCursor): Generator<LeafRange> {
+export function* foldLeaves(leaves: LeafCursor, filter: PageFilter | null = null): Generator<LeafRange> {
   // Ranges that look alike at one distance: one or two of them, or a single one that stands for three and more.
   let alike: LeafRange[] = [];
-  for (const range of contiguous(leaves)) {
+  for (const range of contiguous(leaves, filter)) {
+    if (alike.length === 1 && alike[0]!.repeats > 1 && continues(alike, range)) {
+      absorb(alike[0]!, range);
+      continue;
+    }
     while (alike.length > 0 && !continues(alike, range)) yield alike.shift()!;
     alike.push(range);
     if (alike.length > 1) alike = join(alike);
@@ -101,17 +103,18 @@ export function pagesOf(range: LeafRange): number {
   return (range.length / pageBytes(range.level)) * range.repeats;
 }
 
-function* contiguous(leaves: LeafCursor): Generator<LeafRange> {
+function* contiguous(leaves: LeafCursor, filter: PageFilter | null): Generator<LeafRange> {
   let range: LeafRange | null = null;
   while (leaves.next()) {
-    const { level, linear, lo } = leaves;
+    if (filter !== null && !filter(leaves)) continue;
+    const { level, linear, lo, reserved } = leaves;
     const size = pageBytes(level);
-    const physical = frameOf(lo & ~(OFFSET_MASK[level] ?? 0), leaves.hi) * PAGE_SIZE;
+    const physical = physicalOf(leaves);
     const code = codeOf(leaves);
     if (
       range === null ||
       linear !== range.start + range.length ||
-      physical !== range.physical + range.length ||
+      (!reserved && physical !== range.physical + range.length) ||
       level !== range.level ||
       code !== range.code
     ) {
@@ -130,6 +133,7 @@ function* contiguous(leaves: LeafCursor): Generator<LeafRange> {
       };
     }
     range.length += size;
+    if (reserved) continue;
     if ((lo & PTE_A) !== 0) range.accessed++;
     if ((lo & PTE_D) !== 0) range.dirty++;
   }
@@ -156,15 +160,30 @@ function join(alike: LeafRange[]): LeafRange[] {
   if (first === undefined || second === undefined) return alike;
   if (first.repeats === 1 && alike.length < MIN_REPEATS) return alike;
   if (first.repeats === 1) first.stride = second.start - first.start;
-  for (const { accessed, dirty } of [second, ...rest]) {
-    first.repeats++;
-    first.accessed += accessed;
-    first.dirty += dirty;
-  }
+  for (const range of [second, ...rest]) absorb(first, range);
   return [first];
 }
 
+/** Makes a range one more repeat of another. */
+function absorb(first: LeafRange, { accessed, dirty }: LeafRange): void {
+  first.repeats++;
+  first.accessed += accessed;
+  first.dirty += dirty;
+}
+
+/** Physical address of the page that the cursor stands on. */
+export function physicalOf(leaves: LeafCursor): number {
+  if (leaves.reserved) return NOWHERE;
+  return frameOf(leaves.lo & ~(OFFSET_MASK[leaves.level] ?? 0), leaves.hi) * PAGE_SIZE;
+}
+
+/** Linear address of a physical one that the range maps, in its first repeat. */
+export function linearOf(range: LeafRange, physical: number): number {
+  return range.start + (physical - range.physical);
+}
+
 function codeOf(leaves: LeafCursor): number {
+  if (leaves.reserved) return CODE_RESERVED;
   const { level, lo } = leaves;
   const pat = lo & (level === 1 ? PTE_PAT : PTE_PAT_LARGE);
   return (
@@ -172,21 +191,32 @@ function codeOf(leaves: LeafCursor): number {
     (lo & (PTE_PWT | PTE_PCD | PTE_G)) |
     (pat === 0 ? 0 : PTE_PAT) |
     ((leaves.any & PTE_XD) === 0 ? 0 : CODE_XD) |
-    ((lo & RESERVED_LO[level]!) === 0 ? 0 : CODE_RESERVED) |
     (((leaves.hi >>> 27) & 0xf) << CODE_KEY_SHIFT)
   );
 }
 
+/** Rights that were met before, by their word: ranges by the million share a few. */
+const KNOWN_RIGHTS = new Map<number, PageRights>();
+
 function rightsOf(code: number): PageRights {
+  const known = KNOWN_RIGHTS.get(code);
+  if (known !== undefined) return known;
+  const rights = Object.freeze(spellOut(code));
+  KNOWN_RIGHTS.set(code, rights);
+  return rights;
+}
+
+function spellOut(code: number): PageRights {
+  const reserved = (code & CODE_RESERVED) !== 0;
   return {
     write: (code & PTE_W) !== 0,
-    execute: (code & CODE_XD) === 0,
+    execute: !reserved && (code & CODE_XD) === 0,
     user: (code & PTE_U) !== 0,
     global: (code & PTE_G) !== 0,
     pwt: (code & PTE_PWT) !== 0,
     pcd: (code & PTE_PCD) !== 0,
     pat: (code & PTE_PAT) !== 0,
     key: code >>> CODE_KEY_SHIFT,
-    reserved: (code & CODE_RESERVED) !== 0,
+    reserved,
   };
 }

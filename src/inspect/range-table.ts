@@ -1,7 +1,12 @@
+import type { Alias, Aliases, AliasIndex } from "./alias-index.ts";
 import { formatBytes, formatCount, hex, hexAddress, hexPhysical } from "./hex.ts";
-import { foldLeaves, type LeafRange, type PageRights, pagesOf, reach } from "./leaf-ranges.ts";
-import { type LeafCursor, pageName } from "./leaves.ts";
+import { type LeafRange, type PageRights, pagesOf, reach } from "./leaf-ranges.ts";
+import { pageName } from "./leaves.ts";
 import type { Paint } from "./paint.ts";
+
+/** Aliases that a line of the table spells out, and an object of the JSON form. */
+const ALIASES_IN_TABLE = 2;
+const ALIASES_IN_JSON = 16;
 
 /** Names and widths; a width below zero aligns right. The last column takes what is left. */
 const COLUMNS = [
@@ -18,11 +23,14 @@ const COLUMNS = [
 /** How many pages a listing has shown, by page size. */
 export class PageCounts {
   ranges = 0;
+  /** Entries with a reserved bit set, of any level. */
+  faulting = 0;
   readonly #pages = [0, 0, 0, 0];
 
   add(range: LeafRange): void {
     this.ranges++;
-    this.#pages[range.level]! += pagesOf(range);
+    if (range.rights.reserved) this.faulting += pagesOf(range);
+    else this.#pages[range.level]! += pagesOf(range);
   }
 
   /** Pages of 4 KiB, 2 MiB or 1 GiB by level. */
@@ -36,7 +44,11 @@ export class PageCounts {
       .filter((level) => this.at(level) > 0)
       .map((level) => `${formatCount(this.at(level))} ${pageName(level)}`);
     const ranges = `${formatCount(this.ranges)} ${this.ranges === 1 ? "range" : "ranges"}`;
-    return pages.length === 0 ? "nothing is mapped here" : `${ranges}; pages: ${pages.join(", ")}`;
+    const mapped = pages.length === 0 ? "no pages" : `pages: ${pages.join(", ")}`;
+    const entries = this.faulting === 1 ? "entry has" : "entries have";
+    const faulting =
+      this.faulting === 0 ? "" : `; ${formatCount(this.faulting)} ${entries} a reserved bit set`;
+    return this.ranges === 0 ? "nothing is mapped here" : `${ranges}; ${mapped}${faulting}`;
   }
 }
 
@@ -45,37 +57,51 @@ export function rangeTableHeader(paint: Paint): string {
   return paint("heading", row(COLUMNS.map(({ name }) => name)));
 }
 
-/** One line a range, without newlines; counts each when the next is asked for. See {@link foldLeaves}. */
-export function* rangeTable(leaves: LeafCursor, counts: PageCounts, paint: Paint): Generator<string> {
-  for (const range of foldLeaves(leaves)) {
+/**
+ * One line a range, without newlines; counts each when the next is asked for. See foldLeaves for what joins. Other
+ * linear addresses of the same memory are noted, unless there is no index of them.
+ */
+export function* rangeTable(
+  ranges: Iterable<LeafRange>,
+  aliases: AliasIndex | null,
+  counts: PageCounts,
+  paint: Paint,
+): Generator<string> {
+  for (const range of ranges) {
     const { start, length, level, rights } = range;
+    const { reserved } = rights;
     const cells = [
       `${hexLinear(start)}-${hexLinear(start + reach(range))}`,
       formatBytes(length),
-      hexPhysical(range.physical),
+      reserved ? "-" : hexPhysical(range.physical),
       pageName(level),
-      `r${rights.write ? "w" : "-"}${rights.execute ? "x" : "-"}`,
-      rights.user ? "user" : "kernel",
+      reserved ? "---" : `r${rights.write ? "w" : "-"}${rights.execute ? "x" : "-"}`,
+      reserved ? "fault" : rights.user ? "user" : "kernel",
       `${share("A", range.accessed, range)} ${share("D", range.dirty, range)} ${rights.global ? "G" : "-"}`,
-      notes(range),
+      notes(range, aliases?.aliasesOf(range, ALIASES_IN_TABLE) ?? null),
     ];
     const line = row(cells);
-    yield rights.reserved || (rights.write && rights.execute) ? paint("danger", line) : line;
+    yield reserved || (rights.write && rights.execute) ? paint("danger", line) : line;
     counts.add(range);
   }
 }
 
 /** The same as one JSON object a range, without newlines or commas. Field names are stable. */
-export function* rangeObjects(leaves: LeafCursor, counts: PageCounts): Generator<string> {
-  for (const range of foldLeaves(leaves)) {
+export function* rangeObjects(
+  ranges: Iterable<LeafRange>,
+  aliases: AliasIndex | null,
+  counts: PageCounts,
+): Generator<string> {
+  for (const range of ranges) {
     const { write, execute, ...others } = range.rights;
+    const found = aliases?.aliasesOf(range, ALIASES_IN_JSON) ?? null;
     yield JSON.stringify({
       start: hex(BigInt(range.start)),
       length: range.length,
-      physical: hex(range.physical),
+      physical: others.reserved ? null : hex(range.physical),
       page: pageName(range.level),
       pages: pagesOf(range),
-      read: true,
+      read: !others.reserved,
       write,
       execute,
       ...others,
@@ -83,14 +109,23 @@ export function* rangeObjects(leaves: LeafCursor, counts: PageCounts): Generator
       dirtyPages: range.dirty,
       repeats: range.repeats,
       stride: range.stride,
+      ...(found === null ? {} : { aliasCount: found.count, aliases: found.first.map(aliasObject) }),
     });
     counts.add(range);
   }
 }
 
+function aliasObject({ linear, physical, length }: Alias): object {
+  return { linear: hex(BigInt(linear)), physical: hex(physical), length };
+}
+
 /** What the letters of the table mean, for its end. */
 export const RANGE_LEGEND =
   "A accessed, D dirty: all pages of the range (A), some (a), none (-). G global. Rights are those of the whole path.";
+
+/** What the notes about aliases mean. */
+export const ALIAS_LEGEND =
+  "also at: other linear addresses, anywhere in this address space, of the same memory.";
 
 function hexLinear(address: number): string {
   // The end of the last page is 2^64: shown as the last address, like everything else here with 16 digits.
@@ -103,14 +138,25 @@ function share(letter: string, having: number, range: LeafRange): string {
   return having === pagesOf(range) ? letter : letter.toLowerCase();
 }
 
-function notes(range: LeafRange): string {
+function notes(range: LeafRange, aliases: Aliases | null): string {
   const { rights, repeats, stride, length } = range;
   const found = rightsNotes(rights);
   if (repeats > 1) {
     const place = stride === length ? "in a row" : `every ${formatBytes(stride)}`;
-    found.push(`same frames ${formatCount(repeats)} times ${place}`);
+    found.push(`${rights.reserved ? "" : "same frames "}${formatCount(repeats)} times ${place}`);
   }
+  if (aliases !== null && aliases.count > 0) found.push(aliasNote(range, aliases));
   return found.join(", ");
+}
+
+/** Where else the same memory is mapped; in brackets how much of it, unless all. */
+function aliasNote(range: LeafRange, { count, first }: Aliases): string {
+  const places = first.map(({ linear, length }) => {
+    const part = length === range.length ? "" : ` (${formatBytes(length)} of it)`;
+    return `0x${hexAddress(linear)}${part}`;
+  });
+  const more = count - first.length;
+  return `also at ${places.join(", ")}${more > 0 ? ` and ${formatCount(more)} more` : ""}`;
 }
 
 function rightsNotes(rights: PageRights): string[] {

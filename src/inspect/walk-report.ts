@@ -1,31 +1,28 @@
-import {
-  ACCESS_FETCH,
-  ACCESS_WRITE,
-  type AccessKind,
-  type AccessMode,
-  MODE_USER,
-} from "../../arch/x86/cpu/access-rights.ts";
+import type { AccessKind, AccessMode } from "../../arch/x86/cpu/access-rights.ts";
 import type { ControlRegisters } from "../../arch/x86/cpu/control-registers.ts";
-import { decode, LEVEL_NAMES, PTE_P, PTE_U, PTE_W, PTE_XD } from "../../arch/x86/cpu/entry-layout.ts";
-import { isCanonical, linearHi, linearLo } from "../../arch/x86/cpu/linear-address.ts";
+import { type Entry, frameOf } from "../../arch/x86/cpu/entry.ts";
 import {
-  type FaultReason,
-  PF_I,
-  PF_P,
-  PF_PK,
-  PF_RSVD,
-  PF_U,
-  PF_W,
-  WALK_OK,
-} from "../../arch/x86/cpu/page-fault.ts";
-import { INSPECT, type PathStep, WalkResult, walk } from "../../arch/x86/cpu/page-walk.ts";
+  decode,
+  LEVEL_NAMES,
+  PTE_P,
+  PTE_PAT,
+  PTE_PAT_LARGE,
+  PTE_PCD,
+  PTE_PS,
+  PTE_PWT,
+  PTE_U,
+  PTE_W,
+  PTE_XD,
+} from "../../arch/x86/cpu/entry-layout.ts";
+import { isCanonical, linearHi, linearLo } from "../../arch/x86/cpu/linear-address.ts";
+import { type FaultReason, WALK_DENIED, WALK_OK } from "../../arch/x86/cpu/page-fault.ts";
+import { INSPECT, type PathStep, tableIndex, WalkResult, walk } from "../../arch/x86/cpu/page-walk.ts";
 import { PAGE_SIZE, type PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
 import type { EntryCodec } from "../../arch/x86/mm/entry-codec.ts";
-import { fieldNames } from "./entry-flags.ts";
-import { formatBytes, hex, hexPhysical, hexWords } from "./hex.ts";
-import { pageBytes } from "./leaves.ts";
+import { hasReservedBit } from "../formats/table-pages.ts";
+import { type CpuDifference, cpuDifferences } from "./cpu-differences.ts";
+import { fieldBits, fieldNames } from "./entry-flags.ts";
 import { describeLinux, readLinux } from "./linux-reading.ts";
-import type { Paint } from "./paint.ts";
 
 /** The access that a walk is judged for. */
 export interface WalkAccess {
@@ -44,15 +41,28 @@ export interface WalkStep extends PathStep {
   /** Set fields of the entry, see {@link fieldNames}. */
   readonly flags: string;
   readonly rights: RightsSoFar;
+  /** A bit that must be zero is set: the walk ends here, there are no rights. */
+  readonly reserved: boolean;
+}
+
+/** Where an address leads, whatever an access to it may do. */
+export interface Mapping {
+  /** Of the byte. */
+  readonly physical: number;
+  /** Level of the leaf: 1, 2 or 3. */
+  readonly level: number;
+  /** The entry of IA32_PAT that the leaf chooses: 4 * PAT + 2 * PCD + PWT (SDM vol. 3, 11.12.3). */
+  readonly patEntry: number;
 }
 
 /** Where a walk ended. */
 export type WalkEnd =
-  | { readonly kind: "page"; readonly physical: number; readonly level: number }
+  | ({ readonly kind: "page" } & Mapping)
   /** `because` names the entries whose bits forbid the access, or is empty. */
   | {
       readonly kind: "fault";
       readonly errorCode: number;
+      readonly reason: FaultReason;
       readonly sentence: string;
       readonly because: string;
     }
@@ -65,6 +75,10 @@ export interface WalkReport {
   readonly access: WalkAccess;
   readonly steps: readonly WalkStep[];
   readonly end: WalkEnd;
+  /** Null when no access at all gets through: P=0, a reserved bit, or no walk. */
+  readonly mapping: Mapping | null;
+  /** Other CPUs on which the access ends otherwise. */
+  readonly differences: readonly CpuDifference[];
   /** What Linux takes the last entry for; null when there is none that the image holds. */
   readonly linux: string | null;
 }
@@ -76,126 +90,68 @@ export interface WalkSource {
   readonly codec: EntryCodec;
   /** Whether the image holds the page at this physical address. */
   holds(page: number): boolean;
+  /** Brings the page at a physical address into memory, for images that are not loaded whole. */
+  readonly load?: (page: number) => void;
 }
 
-const ERROR_CODE_BITS = [
-  { bit: PF_P, name: "P", set: "page present" },
-  { bit: PF_W, name: "W/R", set: "write" },
-  { bit: PF_U, name: "U/S", set: "user mode" },
-  { bit: PF_RSVD, name: "RSVD", set: "reserved bit set" },
-  { bit: PF_I, name: "I/D", set: "instruction fetch" },
-  { bit: PF_PK, name: "PK", set: "protection key" },
-] as const;
+/** The highest level whose entries may map a page. */
+const LAST_LEAF_LEVEL = 3;
 
 /** Walks one address of an image: the CPU's own walk, which changes nothing here. */
 export function walkReport(source: WalkSource, address: bigint, access: WalkAccess): WalkReport {
   const { memory, control, codec } = source;
   const lo = linearLo(address);
   const hi = linearHi(address);
-  if (!isCanonical(hi, control.levels)) {
-    return { address, access, steps: [], end: { kind: "non-canonical" }, linux: null };
-  }
+  const nothing = { address, access, mapping: null, differences: [], linux: null };
+  if (!isCanonical(hi, control.levels)) return { ...nothing, steps: [], end: { kind: "non-canonical" } };
+  loadTables(source, lo, hi);
   const result = new WalkResult();
   const code = walk(memory, control, lo, hi, access.kind, access.mode, INSPECT, result);
   const missing = result.path.findIndex((step) => !source.holds(tableOf(step.address)));
   if (missing >= 0) {
     const table = tableOf(result.path[missing]!.address);
     const steps = stepsOf(result.path.slice(0, missing), control);
-    return { address, access, steps, end: { kind: "missing-table", table }, linux: null };
+    return { ...nothing, steps, end: { kind: "missing-table", table } };
   }
-  const steps = stepsOf(result.path, control);
   const reading = readLinux(codec, result.level, result.entry);
-  const linux = describeLinux(reading) + ("flags" in reading ? ` (${reading.flags.join("|")})` : "");
-  if (code === WALK_OK) {
-    return {
-      address,
-      access,
-      steps,
-      end: { kind: "page", physical: result.physical, level: result.level },
-      linux,
-    };
-  }
-  const fault = result.toFault(access.kind, access.mode, control);
-  const because = culprits(fault.reason, result.path);
-  const end: WalkEnd = { kind: "fault", errorCode: fault.errorCode, sentence: fault.describe(), because };
-  return { address, access, steps, end, linux };
-}
-
-/** The report as lines for a person. */
-export function walkLines(report: WalkReport, paint: Paint): string[] {
-  const { address, steps, end, linux } = report;
-  const title = `0x${hexWords(linearHi(address) >>> 0, linearLo(address) >>> 0)}  ${describeAccess(report.access)}`;
-  const lines = [paint("heading", title)];
-  const width = Math.max(5, ...steps.map(({ flags }) => flags.length));
-  const row = (level: string, at: string, value: string, flags: string, rights: string): string =>
-    `  ${level.padEnd(5)}  ${at.padEnd(15)}  ${value.padEnd(18)}  ${flags.padEnd(width)}  ${rights}`;
-  if (steps.length > 0) {
-    lines.push(paint("quiet", row("level", "entry at", "value", "flags", "rights so far")));
-  }
-  for (const { level, address: at, entry, flags, rights } of steps) {
-    const present = (entry.lo & PTE_P) !== 0;
-    const so = present ? rightsText(rights) : "not present";
-    lines.push(row(LEVEL_NAMES[level] ?? "", hexPhysical(at), `${entry}`, flags, so));
-  }
-  lines.push(...endLines(end, paint).map((line) => `  ${line}`));
-  if (linux !== null) lines.push(`  Linux: ${linux}`);
-  return lines;
-}
-
-/** The report as an object with stable field names. */
-export function walkObject(report: WalkReport): object {
-  const { address, access, steps, end, linux } = report;
+  const mapping = code === WALK_OK || code === WALK_DENIED ? mappingOf(result) : null;
   return {
-    address: hex(address),
-    access: describeAccess(access),
-    steps: steps.map(({ level, address: at, entry, flags, rights }) => ({
-      level: LEVEL_NAMES[level] ?? "",
-      address: hex(at),
-      value: `${entry}`,
-      flags,
-      rights,
-    })),
-    end: endObject(end),
-    linux,
+    address,
+    access,
+    steps: stepsOf(result.path, control),
+    end:
+      code === WALK_OK && mapping !== null ? { kind: "page", ...mapping } : faultOf(result, access, control),
+    mapping,
+    differences: cpuDifferences(memory, control, { lo, hi, ...access }),
+    linux: describeLinux(reading) + ("flags" in reading ? ` (${reading.flags.join("|")})` : ""),
   };
 }
 
-/** Bits of a page fault's error code, with their meaning. */
-export function errorCodeWords(code: number): string {
-  const words = ERROR_CODE_BITS.filter(({ bit }) => (code & bit) !== 0).map(
-    ({ name, set }) => `${name} (${set})`,
-  );
-  return words.length === 0 ? "none set: a read by the supervisor, page not present" : words.join(", ");
-}
-
-function endLines(end: WalkEnd, paint: Paint): string[] {
-  switch (end.kind) {
-    case "page": {
-      const size = formatBytes(pageBytes(end.level));
-      const frame = hex(Math.floor(end.physical / PAGE_SIZE));
-      return [`${paint("good", `-> physical ${hex(end.physical)}`)}, in a ${size} page, frame ${frame}`];
-    }
-    case "fault":
-      return [
-        paint("danger", end.because === "" ? end.sentence : `${end.sentence}: ${end.because}`),
-        `error code 0x${end.errorCode.toString(16).padStart(2, "0")}: ${errorCodeWords(end.errorCode)}`,
-      ];
-    case "non-canonical":
-      return [paint("danger", "#GP: the address is not canonical, no walk is made")];
-    case "missing-table":
-      return [paint("warning", `the image does not hold the table at ${hex(end.table)}: the walk ends here`)];
+/** Loads every table that a walk can read; which those are does not depend on the CPU. */
+function loadTables({ memory, control, load }: WalkSource, lo: number, hi: number): void {
+  if (load === undefined) return;
+  let table = control.root;
+  for (let level: number = control.levels; level > 0; level--) {
+    load(table);
+    const at = table + tableIndex(level, lo, hi) * 8;
+    const entryLo = memory.readLo(at);
+    const leaf = level <= LAST_LEAF_LEVEL && (entryLo & PTE_PS) !== 0;
+    if ((entryLo & PTE_P) === 0 || leaf) return;
+    table = frameOf(entryLo, memory.readHi(at)) * PAGE_SIZE;
   }
 }
 
-function endObject(end: WalkEnd): object {
-  switch (end.kind) {
-    case "page":
-      return { kind: end.kind, physical: hex(end.physical), pageBytes: pageBytes(end.level) };
-    case "missing-table":
-      return { kind: end.kind, table: hex(end.table) };
-    default:
-      return end;
-  }
+function mappingOf(result: WalkResult): Mapping {
+  const { physical, level, lo } = result;
+  const pat = (lo & (level === 1 ? PTE_PAT : PTE_PAT_LARGE)) === 0 ? 0 : 4;
+  return { physical, level, patEntry: pat + ((lo & PTE_PCD) === 0 ? 0 : 2) + ((lo & PTE_PWT) === 0 ? 0 : 1) };
+}
+
+function faultOf(result: WalkResult, access: WalkAccess, control: ControlRegisters): WalkEnd {
+  const fault = result.toFault(access.kind, access.mode, control);
+  const { errorCode, reason } = fault;
+  const because = culprits(reason, result.path, control);
+  return { kind: "fault", errorCode, reason, sentence: fault.describe(), because };
 }
 
 function stepsOf(path: readonly PathStep[], control: ControlRegisters): WalkStep[] {
@@ -205,18 +161,22 @@ function stepsOf(path: readonly PathStep[], control: ControlRegisters): WalkStep
     const { entry, kind } = step;
     every &= entry.lo;
     any |= entry.hi;
-    const flags = (entry.lo & PTE_P) === 0 ? "" : fieldNames(decode(kind, entry, control.layout));
+    const present = (entry.lo & PTE_P) !== 0;
+    const reserved = present && hasReservedBit(control, step.level, entry.lo, entry.hi);
+    const flags = present ? fieldNames(decode(kind, entry, control.layout)) : "";
+    const some = present && !reserved;
     const rights = {
-      write: (every & PTE_W) !== 0,
-      execute: (any & PTE_XD) === 0,
-      user: (every & PTE_U) !== 0,
+      write: some && (every & PTE_W) !== 0,
+      execute: some && (any & PTE_XD) === 0,
+      user: some && (every & PTE_U) !== 0,
     };
-    return { ...step, flags, rights };
+    return { ...step, flags, rights, reserved };
   });
 }
 
 /** Which entries of the path forbid what the reason says. */
-function culprits(reason: FaultReason, path: readonly PathStep[]): string {
+function culprits(reason: FaultReason, path: readonly PathStep[], control: ControlRegisters): string {
+  if (reason === "reserved-bit") return reservedBits(path.at(-1)!, control);
   const forbids = FORBIDDING[reason];
   if (forbids === undefined) return "";
   const names = path.filter(({ entry }) => forbids.test(entry)).map(({ level }) => LEVEL_NAMES[level] ?? "");
@@ -231,13 +191,24 @@ const FORBIDDING: Readonly<
   "execute-disable": { what: "XD=1", test: ({ hi }) => (hi & PTE_XD) !== 0 },
 };
 
-function describeAccess({ kind, mode }: WalkAccess): string {
-  const what = kind === ACCESS_WRITE ? "write" : kind === ACCESS_FETCH ? "fetch" : "read";
-  return `${mode === MODE_USER ? "user" : "supervisor"} ${what}`;
+/** The reserved bits that are set in an entry, and why they are reserved. */
+function reservedBits({ kind, entry, level }: PathStep, control: ControlRegisters): string {
+  const fields = decode(kind, entry, control.layout).filter(
+    ({ use, value }) => use === "reserved" && value !== 0,
+  );
+  const named = fields.map((field) => {
+    const what = field.name === "reserved" ? field.meaning : `${field.name} in a ${LEVEL_NAMES[level]}`;
+    const bits = setBits(entry, field.bits);
+    return field.bits[0] === field.bits[1] ? `${bits} (${what})` : `${bits} of ${fieldBits(field)} (${what})`;
+  });
+  return `${LEVEL_NAMES[level]} has ${named.join(", ")} set`;
 }
 
-function rightsText({ write, execute, user }: RightsSoFar): string {
-  return `r${write ? "w" : "-"}${execute ? "x" : "-"} ${user ? "user" : "kernel"}`;
+function setBits(entry: Entry, [high, low]: readonly [number, number]): string {
+  const value = entry.toBigInt();
+  const bits: number[] = [];
+  for (let bit = high; bit >= low; bit--) if ((value >> BigInt(bit)) & 1n) bits.push(bit);
+  return `bit${bits.length === 1 ? "" : "s"} ${bits.join(", ")}`;
 }
 
 function tableOf(entryAddress: number): number {

@@ -1,8 +1,9 @@
 import { afterAll, describe, expect, test } from "vitest";
 import { PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
-import { fileOffsetAt, loadInto, readElfCore, segmentAt } from "../../src/formats/elf-core.ts";
+import { loadInto, readElfCore } from "../../src/formats/elf-core.ts";
 import { readPtImageNote } from "../../src/formats/elf-note.ts";
 import { FormatError } from "../../src/formats/format-error.ts";
+import { fileOffsetAt, segmentAt } from "../../src/formats/memory-image.ts";
 import { buildCore, buildNote, GuestDirectory, type SegmentSpec } from "./mini-guest.ts";
 
 const directory = new GuestDirectory();

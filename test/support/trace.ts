@@ -72,9 +72,9 @@ export class Trace {
   #word(event: MmEvent): string | null {
     switch (event.type) {
       case "ptl-locked":
-        return event.level === "pmd" ? "L+(pmd)" : "L+";
+        return event.level === "pte" ? "L+" : `L+(${event.level})`;
       case "ptl-unlocked":
-        return event.level === "pmd" ? "L-(pmd)" : "L-";
+        return event.level === "pte" ? "L-" : `L-(${event.level})`;
       case "cache-flush":
         return event.hook === "flush_cache_page" ? "FC" : event.hook;
       case "entry-written":

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { buildCore, GuestDirectory } from "../../formats/mini-guest.ts";
+import { buildLime } from "../../support/lime-file.ts";
 import { runHere } from "./test-terminal.ts";
 
 const GUEST = "test/data/guest-a1";
@@ -49,6 +50,15 @@ describe("what a person got wrong is one line and exit status 2", () => {
     const note = { ...registers, cr3: { one: "0x1000" } };
     writeFileSync(file("missing.elf"), buildCore([{ physical: 0x1000, bytes: root }], note));
     writeFileSync(file("beyond.elf"), buildCore([{ physical: 0x1000, bytes: root }], null));
+    writeFileSync(
+      file("short.lime"),
+      buildLime([{ first: 0, bytes: new Uint8Array(0x2000) }]).subarray(0, 0x1000),
+    );
+    const twice = { first: 0, bytes: new Uint8Array(0x1000) };
+    writeFileSync(file("twice.lime"), buildLime([twice, twice]));
+    const raw = new Uint8Array(0x3000);
+    raw.set(root, 0x1000);
+    writeFileSync(file("short.raw"), raw);
     writeFileSync(file("far.elf"), buildCore([{ physical: 2 ** 40, bytes: root }], null));
   });
   afterAll(() => directory.remove());
@@ -73,7 +83,43 @@ describe("what a person got wrong is one line and exit status 2", () => {
     },
     { args: ["dump", GUEST, "--process", "big", "--cr3", "1000"], says: /both choose the root/ },
     { args: ["dump", GUEST, "--process", "big", "--levels", "5"], says: /its tables have 4/ },
-    { args: ["dump", GUEST, "--process", "big", "--as", "bochs"], says: /one of table, qemu-tlb, qemu-mem/ },
+    {
+      args: ["dump", GUEST, "--process", "big", "--as", "xml"],
+      says: /one of table, qemu-tlb, qemu-mem, pt, bochs, crash/,
+    },
+    {
+      args: ["dump", GUEST, "--process", "big", "--filter", "w,nx"],
+      says: /filter "nx": there are w, x, u, s,/,
+    },
+    {
+      args: ["dump", GUEST, "--process", "big", "--sort", "size"],
+      says: /--sort "size": give one of linear, physical/,
+    },
+    {
+      args: ["dump", GUEST, "--process", "big", "--sort", "physical", "--as", "pt"],
+      says: /orders the table/,
+    },
+    { args: ["dump", GUEST, "--process", "big", "--phys"], says: /--phys is a form of pt/ },
+    { args: ["dump", GUEST, "--process", "big", "--phys", "--as", "bochs"], says: /--phys is a form of pt/ },
+    {
+      args: ["dump", GUEST, "--process", "big", "--as", "qemu-tlb", "--filter", "w"],
+      says: /knows no --filter/,
+    },
+    {
+      args: ["dump", GUEST, "--process", "big", "--as", "qemu-mem", "--cpu", "amd-zen3"],
+      says: /knows no --cpu/,
+    },
+    { args: ["dump", GUEST, "--process", "big", "--maxphyaddr", "53"], says: /number of bits from 36 to 52/ },
+    { args: ["dump", GUEST, "--process", "big", "--format", "raw"], says: /is a guest directory/ },
+    { args: ["dump", GUEST, "--process", "big", "--format", "core"], says: /one of auto, elf, lime, raw/ },
+    {
+      args: ["dump", file("beyond.elf"), "--cr3", "1000", "--format", "lime"],
+      says: /magic 0x4c694d45 of a LiME/,
+    },
+    {
+      args: ["walk", file("short.raw"), "--cr3", "1000000000", "0", "--maxphyaddr", "36"],
+      says: /root 0x1000000000: it does not fit MAXPHYADDR 36/,
+    },
     { args: ["dump", GUEST, "--process", "big", "--as", "qemu-mem", "--json"], says: /drop --as qemu-mem/ },
     {
       args: ["dump", GUEST, "--process", "big", "--range", "5000-4000"],
@@ -88,7 +134,28 @@ describe("what a person got wrong is one line and exit status 2", () => {
     { args: ["dump", GUEST, "--cr3", "7fffffffffffffff"], says: /at most 52 bits/ },
     { args: ["dump", GUEST, "--cr3", "0x5af3000"], says: /expected a segment that holds the root 0x5af3000/ },
     { args: ["dump", "no/such/file", "--cr3", "0"], says: /expected a readable file \(ENOENT\)/ },
-    { args: ["dump", "package.json", "--cr3", "0"], says: /offset 0x0: expected the ELF magic/ },
+    {
+      args: ["dump", "package.json", "--cr3", "0"],
+      says: /expected whole pages of 4096 bytes, as a raw image/,
+    },
+    {
+      args: ["dump", "package.json", "--cr3", "0", "--format", "elf"],
+      says: /offset 0x0: expected the ELF magic/,
+    },
+    {
+      args: ["dump", file("short.lime"), "--cr3", "0"],
+      says: /0x2000 bytes of memory from here, found the end/,
+    },
+    {
+      args: ["dump", file("twice.lime"), "--cr3", "0"],
+      says: /offset 0x1028: expected ranges that do not overlap/,
+    },
+    {
+      args: ["dump", file("short.raw"), "--cr3", "1000"],
+      says: /to point inside the memory of 0x3000 bytes/,
+    },
+    { args: ["dump", file("short.raw"), "--cr3", "5000"], says: /root inside the memory of 0x3000 bytes/ },
+    { args: ["dump", file("short.raw")], says: /does not name processes, use --cr3/ },
     { args: ["dump", file("short.gz"), "--cr3", "0"], says: /complete gzip stream/ },
     {
       args: ["dump", file("short.elf"), "--cr3", "0"],
@@ -103,7 +170,7 @@ describe("what a person got wrong is one line and exit status 2", () => {
       says: /to point inside the memory of 0x2000 bytes/,
     },
     { args: ["dump", file("beyond.elf"), "--process", "x"], says: /does not name processes, use --cr3/ },
-    { args: ["dump", file("far.elf"), "--cr3", "1000"], says: /segments below 0x200000000, found/ },
+    { args: ["dump", file("far.elf"), "--cr3", "1000"], says: /memory below 0x200000000, found/ },
     { args: ["walk", GUEST, "--process", "big"], says: /an argument is missing; usage/ },
     {
       args: ["walk", GUEST, "--process", "big", "0x0x1"],
@@ -117,8 +184,10 @@ describe("what a person got wrong is one line and exit status 2", () => {
     { args: ["decode"], says: /an argument is missing; usage/ },
     { args: ["decode", "1", "2"], says: /unexpected argument "2"; usage/ },
     { args: ["decode", "10000000000000000"], says: /give up to 16 hexadecimal digits/ },
-    { args: ["decode", "1", "--level", "p4d"], says: /--level "p4d": give one of pte, pmd, pud, pgd/ },
+    { args: ["decode", "1", "--level", "p5d"], says: /--level "p5d": give one of pte, pmd, pud, p4d, pgd/ },
     { args: ["decode", "1", "--kernel", "linux-2.4"], says: /unknown kernel layout "linux-2.4": known are/ },
+    { args: ["decode", "1", "--maxphyaddr", "12"], says: /number of bits from 36 to 52/ },
+    { args: ["walk", GUEST, "--process", "big", "1", "--as", "pt", "--json"], says: /drop --as pt/ },
     { args: ["ps", "package.json"], says: /package.json: expected a guest directory/ },
     { args: ["ps", "test"], says: /test\/manifest.json: expected a readable file/ },
   ])("ptescope $args", async ({ args, says }) => {
@@ -193,6 +262,60 @@ describe("dump", () => {
     expect(cut.ranges).toHaveLength(1);
     const none = await runHere([...args.slice(0, -1), "0-1000"]);
     expect(JSON.parse(none.output)).toMatchObject({ ranges: [], complete: true });
+  });
+
+  test("--sort physical is the same ranges in another order", async () => {
+    const ranges = async (...args: string[]): Promise<{ physical: string }[]> => {
+      const { output } = await runHere(["dump", GUEST, "--process", "thp", "--json", ...args]);
+      return (JSON.parse(output) as { ranges: { physical: string }[] }).ranges;
+    };
+    const sorted = await ranges("--sort", "physical");
+    const addresses = sorted.map(({ physical }) => Number(physical));
+    expect(addresses).toEqual([...addresses].sort((a, b) => a - b));
+    const text = (list: readonly object[]): string[] => list.map((range) => JSON.stringify(range)).sort();
+    expect(text(sorted)).toEqual(text(await ranges()));
+  });
+
+  test("--filter lists what has all of its rights, and nothing else", async () => {
+    interface Range {
+      write: boolean;
+      execute: boolean;
+      user: boolean;
+      dirtyPages: number;
+      pages: number;
+    }
+    const read = async (...args: string[]): Promise<Range[]> => {
+      const { output } = await runHere(["dump", GUEST, "--process", "thp", "--json", ...args]);
+      return (JSON.parse(output) as { ranges: Range[] }).ranges;
+    };
+    const pages = (list: readonly Range[]): number => list.reduce((sum, { pages: some }) => sum + some, 0);
+    const all = await read();
+    const writable = await read("--filter", "w,!u");
+    expect(writable.every(({ write, user }) => write && !user)).toBe(true);
+    expect(pages(writable)).toBe(pages(all.filter(({ write, user }) => write && !user)));
+    const dirty = await read("--filter", "d");
+    expect(dirty.every((range) => range.dirtyPages === range.pages)).toBe(true);
+    expect(pages(dirty)).toBe(all.reduce((sum, { dirtyPages }) => sum + dirtyPages, 0));
+  });
+
+  test("aliases are looked for in the whole space, whatever is listed, unless not wanted", async () => {
+    const args = ["dump", GUEST, "--process", "thp", "--range", "401000-402000"];
+    expect((await runHere(args)).output).toMatch(/^0x0000000000401000-.* also at 0xffff8880/m);
+    expect((await runHere([...args, "--no-aliases"])).output).not.toContain("also at");
+  });
+
+  test("tables that make 2^36 pages end where the limit is, with the reason", async () => {
+    const root = new BigUint64Array(512).fill(0x1067n);
+    const directory = new GuestDirectory();
+    const memory = new Uint8Array(0x2000);
+    memory.set(new Uint8Array(root.buffer), 0x1000);
+    const path = directory.write("loop.raw", memory);
+    const args = ["dump", path, "--cr3", "1000", "--lines", "3"];
+    const table = await runHere([...args, "--no-aliases"]);
+    expect(table.output).toContain("stopped after 16,777,216 pages, there are more: --lines all");
+    const mem = await runHere([...args, "--as", "qemu-mem"]);
+    expect(mem.errors).toContain("stopped after 16,777,216 pages");
+    directory.remove();
   });
 
   test("stops quietly when nobody reads any more", async () => {

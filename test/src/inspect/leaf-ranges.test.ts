@@ -1,4 +1,6 @@
 import { describe, expect, test } from "vitest";
+import { ControlRegisters } from "../../../arch/x86/cpu/control-registers.ts";
+import { cpuModel } from "../../../arch/x86/cpu/cpu-model.ts";
 import { frameOf } from "../../../arch/x86/cpu/entry.ts";
 import { PTE_A, PTE_D, PTE_U, PTE_W, PTE_XD } from "../../../arch/x86/cpu/entry-layout.ts";
 import { OFFSET_MASK } from "../../../arch/x86/cpu/page-walk.ts";
@@ -7,6 +9,7 @@ import { loadInto } from "../../../src/formats/elf-core.ts";
 import { imageFile } from "../../../src/formats/guest-snapshot.ts";
 import { foldLeaves, type LeafRange, pagesOf } from "../../../src/inspect/leaf-ranges.ts";
 import { LeafCursor, pageBytes } from "../../../src/inspect/leaves.ts";
+import { parseFilter } from "../../../src/inspect/page-filter.ts";
 import { randomNumbers, TableBuilder } from "./table-builder.ts";
 
 /** Every page of the tables as one text, in address order. */
@@ -139,9 +142,68 @@ describe("folding", () => {
     expect(pagesOf(range!)).toBe(4);
   });
 
-  test("a bit that every CPU reserves is told apart", () => {
-    const tables = new TableBuilder().table(1, 0, 2).table(2, 0, 3).at(3, 0, 0x20_00e7n).at(3, 1, 0x40_20e7n);
-    const ranges = [...foldLeaves(new LeafCursor(tables.memory, 0x1000, 4))];
-    expect(ranges.map(({ rights }) => rights.reserved)).toEqual([false, true]);
+  describe("entries with a reserved bit", () => {
+    const control = new ControlRegisters({ ...cpuModel("intel-skylake-sp"), maxPhyAddr: 40 });
+    const fold = (tables: TableBuilder): LeafRange[] => [
+      ...foldLeaves(new LeafCursor(tables.memory, 0x1000, 4, { reserved: control })),
+    ];
+
+    test("of any level are ranges without rights", () => {
+      const tables = new TableBuilder()
+        .table(1, 0, 2)
+        .at(1, 1, 0xe7n)
+        .table(2, 0, 3)
+        .at(2, 1, (1n << 51n) | 0x3067n)
+        .at(3, 0, 0x20_00e7n)
+        .at(3, 1, 0x40_20e7n);
+      const ranges = fold(tables);
+      expect(ranges.map(({ level, start, rights }) => [level, start, rights.reserved])).toEqual([
+        [2, 0, false],
+        [2, 0x20_0000, true],
+        [3, 0x4000_0000, true],
+        [4, 2 ** 39, true],
+      ]);
+      for (const { rights, physical } of ranges.slice(1)) {
+        expect({ ...rights, physical }).toMatchObject({
+          write: false,
+          execute: false,
+          user: false,
+          physical: -1,
+        });
+      }
+    });
+
+    test("join whatever they point at, but never with pages", () => {
+      const tables = new TableBuilder().table(1, 0, 2).table(2, 0, 3).table(3, 0, 4);
+      for (let index = 0; index < 8; index++) {
+        const far = index >= 2 && index < 6 ? 1n << BigInt(40 + index) : 0n;
+        tables.at(4, index, far | (BigInt(index) << 12n) | 0x67n);
+      }
+      expect(fold(tables).map(({ start, length, rights }) => [start, length, rights.reserved])).toEqual([
+        [0, 0x2000, false],
+        [0x2000, 0x4000, true],
+        [0x6000, 0x2000, false],
+      ]);
+    });
+
+    test("nothing below them is visited", () => {
+      const tables = new TableBuilder().at(1, 0, (1n << 50n) | 0x2067n).table(2, 0, 3);
+      expect(fold(tables)).toMatchObject([{ level: 4, rights: { reserved: true } }]);
+    });
+  });
+
+  test("a filter is applied to pages, so ranges break where it does", () => {
+    const tables = new TableBuilder().table(1, 0, 2).table(2, 0, 3).table(3, 0, 4);
+    for (const [index, entry] of [0x9061n, 0xa021n, 0xb061n, 0xc063n].entries()) tables.at(4, index, entry);
+    const starts = (filter: string): number[] =>
+      [...foldLeaves(new LeafCursor(tables.memory, 0x1000, 4), parseFilter(filter))].map(
+        ({ start }) => start,
+      );
+    expect(starts("d")).toEqual([0, 0x2000, 0x3000]);
+    expect(starts("!d")).toEqual([0x1000]);
+    expect(starts("_w,d")).toEqual([0, 0x2000]);
+    expect(starts("w|!d")).toEqual([0x1000, 0x3000]);
+    expect(starts("u")).toEqual([]);
+    expect(() => parseFilter("w,nx")).toThrow('filter "nx": there are w, x, u, s, ro, a, d,');
   });
 });

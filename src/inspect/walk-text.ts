@@ -1,0 +1,119 @@
+import { ACCESS_FETCH, ACCESS_WRITE, MODE_USER } from "../../arch/x86/cpu/access-rights.ts";
+import { LEVEL_NAMES, PTE_P } from "../../arch/x86/cpu/entry-layout.ts";
+import { linearHi, linearLo } from "../../arch/x86/cpu/linear-address.ts";
+import { PF_I, PF_P, PF_PK, PF_RSVD, PF_U, PF_W } from "../../arch/x86/cpu/page-fault.ts";
+import { PAGE_SIZE } from "../../arch/x86/cpu/physical-memory.ts";
+import { formatBytes, hex, hexPhysical, hexWords } from "./hex.ts";
+import { pageBytes } from "./leaves.ts";
+import type { Paint } from "./paint.ts";
+import type { RightsSoFar, WalkAccess, WalkEnd, WalkReport } from "./walk-report.ts";
+
+const ERROR_CODE_BITS = [
+  { bit: PF_P, name: "P", set: "page present" },
+  { bit: PF_W, name: "W/R", set: "write" },
+  { bit: PF_U, name: "U/S", set: "user mode" },
+  { bit: PF_RSVD, name: "RSVD", set: "reserved bit set" },
+  { bit: PF_I, name: "I/D", set: "instruction fetch" },
+  { bit: PF_PK, name: "PK", set: "protection key" },
+] as const;
+/** The types that IA32_PAT holds after a reset; its upper four entries are the lower four again (SDM vol. 3, 11.12.4). */
+const PAT_AT_RESET = ["WB", "WT", "UC-", "UC"] as const;
+
+/** The report as lines for a person. */
+export function walkLines(report: WalkReport, paint: Paint): string[] {
+  const { address, steps, end, differences, linux } = report;
+  const title = `0x${hexWords(linearHi(address) >>> 0, linearLo(address) >>> 0)}  ${describeAccess(report.access)}`;
+  const lines = [paint("heading", title)];
+  const width = Math.max(5, ...steps.map(({ flags }) => flags.length));
+  const row = (level: string, at: string, value: string, flags: string, rights: string): string =>
+    `  ${level.padEnd(5)}  ${at.padEnd(15)}  ${value.padEnd(18)}  ${flags.padEnd(width)}  ${rights}`;
+  if (steps.length > 0) {
+    lines.push(paint("quiet", row("level", "entry at", "value", "flags", "rights so far")));
+  }
+  for (const { level, address: at, entry, flags, rights, reserved } of steps) {
+    const present = (entry.lo & PTE_P) !== 0;
+    const so = !present ? "not present" : reserved ? "none: reserved bit" : rightsText(rights);
+    lines.push(row(LEVEL_NAMES[level] ?? "", hexPhysical(at), `${entry}`, flags, so));
+  }
+  lines.push(...endLines(end, paint).map((line) => `  ${line}`));
+  for (const { where, outcome } of differences) lines.push(`  ${where}: ${outcome}`);
+  if (linux !== null) lines.push(`  Linux: ${linux}`);
+  return lines;
+}
+
+/** The report as an object with stable field names. */
+export function walkObject(report: WalkReport): object {
+  const { address, access, steps, end, differences, linux } = report;
+  return {
+    address: hex(address),
+    access: describeAccess(access),
+    steps: steps.map(({ level, address: at, entry, flags, rights, reserved }) => ({
+      level: LEVEL_NAMES[level] ?? "",
+      address: hex(at),
+      value: `${entry}`,
+      flags,
+      rights,
+      reserved,
+    })),
+    end: endObject(end),
+    differences,
+    linux,
+  };
+}
+
+/** Bits of a page fault's error code, with their meaning. */
+export function errorCodeWords(code: number): string {
+  const words = ERROR_CODE_BITS.filter(({ bit }) => (code & bit) !== 0).map(
+    ({ name, set }) => `${name} (${set})`,
+  );
+  if (words.length === 0) return "none set: a read by the supervisor, page not present";
+  const without = (code & PF_RSVD) === 0 ? "page not present" : "as QEMU reports it";
+  return words.join(", ") + ((code & PF_P) === 0 ? `; P is clear (${without})` : "");
+}
+
+function endLines(end: WalkEnd, paint: Paint): string[] {
+  switch (end.kind) {
+    case "page": {
+      const size = formatBytes(pageBytes(end.level));
+      const frame = hex(Math.floor(end.physical / PAGE_SIZE));
+      return [
+        `${paint("good", `-> physical ${hex(end.physical)}`)}, in a ${size} page, frame ${frame}`,
+        `memory type: entry ${end.patEntry} of IA32_PAT (${PAT_AT_RESET[end.patEntry % PAT_AT_RESET.length]} at reset)`,
+      ];
+    }
+    case "fault":
+      return [
+        paint("danger", end.because === "" ? end.sentence : `${end.sentence}: ${end.because}`),
+        `error code 0x${end.errorCode.toString(16).padStart(2, "0")}: ${errorCodeWords(end.errorCode)}`,
+      ];
+    case "non-canonical":
+      return [paint("danger", "#GP: the address is not canonical, no walk is made")];
+    case "missing-table":
+      return [paint("warning", `the image does not hold the table at ${hex(end.table)}: the walk ends here`)];
+  }
+}
+
+function endObject(end: WalkEnd): object {
+  switch (end.kind) {
+    case "page":
+      return {
+        kind: end.kind,
+        physical: hex(end.physical),
+        pageBytes: pageBytes(end.level),
+        patEntry: end.patEntry,
+      };
+    case "missing-table":
+      return { kind: end.kind, table: hex(end.table) };
+    default:
+      return end;
+  }
+}
+
+function describeAccess({ kind, mode }: WalkAccess): string {
+  const what = kind === ACCESS_WRITE ? "write" : kind === ACCESS_FETCH ? "fetch" : "read";
+  return `${mode === MODE_USER ? "user" : "supervisor"} ${what}`;
+}
+
+function rightsText({ write, execute, user }: RightsSoFar): string {
+  return `r${write ? "w" : "-"}${execute ? "x" : "-"} ${user ? "user" : "kernel"}`;
+}

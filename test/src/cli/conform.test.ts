@@ -1,0 +1,76 @@
+import { describe, expect, test } from "vitest";
+import { runHere } from "./test-terminal.ts";
+
+interface Report {
+  readonly format: string;
+  readonly version: number;
+  readonly pack: number;
+  readonly subject: string;
+  readonly groups: readonly { group: string; cases: number; mismatched: number }[];
+  readonly unsupported: Readonly<Record<string, number>>;
+  readonly mismatches: readonly unknown[];
+}
+
+describe("ptescope conform", () => {
+  test("finds nothing wrong with ourselves", async () => {
+    const { status, output } = await runHere(["conform", "--sample", "5000", "--seed", "5", "--json"]);
+    const report = JSON.parse(output) as Report;
+    expect(report).toMatchObject({
+      format: "ptescope-conform-report",
+      version: 1,
+      pack: 1,
+      subject: "ptescope",
+    });
+    expect(report.mismatches).toEqual([]);
+    const cases = Object.fromEntries(report.groups.map(({ group, cases }) => [group, cases]));
+    expect(cases).toEqual({ tricky: 22, fact: 103, m1: 5000, m2: 5000, m3: 5000 });
+    expect(status).toBe(0);
+  });
+
+  test("--list names the groups", async () => {
+    const { output } = await runHere(["conform", "--list"]);
+    expect(output.split("\n").map((line) => line.split(/\s+/).slice(0, 2))).toEqual([
+      ["tricky", "22"],
+      ["fact", "103"],
+      ["m1", "940,032"],
+      ["m2", "59,904"],
+      ["m3", "6,144"],
+      [""],
+    ]);
+  });
+
+  test("the same seed chooses the same cases, another one others", async () => {
+    const written = (seed: string) =>
+      runHere(["conform", "--write", "-", "--groups", "m1", "--sample", "50", "--seed", seed]);
+    const [one, again, other] = [await written("4"), await written("4"), await written("5")];
+    expect(one.output.split("\n")).toHaveLength(52);
+    expect(again).toEqual(one);
+    expect(other.output).not.toBe(one.output);
+  });
+
+  test.each<{ args: readonly string[]; says: RegExp }>([
+    { args: ["--groups", "m9"], says: /--groups "m9": groups are tricky, fact, m1, m2, m3/ },
+    { args: ["--sample", "none"], says: /--sample "none": give a number from 1 to 1000000, or all/ },
+    { args: ["--seed", "-1"], says: /seed/ },
+    { args: ["--show", "1e9"], says: /--show "1e9": give a number from 0 to 1000/ },
+    { args: ["--timeout", "0", "--against", "true"], says: /--timeout "0": give a number from 1 to 3600/ },
+    { args: ["--against", " "], says: /--against: give the command/ },
+    { args: ["--against", "true", "--write", "x"], says: /--write and --against do not go together/ },
+    { args: ["--from", "x", "--sample", "3"], says: /--from and --sample do not go together/ },
+    {
+      args: ["--write", "/nowhere/at/all", "--groups", "tricky"],
+      says: /expected a file that can be written \(ENOENT\)/,
+    },
+    { args: ["extra"], says: /unexpected argument "extra"/ },
+  ])("$args is a mistake", async ({ args, says }) => {
+    const { status, output, errors } = await runHere(["conform", ...args]);
+    expect({ status, output }).toEqual({ status: 2, output: "" });
+    expect(errors).toMatch(/^ptescope conform: [^\n]*\n$/);
+    expect(errors).toMatch(says);
+  });
+
+  test("its help fits a wide terminal", async () => {
+    const { output } = await runHere(["conform", "--help"]);
+    expect(Math.max(...output.split("\n").map((line) => line.length))).toBeLessThanOrEqual(120);
+  });
+});
