@@ -1,10 +1,16 @@
 import type { Entry } from "../../arch/x86/cpu/entry.ts";
 import type { Kernel } from "../mm/kernel.ts";
 import { type Finding, type FindingDetails, FindingLog } from "./findings.ts";
-import { type Change, GhostTlb } from "./ghost-tlb.ts";
+import { type Change, type Debt, GhostTlb, isReachable, type TranslationCache } from "./ghost-tlb.ts";
 import { SpteMirror } from "./spte-mirror.ts";
 import { type Leaf, type LeafSink, RIGHT_WRITE, TableMap } from "./table-map.ts";
 import { TaskState } from "./task-state.ts";
+
+/** A CPU, a device, or an mm that any CPU may load. */
+export interface LeafUser {
+  readonly name: string;
+  readonly isDevice: boolean;
+}
 
 /** Who stored to a frame after its last write-out began. */
 export interface NewerData {
@@ -52,6 +58,42 @@ export class AuditState {
 
   report(key: string, details: FindingDetails): void {
     this.log.add(key, this.event, details);
+  }
+
+  /**
+   * The same of a stale translation. Where the debt is that of a PCID that is not loaded, nobody can use it now, and a
+   * flush may still come first (bugs 2, window 5): it is found when the PCID is loaded with its translations kept.
+   */
+  reportDebt(debt: Debt, key: string, details: FindingDetails): void {
+    if (isReachable(debt)) this.report(key, details);
+    else {
+      debt.suspended ??= [];
+      debt.suspended.push({ key, details });
+    }
+  }
+
+  /** The cache's PCID was loaded again: what it kept can be used from now on. */
+  resume(cache: TranslationCache): void {
+    this.ghost.ofCache(cache, (debt) => {
+      const { suspended } = debt;
+      if (suspended === null) return;
+      debt.suspended = null;
+      for (const { key, details } of suspended) {
+        this.report(key, { ...details, moment: `PCID loaded, not flushed since: ${details.moment}` });
+      }
+    });
+  }
+
+  /**
+   * Who can use an entry that is still there: the caches that serve its mm. When no CPU has that loaded, or the entry is
+   * of PROT_NONE, the mm itself, which any CPU may load, and make usable again.
+   */
+  usersOf(leaf: Leaf): readonly LeafUser[] {
+    const caches = leaf.protNone ? [] : this.ghost.of(leaf.mm);
+    const users = caches.map(({ name, cpu }) => ({ name, isDevice: cpu < 0 }));
+    return users.some(({ isDevice }) => !isDevice)
+      ? users
+      : [...users, { name: leaf.mm.name, isDevice: false }];
   }
 
   /** A frame in this life of it, as a key: after a free, it is another page. */

@@ -93,7 +93,7 @@ export class Auditor {
     return this.#state.event;
   }
 
-  /** Whether some tables were left out because they were too many or pointed in circles. */
+  /** Whether some tables were left out because they were too many or pointed in circles: findings may be missing. */
   get truncated(): boolean {
     return this.#state.tables.truncated;
   }
@@ -101,7 +101,7 @@ export class Auditor {
   /** From now on the KVM's sptes are followed, those that it has included. An observer that it had stays. */
   watchKvm(kvm: Kvm): void {
     const { sptes } = this.#state;
-    const guest = sptes.watch(kvm.name, kvm.mm, kvm.mmu_notifier_seq);
+    const guest = sptes.watch(kvm.name, kvm.mm, kvm.mmu_notifier_seq, kvm.mmu_notifier_count);
     for (const spte of kvm.sptes()) sptes.install(guest, spte);
     kvm.emit = both(kvm.emit, this.observe);
   }
@@ -134,6 +134,7 @@ export class Auditor {
     switch (event.type) {
       case "entry-written":
         s.byKernel = event.cpu !== null;
+        s.task.lastChange = null;
         s.tables.entryWritten(event.address, event.old, event.value);
         return;
       case "access":
@@ -173,7 +174,7 @@ export class Auditor {
         return;
       case "invlpg":
       case "page-fault":
-        s.ghost.dropAddress(this.#cpus.current(event.cpu), event.address);
+        this.#cpus.addressDropped(event.cpu, event.address);
         return;
       case "tlb-filled":
         judgeFill(s, this.#cpus.current(event.cpu), event.page);
@@ -189,6 +190,7 @@ export class Auditor {
     switch (event.type) {
       case "cr3-loaded":
         this.#cpus.rootLoaded(event.cpu, event.root, event.pcid, event.keep);
+        s.resume(this.#cpus.current(event.cpu));
         judgeRootLoaded(s, this.#cpus.current(event.cpu));
         return;
       case "cr4-written":

@@ -22,9 +22,10 @@ export function judgeDeferral(s: AuditState, event: BatchAdd): void {
     frame: leaf.frame,
     changedBy: changedBy(change),
   };
-  for (const { cache } of change.debts) {
+  for (const debt of change.debts) {
+    const { cache } = debt;
     if (cache.cpu < 0 || ((event.mask >>> cache.cpu) & 1) !== 0) continue;
-    s.report(s.life(leaf.frame), {
+    s.reportDebt(debt, s.life(leaf.frame), {
       ...details,
       rule: 46,
       agent: cache.name,
@@ -63,7 +64,7 @@ export function judgeBatchFlushed(s: AuditState): void {
     for (const debt of change.debts) {
       if (debt.paid || debt.cache.cpu < 0) continue;
       const { leaf } = change;
-      s.report(s.life(leaf.frame), {
+      s.reportDebt(debt, s.life(leaf.frame), {
         rule: 46,
         moment: "deferred flush done",
         agent: debt.cache.name,

@@ -1,20 +1,12 @@
 import type { MmContext } from "../../arch/x86/mm/kernel-context.ts";
-import type { MmEvent } from "../mm/events.ts";
+import type { KernelCall, MmEvent } from "../mm/events.ts";
 import type { AuditState } from "./audit-state.ts";
 import { changedBy, staleLeaf } from "./describe.ts";
 import { BYTES_OF_LEVEL } from "./frame-index.ts";
 import type { Change, TranslationCache } from "./ghost-tlb.ts";
 
-/** Functions that must reach a cache hook before each entry that they clear. */
-const HOOKED: ReadonlySet<string> = new Set([
-  "page_mkclean_one",
-  "try_to_unmap_one",
-  "wp_page_copy",
-  "write_protect_page",
-  "replace_page",
-  "__replace_page",
-  "dax_mapping_entry_mkclean",
-]);
+/** Functions that must reach a cache hook before each entry that they clear; they report when they are left. */
+const HOOKED: ReadonlySet<string> = new Set<KernelCall>(["page_mkclean_one", "try_to_unmap_one"]);
 
 const USER_END = 2 ** 56;
 
@@ -41,9 +33,9 @@ export function judgeFill(s: AuditState, cache: TranslationCache, page: number):
   for (const mm of cache.mms) judgeCpumask(s, cache, mm, "translation filled");
 }
 
-/** Rule 50 when a flush reads the mask. */
+/** Rule 50 when a flush reads the mask. A PCID that is not loaded needs no bit: it is flushed before it is used. */
 export function judgeFlushBegin(s: AuditState, mm: MmContext): void {
-  for (const cache of s.ghost.of(mm)) judgeCpumask(s, cache, mm, "flush begun");
+  for (const cache of s.ghost.of(mm)) if (cache.active) judgeCpumask(s, cache, mm, "flush begun");
 }
 
 /** Rule 52, at each put_page: try_to_unmap must not drop the last reference. */
@@ -99,7 +91,8 @@ export function judgeCacheHook(s: AuditState, change: Change): void {
   const { task } = s;
   const { cacheHook } = task;
   const { leaf, caller } = change;
-  if (!HOOKED.has(caller)) return;
+  // `caller` stays behind when a function has returned: what the task changes later is not that function's doing.
+  if (!HOOKED.has(caller) || task.walkOf(leaf.mm)?.call !== caller) return;
   task.cacheHook = null;
   if (
     cacheHook !== null &&

@@ -30,9 +30,9 @@ export function staleDebt(debt: Debt, frame: number): StaleTranslation {
 
 export function staleLeaf(leaf: Leaf, frame: number): StaleTranslation {
   return {
-    to: `frame ${hexNumber(frame)} by an entry that is still present`,
+    to: `frame ${hexNumber(frame)} by ${leaf.protNone ? "a PROT_NONE entry" : "an entry"} that is still present`,
     size: BYTES_OF_LEVEL[leaf.level]!,
-    rights: rightsInWords(leaf.rights),
+    rights: leaf.protNone ? "none" : rightsInWords(leaf.rights),
     writable: (leaf.rights & RIGHT_WRITE) !== 0,
     dirty: (leaf.rights & WAS_DIRTY) !== 0,
   };

@@ -14,16 +14,20 @@ export class DeviceViews {
     this.#state = state;
   }
 
-  /** A present leaf was stored where another page, or none, was. */
+  /**
+   * A present leaf, or by a table one of several, was stored where another page, or none, was. What a device still has
+   * of the address may be of any size, and the same page if frame and offset say so.
+   */
   installed(mm: mm_struct, page: number, level: number, frame: number, slot: number): void {
     for (const cache of this.#state.ghost.of(mm)) {
       if (cache.cpu >= 0) continue;
-      const debt = cache.debts[level]!.get(page / BYTES_OF_LEVEL[level]!);
-      if (debt === undefined || debt.frame === frame) continue;
-      const table = Math.floor(slot / 4096);
-      const debts = this.#doubtful.get(table);
-      if (debts === undefined) this.#doubtful.set(table, [debt]);
-      else debts.push(debt);
+      this.#state.ghost.inRange(cache, page, BYTES_OF_LEVEL[level]!, (debt) => {
+        if (debt.frame * 4096 - debt.change.leaf.page === frame * 4096 - page) return;
+        const table = Math.floor(slot / 4096);
+        const debts = this.#doubtful.get(table);
+        if (debts === undefined) this.#doubtful.set(table, [debt]);
+        else debts.push(debt);
+      });
     }
   }
 

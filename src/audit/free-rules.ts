@@ -40,7 +40,7 @@ function reportDebt(s: AuditState, debt: Debt, frame: number): void {
   const { cache, change } = debt;
   const address = change.leaf.page + (frame - debt.frame) * 4096;
   const onCpu = cache.cpu >= 0;
-  s.report(s.life(frame), {
+  s.reportDebt(debt, s.life(frame), {
     rule: onCpu ? 1 : 3,
     moment: FREED,
     agent: cache.name,
@@ -56,14 +56,14 @@ function reportDebt(s: AuditState, debt: Debt, frame: number): void {
   });
 }
 
-/** An entry that still maps the freed page may be cached wherever its mm is in use. */
+/** An entry that still maps the freed page may be cached wherever its mm is in use, and later elsewhere. */
 function reportLeaf(s: AuditState, leaf: Leaf, frame: number): void {
   const address = leaf.page + (frame - leaf.frame) * 4096;
-  for (const cache of s.ghost.of(leaf.mm)) {
+  for (const { name, isDevice } of s.usersOf(leaf)) {
     s.report(s.life(frame), {
-      rule: cache.cpu >= 0 ? 1 : 3,
+      rule: isDevice ? 3 : 1,
       moment: FREED,
-      agent: cache.name,
+      agent: name,
       mm: leaf.mm.name,
       address,
       frame,

@@ -1,7 +1,8 @@
 import type { MmContext } from "../../arch/x86/mm/kernel-context.ts";
 import type { mm_struct } from "../mm/mm_struct.ts";
+import type { FindingDetails } from "./findings.ts";
 import { BYTES_OF_LEVEL, FrameIndex, type OnFrame } from "./frame-index.ts";
-import { type Leaf, WAS_ACCESSED } from "./table-map.ts";
+import { type Leaf, WAS_ACCESSED, WAS_GLOBAL } from "./table-map.ts";
 
 /** Bytes of linear addresses. */
 export interface ByteRange {
@@ -29,11 +30,24 @@ export interface Change {
 export interface Debt extends OnFrame<Debt> {
   readonly cache: TranslationCache;
   readonly change: Change;
-  /** RIGHT_*, WAS_ACCESSED and WAS_DIRTY of the translation. */
+  /** RIGHT_* and WAS_* of the translation. */
   readonly rights: number;
   /** An earlier debt of the same cache for the same address. */
   older: Debt | null;
   paid: boolean;
+  /** What will be found if the cache's PCID is loaded again and this is still unpaid. */
+  suspended: SuspendedFinding[] | null;
+}
+
+/** A finding with its key, not reported yet. */
+export interface SuspendedFinding {
+  readonly key: string;
+  readonly details: FindingDetails;
+}
+
+/** Whether the cache's owner can use the stale translation now: a PCID's own are out of reach while another is loaded. */
+export function isReachable(debt: Debt): boolean {
+  return debt.cache.active || (debt.rights & WAS_GLOBAL) !== 0;
 }
 
 /**
@@ -46,6 +60,8 @@ export class TranslationCache {
   /** Number of the CPU, -1 for a device. */
   readonly cpu: number;
   readonly mms = new Set<mm_struct>();
+  /** Whether the CPU has this PCID loaded; always true of a device. */
+  active = true;
   /** By address divided by size, for each size. */
   readonly debts: readonly Map<number, Debt>[] = [new Map(), new Map(), new Map(), new Map()];
   /**
@@ -68,6 +84,8 @@ export class GhostTlb {
   readonly byFrame = new FrameIndex<Debt>();
   /** Debts of CPUs, for translations whose A was set, that have been paid: tells whether a flush was of use. */
   paidYoung = 0;
+  /** Debts of global translations that are not paid. */
+  globals = 0;
   readonly #caches = new Map<MmContext, TranslationCache[]>();
 
   /** The caches that may hold translations of the mm now. */
@@ -122,10 +140,12 @@ export class GhostTlb {
         rights: leaf.rights | (cache.aged[leaf.level]!.has(key) ? WAS_ACCESSED : 0),
         older,
         paid: false,
+        suspended: null,
         nextOnFrame: null,
         previousOnFrame: null,
       };
       debts.set(key, debt);
+      if ((debt.rights & WAS_GLOBAL) !== 0) this.globals++;
       this.byFrame.add(debt);
       change.debts.push(debt);
     }
@@ -171,6 +191,73 @@ export class GhostTlb {
     }
   }
 
+  /** The cache dropped every translation that is not global. */
+  dropNonGlobal(cache: TranslationCache): void {
+    if (this.globals === 0) {
+      this.dropAll(cache);
+      return;
+    }
+    for (const aged of cache.aged) aged.clear();
+    this.#dropWhere(cache, (debt) => (debt.rights & WAS_GLOBAL) === 0);
+  }
+
+  /** The cache dropped the global translations of one address. */
+  dropGlobalAddress(cache: TranslationCache, address: number): void {
+    this.#dropWhere(cache, ({ change, level, rights }) => {
+      const { page } = change.leaf;
+      return (rights & WAS_GLOBAL) !== 0 && address >= page && address < page + BYTES_OF_LEVEL[level]!;
+    });
+  }
+
+  /** Calls `visit` with the cache's newest debt for each address in the bytes, of any size. */
+  inRange(cache: TranslationCache, start: number, length: number, visit: (debt: Debt) => void): void {
+    for (let level = 1; level <= 3; level++) {
+      const debts = cache.debts[level]!;
+      if (debts.size === 0) continue;
+      const first = Math.floor(start / BYTES_OF_LEVEL[level]!);
+      const last = Math.floor((start + length - 1) / BYTES_OF_LEVEL[level]!);
+      if (last - first < debts.size) {
+        for (let key = first; key <= last; key++) {
+          const debt = debts.get(key);
+          if (debt !== undefined) visit(debt);
+        }
+      } else {
+        for (const [key, debt] of debts) if (key >= first && key <= last) visit(debt);
+      }
+    }
+  }
+
+  /** Calls `visit` with every debt of the cache. */
+  ofCache(cache: TranslationCache, visit: (debt: Debt) => void): void {
+    for (const debts of cache.debts) {
+      for (const newest of debts.values()) {
+        for (let debt: Debt | null = newest; debt !== null; debt = debt.older) visit(debt);
+      }
+    }
+  }
+
+  /** Pays some of a cache's debts; of several for one address, those that remain stay in their order. */
+  #dropWhere(cache: TranslationCache, dropped: (debt: Debt) => boolean): void {
+    for (const debts of cache.debts) {
+      for (const [key, newest] of debts) {
+        const kept: Debt[] = [];
+        for (let debt: Debt | null = newest; debt !== null; ) {
+          const { older }: Debt = debt;
+          debt.older = null;
+          if (dropped(debt)) this.#pay(debt);
+          else kept.push(debt);
+          debt = older;
+        }
+        kept.forEach((debt, i) => {
+          debt.older = kept[i + 1] ?? null;
+        });
+        const first = kept[0];
+        if (first === undefined) debts.delete(key);
+        else debts.set(key, first);
+      }
+    }
+  }
+
   #dropKey(debts: Map<number, Debt>, key: number): void {
     const debt = debts.get(key);
     if (debt === undefined) return;
@@ -181,6 +268,8 @@ export class GhostTlb {
   #pay(newest: Debt): void {
     for (let debt: Debt | null = newest; debt !== null; debt = debt.older) {
       debt.paid = true;
+      debt.suspended = null;
+      if ((debt.rights & WAS_GLOBAL) !== 0) this.globals--;
       this.byFrame.remove(debt);
       if (debt.cache.cpu >= 0 && (debt.rights & WAS_ACCESSED) !== 0) this.paidYoung++;
     }

@@ -68,6 +68,7 @@ export function noteCallback(s: AuditState, event: NotifierCallback): void {
   if (op === "invalidate_range_end") {
     const at = guest.openRanges.findIndex((open) => open.start === start && open.length === length);
     if (at >= 0) guest.openRanges.splice(at, 1);
+    else if (guest.openBefore > 0) guest.openBefore--;
   } else if (op !== "invalidate_page" && op !== "change_pte") return;
   if (guest.seqDue) reportSeq(s, guest, "no new mmu_notifier_seq after the invalidation before");
   guest.seqDue = true;
@@ -77,7 +78,7 @@ export function noteCallback(s: AuditState, event: NotifierCallback): void {
 export function judgeCounters(s: AuditState, event: KvmCounters): void {
   const guest = s.sptes.find(event.listener, event.mm);
   if (guest === null) return;
-  const open = guest.openRanges.length;
+  const open = guest.openRanges.length + guest.openBefore;
   if (event.count !== open) {
     s.report(`${guest.mm.name}/${guest.name}`, {
       rule: 6,

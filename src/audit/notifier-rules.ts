@@ -5,7 +5,7 @@ import type { AuditState } from "./audit-state.ts";
 import { changedBy, rangeText } from "./describe.ts";
 import { BYTES_OF_LEVEL } from "./frame-index.ts";
 import type { ByteRange, Change } from "./ghost-tlb.ts";
-import { type Bracket, Hull, type OpenCall, type TaskState } from "./task-state.ts";
+import { type Bracket, type OpenCall, type TaskState, TouchedRanges } from "./task-state.ts";
 
 type NotifierCalled = Extract<MmEvent, { type: "notifier-called" }>;
 type NotifierCallback = Extract<MmEvent, { type: "notifier-callback" }>;
@@ -24,7 +24,7 @@ export function judgeNotifierCall(s: AuditState, event: NotifierCalled): void {
   const { op, mm, start, length } = event;
   if (op === "invalidate_range_start") {
     const outside: Change[] = [];
-    task.brackets.push({ mm, start, length, outside, touched: new Hull() });
+    task.brackets.push({ mm, start, length, outside, touched: new TouchedRanges() });
   } else if (op === "invalidate_range_end") closeBracket(s, task, event);
   else if (op === "invalidate_range") judgeBareRange(s, task, event);
 }
@@ -75,27 +75,30 @@ export function noteTouched(task: TaskState, mm: mm_struct, from: number, to: nu
 export function judgeOpenBrackets(s: AuditState): void {
   for (const task of s.tasks()) {
     for (const bracket of task.brackets) {
-      reportUnpaired(s, task, bracket.mm, bracket.start, bracket.length, "range_end with the same bounds");
+      reportUnpaired(s, task, bracket, "run ended", "a range_end with the same bounds");
     }
   }
 }
 
 function closeBracket(s: AuditState, task: TaskState, event: NotifierCalled): void {
   const { mm, start, length } = event;
-  const { brackets } = task;
-  let at = brackets.length - 1;
-  while (at >= 0) {
-    const bracket = brackets[at]!;
-    if (bracket.mm === mm && bracket.start === start && bracket.length === length) break;
-    at--;
-  }
+  const { brackets, misended } = task;
+  const isSame = (bracket: Bracket) =>
+    bracket.mm === mm && bracket.start === start && bracket.length === length;
+  const at = brackets.findLastIndex(isSame);
   if (at < 0) {
-    reportUnpaired(s, task, mm, start, length, "a range_start with the same bounds before");
-    brackets.pop();
+    // This one is right: the one before, which is a finding already, was stray.
+    if (misended !== null && isSame(misended)) {
+      task.misended = null;
+      return;
+    }
+    reportUnpaired(s, task, event, "range_end", "a range_start with the same bounds before");
+    const meant = brackets.findLastIndex((bracket) => bracket.mm === mm);
+    if (meant >= 0) task.misended = brackets.splice(meant, 1)[0]!;
     return;
   }
   if (at !== brackets.length - 1) {
-    reportUnpaired(s, task, mm, start, length, "the range_end of the bracket opened last");
+    reportUnpaired(s, task, event, "range_end", "the range_end of the bracket opened last");
   }
   const bracket = brackets[at]!;
   brackets.splice(at, 1);
@@ -105,14 +108,13 @@ function closeBracket(s: AuditState, task: TaskState, event: NotifierCalled): vo
 function reportUnpaired(
   s: AuditState,
   task: TaskState,
-  mm: mm_struct,
-  start: number,
-  length: number,
+  { mm, start, length }: { readonly mm: mm_struct; readonly start: number; readonly length: number },
+  moment: string,
   owed: string,
 ): void {
   s.report(`${task.task.caller}/${mm.name}/${owed}`, {
     rule: 5,
-    moment: "range_end",
+    moment,
     agent: task.task.caller || task.task.name,
     mm: mm.name,
     address: start,

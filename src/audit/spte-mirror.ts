@@ -25,6 +25,8 @@ export interface Guest {
   readonly large: Map<number, MirroredSpte>;
   /** Ranges whose range_start it has been called for, and range_end not yet. */
   readonly openRanges: ByteRange[];
+  /** How many more were open already when it began to be watched; their bounds are not known. */
+  openBefore: number;
   seq: number;
   /** It was called for an end of an invalidation and has not reported its counters since. */
   seqDue: boolean;
@@ -44,8 +46,17 @@ export class SpteMirror {
   readonly byFrame = new FrameIndex<MirroredSpte>();
   readonly #guests = new Map<mm_struct, Guest[]>();
 
-  watch(name: string, mm: mm_struct, seq: number): Guest {
-    const guest = { name, mm, small: new Map(), large: new Map(), openRanges: [], seq, seqDue: false };
+  watch(name: string, mm: mm_struct, seq: number, openBefore: number): Guest {
+    const guest: Guest = {
+      name,
+      mm,
+      small: new Map(),
+      large: new Map(),
+      openRanges: [],
+      openBefore,
+      seq,
+      seqDue: false,
+    };
     const guests = this.#guests.get(mm);
     if (guests === undefined) this.#guests.set(mm, [guest]);
     else guests.push(guest);

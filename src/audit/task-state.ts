@@ -3,18 +3,40 @@ import type { KernelCall } from "../mm/events.ts";
 import type { mm_struct } from "../mm/mm_struct.ts";
 import type { Change } from "./ghost-tlb.ts";
 
-/** From the first to behind the last byte of the entries that were changed; empty at first. */
-export class Hull {
-  from = Number.POSITIVE_INFINITY;
-  to = 0;
+/**
+ * The bytes whose entries were changed, as ranges; empty at first. A walk goes upwards, so its next entry mostly
+ * continues the last range.
+ */
+export class TouchedRanges {
+  #ranges: { from: number; to: number }[] = [];
+  #joinAt = 64;
 
   add(from: number, to: number): void {
-    if (from < this.from) this.from = from;
-    if (to > this.to) this.to = to;
+    const last = this.#ranges.at(-1);
+    if (last !== undefined && from <= last.to && to >= last.from) {
+      if (from < last.from) last.from = from;
+      if (to > last.to) last.to = to;
+      return;
+    }
+    this.#ranges.push({ from, to });
+    if (this.#ranges.length >= this.#joinAt) this.#join();
   }
 
   overlaps(from: number, to: number): boolean {
-    return from < this.to && to > this.from;
+    for (const range of this.#ranges) if (from < range.to && to > range.from) return true;
+    return false;
+  }
+
+  /** Joins ranges that touch, so that places that are changed again and again take no more room. */
+  #join(): void {
+    const sorted = this.#ranges.sort((a, b) => a.from - b.from);
+    this.#ranges = [];
+    for (const range of sorted) {
+      const last = this.#ranges.at(-1);
+      if (last !== undefined && range.from <= last.to) last.to = Math.max(last.to, range.to);
+      else this.#ranges.push(range);
+    }
+    this.#joinAt = Math.max(64, 2 * this.#ranges.length);
   }
 }
 
@@ -25,7 +47,7 @@ export interface OpenCall {
   readonly mm: mm_struct | null;
   /** Entries changed since, outside any range_start .. range_end, that no range call has been judged for yet. */
   readonly untold: Change[];
-  readonly touched: Hull;
+  readonly touched: TouchedRanges;
 }
 
 /** A range_start without its range_end. */
@@ -35,7 +57,7 @@ export interface Bracket {
   readonly length: number;
   /** Entries changed since that lie outside of it. */
   readonly outside: Change[];
-  readonly touched: Hull;
+  readonly touched: TouchedRanges;
 }
 
 /** Flushes that a task has put off. */
@@ -52,7 +74,9 @@ export class TaskState {
   readonly calls: OpenCall[] = [];
   readonly brackets: Bracket[] = [];
   batch: DeferredBatch = emptyBatch();
-  /** The last entry that it weakened. */
+  /** A bracket that some range_end may have been meant for: that had other bounds, and is a finding. */
+  misended: Bracket | null = null;
+  /** What its last store to an entry weakened, null if nothing. */
   lastChange: Change | null = null;
   /** The last cache hook reached, null once an entry change has used it. */
   cacheHook: { readonly mm: object | null; readonly start: number; readonly length: number } | null = null;
@@ -62,7 +86,7 @@ export class TaskState {
   }
 
   enter(call: KernelCall, page: number, mm: mm_struct | null): void {
-    this.calls.push({ call, page, mm, untold: [], touched: new Hull() });
+    this.calls.push({ call, page, mm, untold: [], touched: new TouchedRanges() });
   }
 
   /** Leaves the innermost call of that name; calls inside it that never reported their return go with it. */

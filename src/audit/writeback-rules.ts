@@ -41,7 +41,7 @@ function judgeWriters(s: AuditState, frame: number): void {
     const { cache, change } = debt;
     if (cache.cpu < 0 || !storesLand(debt.rights)) return;
     const address = change.leaf.page + (frame - debt.frame) * 4096;
-    s.report(s.life(frame), {
+    s.reportDebt(debt, s.life(frame), {
       rule: 36,
       moment,
       agent: cache.name,
@@ -107,7 +107,7 @@ function judgeCleanedCaches(s: AuditState, frame: number): void {
     const { cache, change } = debt;
     const address = change.leaf.page + (frame - debt.frame) * 4096;
     const onCpu = cache.cpu >= 0;
-    s.report(s.life(frame), {
+    s.reportDebt(debt, s.life(frame), {
       rule: 11,
       moment: "page_mkclean returned",
       agent: cache.name,
@@ -128,11 +128,11 @@ function judgeCleanedEntries(s: AuditState, frame: number): void {
   s.tables.mapped.on(frame, (slot) =>
     s.tables.leavesAt(slot, (leaf) => {
       if ((leaf.rights & RIGHT_WRITE) === 0) return;
-      for (const cache of s.ghost.of(leaf.mm)) {
+      for (const { name } of s.usersOf(leaf)) {
         s.report(s.life(frame), {
           rule: 11,
           moment: "page_mkclean returned",
-          agent: cache.name,
+          agent: name,
           mm: leaf.mm.name,
           address: leaf.page + (frame - leaf.frame) * 4096,
           frame,

@@ -1,7 +1,10 @@
 import { describe, expect, test } from "vitest";
 import { ptep_get_and_clear } from "../../../arch/x86/mm/ptep.ts";
+import { PG } from "../../../src/mm/mem_map.ts";
+import { page_mkclean } from "../../../src/mm/page_mkclean.ts";
 import { set_tlb_ubc_flush_pending, try_to_unmap_flush } from "../../../src/mm/tlb_ubc.ts";
-import { AT, anonymous, rulesOf } from "../../support/audit-scene.ts";
+import { try_to_unmap } from "../../../src/mm/try_to_unmap.ts";
+import { AT, AuditScene, anonymous, ENTRY, PFN, rulesOf, UNMAP } from "../../support/audit-scene.ts";
 
 /*
  * One test that breaks each rule and one that keeps it. Where this kernel's own code cannot break a rule, events are
@@ -18,6 +21,22 @@ describe("46 and 47: putting a flush off", () => {
     ptep_get_and_clear(mm, AT, slot);
     kernel.emit?.({ type: "tlb-batch-add", mm, mask, writable, cpu: 0 });
     expect(rulesOf(auditor)).toEqual(rules);
+  });
+
+  test("47 is about the entry at hand, not one that the task changed before", () => {
+    const scene = new AuditScene();
+    const mm = scene.mm("mm");
+    const vma = scene.vma(mm, { at: AT, length: 0x2000, shared: true, file: scene.file() });
+    const [dirty, idle] = [scene.page(PFN), scene.page(PFN + 1)];
+    scene.mapFile(vma, AT, dirty, ENTRY);
+    // PROT_NONE and clean: clearing it weakens nothing that a CPU could have.
+    scene.mapFile(vma, AT + 0x1000, idle, 0x8000_0000_0123_5920n);
+    scene.audit();
+    scene.kernel.mem_map.setFlag(dirty, PG.dirty);
+    expect(scene.run(page_mkclean(scene.kernel, dirty))).toBe(1);
+    expect(scene.run(try_to_unmap(scene.kernel, idle, UNMAP))).toBe(true);
+    expect(scene.kernel.current.tlb_ubc).toMatchObject({ flush_required: true, writable: false });
+    expect(scene.brokenRules()).toEqual([]);
   });
 
   test("46: the flush goes to fewer CPUs than were added, and leaves their debts", () => {

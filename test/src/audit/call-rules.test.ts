@@ -1,10 +1,11 @@
 import { describe, expect, test } from "vitest";
 import { flush_cache_page } from "../../../arch/x86/mm/cacheflush.ts";
-import { ptep_clear_flush, ptep_get_and_clear } from "../../../arch/x86/mm/ptep.ts";
+import { ptep_clear_flush, ptep_get_and_clear, ptep_set_wrprotect } from "../../../arch/x86/mm/ptep.ts";
 import { switch_mm } from "../../../arch/x86/mm/tlb.ts";
 import { free_page, put_page } from "../../../src/mm/page_alloc.ts";
 import { pteSlot } from "../../../src/mm/page-table.ts";
 import { add_to_swap } from "../../../src/mm/swapfile.ts";
+import { try_to_unmap_flush } from "../../../src/mm/tlb_ubc.ts";
 import { try_to_unmap } from "../../../src/mm/try_to_unmap.ts";
 import { AT, anonymous, PFN, rulesOf, UNMAP } from "../../support/audit-scene.ts";
 
@@ -90,6 +91,23 @@ describe("62: try_to_unmap said that nothing maps the page", () => {
     expect(scene.run(try_to_unmap(kernel, page, UNMAP))).toBe(true);
     expect(auditor.findings.map(({ rule, address }) => [rule.id, address])).toEqual([[62, AT + 0x1000]]);
   });
+
+  test("but one of PROT_NONE does, which is present to Linux; nor may the page be freed", () => {
+    const { scene, kernel, page, auditor } = anonymous();
+    scene.machine.storeEntry(pteSlot(kernel.mms[0]!, AT) + 8, 0x0123_4960, 0x8000_0000, 0);
+    add_to_swap(kernel, page);
+    expect(scene.run(try_to_unmap(kernel, page, UNMAP))).toBe(true);
+    expect(auditor.findings[0]).toMatchObject({
+      rule: { id: 62 },
+      agent: "mm",
+      address: AT + 0x1000,
+      stale: { to: "frame 0x1234 by a PROT_NONE entry that is still present", rights: "none" },
+    });
+    scene.run(try_to_unmap_flush(kernel));
+    free_page(kernel, page);
+    expect(rulesOf(auditor)).toEqual([1, 62]);
+    expect(auditor.findings[1]).toMatchObject({ agents: ["mm"], address: AT + 0x1000 });
+  });
 });
 
 describe("69: cache hooks", () => {
@@ -100,9 +118,20 @@ describe("69: cache hooks", () => {
   ])("%s", (_name, hooked, address, rules) => {
     const { kernel, mm, vma, slot, auditor } = anonymous();
     kernel.current.caller = "try_to_unmap_one";
+    kernel.emit?.({ type: "call-entered", call: "try_to_unmap_one", page: PFN, mm, task: "main" });
     if (hooked) flush_cache_page(vma, address, PFN);
     ptep_get_and_clear(mm, AT, slot);
     expect(rulesOf(auditor)).toEqual(rules);
+  });
+
+  test("none is due of what the same task does after the function has returned", () => {
+    const { scene, kernel, mm, page, slot, auditor } = anonymous();
+    add_to_swap(kernel, page);
+    scene.run(try_to_unmap(kernel, page, UNMAP));
+    scene.machine.storeEntry(slot, 0x0123_4867, 0x8000_0000, 0);
+    expect(kernel.current.caller).toBe("try_to_unmap_one");
+    ptep_set_wrprotect(mm, AT, slot);
+    expect(rulesOf(auditor)).toEqual([]);
   });
 
   test("elsewhere none is due", () => {

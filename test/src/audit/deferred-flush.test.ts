@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { PG } from "../../../src/mm/mem_map.ts";
 import { clear_page_dirty_for_io } from "../../../src/mm/page-writeback.ts";
 import { add_to_swap } from "../../../src/mm/swapfile.ts";
 import { try_to_unmap_flush, try_to_unmap_flush_dirty } from "../../../src/mm/tlb_ubc.ts";
@@ -62,6 +63,7 @@ describe("the flushes that it leaves due", () => {
     const { scene, page } = cachedOnCpu1(true);
     scene.kernel.mem_map.ClearPageLocked(page);
     scene.kernel.mem_map._refcount[page]!--;
+    scene.kernel.mem_map.setFlag(page, PG.lru);
     // In use at first, so aged only; idle the second time.
     for (const freed of [[], [page]]) {
       isolate_lru_page(scene.kernel, page);

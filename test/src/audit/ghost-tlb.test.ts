@@ -12,6 +12,8 @@ import { AuditScene } from "../../support/audit-scene.ts";
 const AT = 0x7f00_0020_1000;
 const PFN = 0x1234;
 const ENTRY = 0x8000_0000_0123_4867n;
+/** Stands for bit 63 among the low flags of a table's entry. */
+const XD = 0x1000;
 
 function mapped(entry = ENTRY) {
   const scene = new AuditScene();
@@ -85,10 +87,61 @@ describe("what makes a debt", () => {
     expect(staleAtFree()).toEqual(["CPU 0", "CPU 1"]);
   });
 
+  test.each([
+    ["bit 6, which is ignored in a pointer", 0x67, 0x27, 4, []],
+    ["A", 0x67, 0x47, 4, []],
+    ["U, W and no XD added", XD | 0x21, 0x67, 4, []],
+    ["W removed", 0x67, 0x65, 4, ["CPU 0", "CPU 1"]],
+    ["W removed, and the page read-only anyway", 0x67, 0x65, 5, []],
+  ])("a pointer to its table changed: %s", (_name, before, after, pteFlags, stale) => {
+    const { scene, mm, store, auditor, page } = mapped();
+    const slot = pmdSlot(mm, AT);
+    const table = scene.machine.memory.readLo(slot) & 0xffff_f000;
+    const point = (flags: number) => {
+      scene.machine.storeEntry(slot, table | (flags & 0xfff), (flags & XD) !== 0 ? 0x8000_0000 : 0, 0);
+    };
+    store(pteFlags === 5 ? ENTRY & ~2n : ENTRY);
+    point(before);
+    for (const cpu of scene.machine.cpus) cpu.invlpg(AT);
+    point(after);
+    free_page(scene.kernel, page);
+    const cached = auditor.findings.filter((finding) => finding.stale?.to.includes("cached") === true);
+    expect(cached.flatMap(({ agents }) => agents)).toEqual(stale);
+  });
+
+  test("rights that a pointer gave later are lost with the pointer", () => {
+    const { scene, mm, auditor, page } = mapped();
+    const slot = pmdSlot(mm, AT);
+    const table = scene.machine.memory.readLo(slot) & 0xffff_f000;
+    scene.machine.storeEntry(slot, table | 0x65, 0, 0);
+    for (const cpu of scene.machine.cpus) cpu.invlpg(AT);
+    scene.machine.storeEntry(slot, table | 0x67, 0, 0);
+    scene.machine.storeEntry(slot, 0, 0, 0);
+    free_page(scene.kernel, page);
+    expect(auditor.findings[0]).toMatchObject({ stale: { rights: "read, write" } });
+  });
+
   test("a page that is still mapped when it is freed is a finding, too", () => {
     const { staleAtFree, auditor } = mapped();
     expect(staleAtFree()).toEqual(["CPU 0", "CPU 1"]);
     expect(auditor.findings[0]!.stale!.to).toBe("frame 0x1234 by an entry that is still present");
+  });
+});
+
+test("a page that is freed while an mm maps it that no CPU has loaded", () => {
+  const scene = new AuditScene();
+  const mm = scene.mm("idle", []);
+  const vma = scene.vma(mm, { at: AT, length: 0x1000 });
+  const page = scene.page(PFN);
+  scene.mapAnon(vma, AT, page, ENTRY);
+  const auditor = scene.audit();
+  free_page(scene.kernel, page);
+  expect(auditor.findings).toHaveLength(1);
+  expect(auditor.findings[0]).toMatchObject({
+    rule: { id: 1 },
+    agents: ["idle"],
+    address: AT,
+    stale: { to: "frame 0x1234 by an entry that is still present" },
   });
 });
 
@@ -163,6 +216,78 @@ describe("what pays it", () => {
     scene.machine.cpu(0).invlpg(AT);
     cpu.invlpg(AT);
     cpu.loadCr3(mm.pgd, 1, true);
+    expect(staleAtFree()).toEqual(["CPU 1"]);
+  });
+});
+
+describe("PCIDs that are not loaded", () => {
+  /** CPU 0 has PCID 1 for the mm, then PCID 2 for another, and the page's entry is cleared. */
+  const leftBehind = (entry = ENTRY) => {
+    const { scene, mm, store, staleAtFree, auditor } = mapped(entry);
+    const [cpu] = scene.machine.cpus;
+    scene.kernel.init_mm.cpu_bitmap = 0b11;
+    scene.machine.cpu(1).loadCr3(scene.kernel.init_mm.pgd);
+    const other = scene.kernel.createMm("other");
+    other.cpu_bitmap = 0b01;
+    cpu!.setControl({ pcide: true });
+    cpu!.loadCr3(mm.pgd, 1);
+    cpu!.loadCr3(other.pgd, 2, true);
+    store(0n);
+    return { cpu: cpu!, mm, other, auditor, staleAtFree };
+  };
+
+  test("may keep what they have of a freed page, if it goes before they are used again", () => {
+    const { cpu, mm, other, staleAtFree, auditor } = leftBehind();
+    expect(staleAtFree()).toEqual([]);
+    cpu.loadCr3(mm.pgd, 1);
+    cpu.loadCr3(other.pgd, 2, true);
+    cpu.loadCr3(mm.pgd, 1, true);
+    expect(auditor.findings).toEqual([]);
+  });
+
+  test("must not be loaded with it", () => {
+    const { cpu, mm, staleAtFree, auditor } = leftBehind();
+    expect(staleAtFree()).toEqual([]);
+    cpu.loadCr3(mm.pgd, 1, true);
+    expect(auditor.findings).toHaveLength(1);
+    expect(auditor.findings[0]).toMatchObject({
+      rule: { id: 1 },
+      moment: "PCID loaded, not flushed since: page freed",
+      agents: ["CPU 0"],
+      frame: PFN,
+    });
+  });
+
+  test("cannot hold back a global translation: every PCID uses it, and INVLPG under any drops it", () => {
+    for (const invalidated of [false, true]) {
+      const { cpu, staleAtFree } = leftBehind(ENTRY | 0x100n);
+      if (invalidated) cpu.invlpg(AT);
+      expect(staleAtFree()).toEqual(invalidated ? [] : ["CPU 0"]);
+    }
+  });
+});
+
+describe("a global user leaf, which should not be", () => {
+  test.each([
+    ["a load of CR3 keeps it", true, false, ["CPU 0", "CPU 1"]],
+    ["but not without CR4.PGE", false, false, ["CPU 1"]],
+    ["INVLPG drops it", true, true, ["CPU 1"]],
+  ])("%s", (_name, pge, invlpg, stale) => {
+    const { scene, store, staleAtFree } = mapped(ENTRY | 0x100n);
+    const cpu = scene.machine.cpu(0);
+    cpu.setControl({ pge });
+    store(0n);
+    cpu.loadCr3(cpu.root);
+    if (invlpg) cpu.invlpg(AT);
+    expect(staleAtFree()).toEqual(stale);
+  });
+
+  test("and of two translations of one address the load drops the other one", () => {
+    const { scene, store, staleAtFree } = mapped(ENTRY);
+    const [cpu] = scene.machine.cpus;
+    store(0x8000_0000_0999_9967n);
+    store(0n);
+    cpu!.loadCr3(cpu!.root);
     expect(staleAtFree()).toEqual(["CPU 1"]);
   });
 });

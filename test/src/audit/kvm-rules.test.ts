@@ -54,6 +54,20 @@ describe("6 and 7: a KVM's counters", () => {
     expect(rulesOf(auditor)).toEqual([6]);
   });
 
+  test("6: ranges that were open before it was watched are still open", () => {
+    const { scene, kernel, mm, auditor } = anonymous();
+    scene.addListener(mm, "kvm", AT, 0x4000);
+    kernel.run(mmu_notifier_invalidate_range_start(mm, AT, AT + 0x1000));
+    auditor.watchKvm(scene.kvm!);
+    kernel.run(mmu_notifier_invalidate_range_start(mm, AT, AT + 0x2000));
+    kernel.run(mmu_notifier_invalidate_range_end(mm, AT, AT + 0x2000));
+    kernel.run(mmu_notifier_invalidate_range_end(mm, AT, AT + 0x1000));
+    kernel.run(mmu_notifier_invalidate_range_start(mm, AT, AT + 0x1000));
+    kernel.run(mmu_notifier_invalidate_range_end(mm, AT, AT + 0x1000));
+    expect(scene.kvm!.mmu_notifier_count).toBe(0);
+    expect(rulesOf(auditor)).toEqual([]);
+  });
+
   test("7: seq grows with each end", () => {
     const { mm, auditor } = anonymous("kvm");
     auditor.observe(callback(mm, "invalidate_page", "kvm"));

@@ -1,5 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { ptep_clear_flush, ptep_get_and_clear } from "../../../arch/x86/mm/ptep.ts";
+import type { MmEvent, NotifierOp } from "../../../src/mm/events.ts";
+import type { mm_struct } from "../../../src/mm/mm_struct.ts";
 import {
   mmu_notifier_invalidate_range,
   mmu_notifier_invalidate_range_end,
@@ -14,6 +16,11 @@ import { AT, AuditScene, anonymous, callback, ENTRY, PFN, rulesOf } from "../../
  * One test that breaks each rule and one that keeps it. Where this kernel's own code cannot break a rule, events are
  * made by hand: the auditor believes what it is told.
  */
+
+/** range_start or range_end of so many bytes, as an event. */
+function bracket(op: NotifierOp, mm: mm_struct, length: number): MmEvent {
+  return { type: "notifier-called", op, mm, start: AT, length };
+}
 
 describe("5: brackets", () => {
   test("that nest are right", () => {
@@ -35,6 +42,37 @@ describe("5: brackets", () => {
     if (start !== null) scene.run(mmu_notifier_invalidate_range_start(mm, start[0], start[1]));
     if (end !== null) scene.run(mmu_notifier_invalidate_range_end(mm, end[0], end[1]));
     expect(scene.brokenRules()).toEqual([5]);
+  });
+
+  test("one stray end is one finding, and takes no other bracket with it", () => {
+    for (const elsewhere of [true, false]) {
+      const { scene, kernel, mm, auditor } = anonymous("sleeper");
+      const stray = elsewhere ? kernel.createMm("other") : mm;
+      auditor.observe(bracket("invalidate_range_start", mm, 0x4000));
+      auditor.observe(bracket("invalidate_range_end", stray, 0x1000));
+      auditor.observe(bracket("invalidate_range_end", mm, 0x4000));
+      expect(scene.brokenRules()).toEqual([5]);
+      expect(auditor.findings).toHaveLength(1);
+      expect(auditor.findings[0]).toMatchObject({ mm: stray.name, moment: "range_end", count: 1 });
+    }
+  });
+
+  test("with wrong bounds at the end are one finding, too", () => {
+    const { scene, mm, auditor } = anonymous("sleeper");
+    auditor.observe(bracket("invalidate_range_start", mm, 0x1000));
+    auditor.observe(bracket("invalidate_range_end", mm, 0x2000));
+    expect(scene.brokenRules()).toEqual([5]);
+    expect(auditor.findings).toHaveLength(1);
+  });
+
+  test("that are open when the run ends are judged then", () => {
+    const { scene, mm, auditor } = anonymous("sleeper");
+    auditor.observe(bracket("invalidate_range_start", mm, 0x1000));
+    expect(scene.brokenRules()).toEqual([5]);
+    expect(auditor.findings[0]).toMatchObject({
+      moment: "run ended",
+      owed: "a range_end with the same bounds: [0x7f0000201000, 0x7f0000202000)",
+    });
   });
 
   test("closed in the wrong order are not", () => {
@@ -112,10 +150,51 @@ describe("70: invalidate_range comes after the change", () => {
   });
 });
 
+describe("70: the calls of a walk over several pages", () => {
+  const pages = 200;
+  const walk = (cleared: (page: number) => boolean) => {
+    const scene = new AuditScene();
+    const mm = scene.mm("mm");
+    const vma = scene.vma(mm, { at: AT, length: pages * 0x1000 });
+    for (let i = 0; i < pages; i++) {
+      scene.mapAnon(vma, AT + i * 0x1000, scene.page(PFN + i), ENTRY + BigInt(i) * 0x1000n);
+    }
+    scene.addListener(mm, "sleeper", AT, pages * 0x1000);
+    const auditor = scene.audit();
+    scene.run(mmu_notifier_invalidate_range_start(mm, AT, AT + pages * 0x1000));
+    for (let i = 0; i < pages; i++) {
+      const at = AT + i * 0x1000;
+      if (cleared(i)) ptep_get_and_clear(mm, at, pteSlot(mm, at));
+    }
+    return { scene, mm, auditor };
+  };
+
+  test("one for the page between two that were cleared is early", () => {
+    const { mm, auditor } = walk((page) => page === 0 || page === 2);
+    mmu_notifier_invalidate_range(mm, AT, AT + 0x1000);
+    mmu_notifier_invalidate_range(mm, AT + 0x2000, AT + 0x3000);
+    expect(rulesOf(auditor)).toEqual([]);
+    mmu_notifier_invalidate_range(mm, AT + 0x1000, AT + 0x2000);
+    ptep_get_and_clear(mm, AT + 0x1000, pteSlot(mm, AT + 0x1000));
+    expect(rulesOf(auditor)).toEqual([70]);
+    expect(auditor.findings[0]).toMatchObject({ address: AT + 0x1000 });
+  });
+
+  test("however many places were changed", () => {
+    const { mm, auditor } = walk((page) => page % 2 === 0);
+    for (let i = 0; i < pages; i += 2) {
+      mmu_notifier_invalidate_range(mm, AT + i * 0x1000, AT + (i + 1) * 0x1000);
+    }
+    expect(rulesOf(auditor)).toEqual([]);
+    mmu_notifier_invalidate_range(mm, AT + 7 * 0x1000, AT + 8 * 0x1000);
+    expect(rulesOf(auditor)).toEqual([70]);
+  });
+});
+
 test("a device whose mm was released is no longer one that may hold its translations", () => {
   for (const released of [true, false]) {
     const { scene, kernel, mm, vma, page, auditor, slot } = anonymous("iommu");
-    if (released) mmu_notifier_unregister(scene.iommu!, mm);
+    if (released) scene.run(mmu_notifier_unregister(scene.iommu!, mm));
     scene.run(ptep_clear_flush(vma, AT, slot));
     free_page(kernel, page);
     expect(rulesOf(auditor)).toEqual(released ? [] : [3]);

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { pte_mkclean, pte_mkwrite, pte_wrprotect } from "../../../arch/x86/mm/pgtable.ts";
+import { PAGE_NONE } from "../../../arch/x86/mm/pgtable-types.ts";
 import { ptep_clear_flush, ptep_get_and_clear, set_pte_at } from "../../../arch/x86/mm/ptep.ts";
 import type { MmEvent } from "../../../src/mm/events.ts";
 import { page_mkclean } from "../../../src/mm/page_mkclean.ts";
@@ -52,6 +53,18 @@ describe("11: page_mkclean", () => {
     scene.kernel.emit?.(left(page));
     expect(rulesOf(auditor)).toEqual([11]);
   });
+
+  test("in an mm that no CPU has loaded: the entry is reported, and the mm named", () => {
+    const scene = new AuditScene();
+    const mm = scene.mm("idle", []);
+    const vma = scene.vma(mm, { at: AT, length: 0x1000, shared: true, file: scene.file() });
+    const page = scene.page(PFN);
+    scene.mapFile(vma, AT, page, ENTRY);
+    const auditor = scene.audit();
+    scene.kernel.emit?.(left(page));
+    expect(rulesOf(auditor)).toEqual([11]);
+    expect(auditor.findings[0]).toMatchObject({ agents: ["idle"], address: AT, stale: { writable: true } });
+  });
 });
 
 describe("35, at rest", () => {
@@ -69,6 +82,22 @@ describe("35, at rest", () => {
     // The count that page_mkclean returns is thrown away.
     if (!dirty) scene.run(page_mkclean(scene.kernel, PFN));
     expect(scene.brokenRules()).toEqual(rules);
+  });
+
+  test("and with D kept in an entry that was made PROT_NONE and flushed", () => {
+    for (const kept of [true, false]) {
+      const scene = new AuditScene();
+      const mm = scene.mm("mm");
+      const vma = scene.vma(mm, { at: AT, length: 0x1000, shared: true, file: scene.file() });
+      scene.mapFile(vma, AT, scene.page(PFN), ENTRY & ~0x60n);
+      scene.audit();
+      scene.machine.cpu(1).cpl = 3;
+      scene.machine.cpu(1).touch(AT, true);
+      const old = scene.run(ptep_clear_flush(vma, AT, pteSlot(mm, AT)));
+      const none = scene.kernel.codec.pte_modify(old, PAGE_NONE);
+      set_pte_at(mm, AT, pteSlot(mm, AT), kept ? none : pte_mkclean(none));
+      expect(scene.brokenRules()).toEqual(kept ? [] : [35]);
+    }
   });
 
   test("a write-out makes disk and memory equal", () => {
