@@ -137,7 +137,10 @@ export function* anon_vma_fork(vma: vm_area_struct, pvma: vm_area_struct): Kerne
   up_write(anon.root.rwsem);
 }
 
-/** Takes a vma out of all its anon_vmas, newest first (mm/rmap.c unlink_anon_vmas). */
+/**
+ * Takes a vma out of all its anon_vmas, newest first (mm/rmap.c unlink_anon_vmas). Throws TypeError if one that is
+ * empty then still counts a vma or a child: the kernel warns.
+ */
 export function* unlink_anon_vmas(vma: vm_area_struct): KernelThread<void> {
   const root = rootOf(vma);
   if (root === null) return;
@@ -151,9 +154,12 @@ export function* unlink_anon_vmas(vma: vm_area_struct): KernelThread<void> {
   }
   if (vma.anon_vma !== null) vma.anon_vma.degree--;
   up_write(root.rwsem);
-  for (const anon of emptied) put_anon_vma(anon);
   vma.anon_vma_chain.length = 0;
   vma.anon_vma = null;
+  for (const anon of emptied) {
+    if (anon.degree !== 0) throw new TypeError(`an anon_vma without any vma has degree ${anon.degree}`);
+    put_anon_vma(anon);
+  }
 }
 
 /** Drops a reference; the last one of a child gives back the child's reference on the root. */

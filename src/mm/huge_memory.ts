@@ -26,6 +26,7 @@ import { pmd_populate, pmdp_invalidate, set_pmd_at } from "../../arch/x86/mm/pte
 import type { Kernel } from "./kernel.ts";
 import { lockTable, unlockTable } from "./locks.ts";
 import { PG } from "./mem_map.ts";
+import { clear_page_mlock } from "./mlock.ts";
 import { add_mm_counter, MM_FILEPAGES, type mm_struct } from "./mm_struct.ts";
 import { mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start } from "./mmu_notifier.ts";
 import { put_page } from "./page_alloc.ts";
@@ -107,10 +108,11 @@ export function* __split_huge_pmd(
   const pmd = readEntry(mm, pmdp);
   const mapped = k.codec.pmd_pfn(pmd);
   if ((pmd_trans_huge(pmd) || pmd_devmap(pmd)) && (page === null || page === mapped)) {
-    if (pmd_trans_huge(pmd)) k.mem_map.clearFlag(mapped, PG.mlocked);
+    if (pmd_trans_huge(pmd)) clear_page_mlock(k, mapped);
     yield* __split_huge_pmd_locked(k, vma, pmdp, haddr, freeze);
   }
   unlockTable(k, table, "pmd");
+  if (k.contended) yield "notify";
   yield* mmu_notifier_invalidate_range_end(mm, haddr, haddr + PMD_SIZE);
 }
 
@@ -127,6 +129,7 @@ function* __split_huge_pmd_locked(
   const page = k.codec.pmd_pfn(huge);
   if (pmd_devmap(huge)) {
     // Device memory has no counts to move: faults fill the small entries.
+    if (k.contended) yield "entry";
     yield* pmdp_huge_clear_flush_notify(vma, haddr, pmdp);
     return;
   }
@@ -152,6 +155,8 @@ function* __split_huge_pmd_locked(
   if (k.contended) yield "entry";
   pmd_populate(mm, pmdp, pgtable);
   if (!freeze) return;
+  // Whoever faults now waits on a migration entry; the counts follow, all under the lock that the walks need.
+  if (k.contended) yield "free";
   for (let i = 0; i < HPAGE_PMD_NR; i++) {
     page_remove_rmap(k, page + i, false);
     put_page(k, page + i);
@@ -166,6 +171,7 @@ function* __split_huge_zero_page_pmd(
   pmdp: number,
 ): KernelThread<void> {
   const mm = vma.vm_mm;
+  if (k.contended) yield "entry";
   yield* pmdp_huge_clear_flush_notify(vma, haddr, pmdp);
   const pgtable = pgtable_trans_huge_withdraw(mm, pmdp);
   for (let i = 0; i < HPAGE_PMD_NR; i++) {
@@ -232,6 +238,7 @@ function* dropFilePmd(
   haddr: number,
   page: number,
 ): KernelThread<void> {
+  if (k.contended) yield "entry";
   const old = yield* pmdp_huge_clear_flush_notify(vma, haddr, pmdp);
   if (pmd_young(old)) k.mem_map.setFlag(page, PG.referenced);
   page_remove_rmap(k, page, true);

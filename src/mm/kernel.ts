@@ -8,6 +8,8 @@ import {
   TLBSTATE_OK,
   type TlbState,
 } from "../../arch/x86/mm/kernel-context.ts";
+import { pte_unused } from "../../arch/x86/mm/pgtable.ts";
+import type { pte_t } from "../../arch/x86/mm/pgtable-types.ts";
 import type { MmEvent, MmObserver } from "./events.ts";
 import { MemMap } from "./mem_map.ts";
 import { mm_struct } from "./mm_struct.ts";
@@ -65,6 +67,9 @@ export class Kernel implements KernelContext {
   current: Task;
   contended = false;
   emit: ((event: MmEvent) => void) | null = null;
+  /** Whether an entry's page is known to hold nothing (s390's guests say so; x86 never does). Replace it to reach that branch. */
+  pte_unused: (pte: pte_t) => boolean = pte_unused;
+  readonly #warned = new Set<string>();
   readonly #observers: MmObserver[] = [];
   #tasks = 0;
 
@@ -124,7 +129,18 @@ export class Kernel implements KernelContext {
     }
   }
 
-  /** Stores an entry that no CPU can be using yet: loading a snapshot or building a scene, not running code. */
+  /** Reports, the first time it happens, that the kernel's own state is broken where the kernel would only warn. */
+  warnOnce(what: string, page: number): void {
+    if (this.#warned.has(what)) return;
+    this.#warned.add(what);
+    this.emit?.({ type: "warned-once", what, page });
+  }
+
+  /**
+   * Stores an entry without telling observers: while a snapshot is loaded or a scene built, and in a table that nothing
+   * points to yet, as when a huge pmd is split. No CPU can use such an entry; observers read the table when the store
+   * that links it is reported.
+   */
   plantEntry(slot: number, value: Entry): void {
     this.machine.memory.write(slot, value.lo, value.hi);
   }

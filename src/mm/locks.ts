@@ -1,4 +1,5 @@
 import type { KernelThread } from "../../arch/x86/mm/events.ts";
+import type { LockLevel } from "./events.ts";
 import type { Kernel } from "./kernel.ts";
 
 /*
@@ -40,10 +41,10 @@ export function up_write(sem: rw_semaphore): void {
 }
 
 /**
- * Takes the lock of one page table (split page-table locks: each table page has its own). Returns false if
- * another thread holds it. Throws if this thread does: a spinlock does not nest.
+ * Takes the lock of one page table (split page-table locks: each table page has its own; level "mm" with the frame of
+ * the root is the mm's page_table_lock). Returns false if another thread holds it. Throws if this thread does: a spinlock does not nest.
  */
-export function tryLockTable(k: Kernel, table: number, level: "pmd" | "pte"): boolean {
+export function tryLockTable(k: Kernel, table: number, level: LockLevel): boolean {
   const { ptl } = k.mem_map;
   const owner = ptl[table]!;
   if (owner !== 0) {
@@ -57,12 +58,12 @@ export function tryLockTable(k: Kernel, table: number, level: "pmd" | "pte"): bo
 }
 
 /** As tryLockTable, waiting for the lock. */
-export function* lockTable(k: Kernel, table: number, level: "pmd" | "pte"): KernelThread<void> {
+export function* lockTable(k: Kernel, table: number, level: LockLevel): KernelThread<void> {
   if (k.contended) yield "lock";
   while (!tryLockTable(k, table, level)) yield "blocked";
 }
 
-export function unlockTable(k: Kernel, table: number, level: "pmd" | "pte"): void {
+export function unlockTable(k: Kernel, table: number, level: LockLevel): void {
   const { ptl } = k.mem_map;
   if (ptl[table] !== k.current.id) {
     throw new TypeError(`task ${k.current.name} unlocks table ${table}, which it does not hold`);

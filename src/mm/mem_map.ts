@@ -14,11 +14,8 @@ export const PG = {
   slab: 1 << 8,
   /** owner_priv_1: for a swap-backed page, that it is in the swap cache. */
   swapcache: 1 << 9,
-  reserved: 1 << 11,
-  private: 1 << 12,
   writeback: 1 << 14,
   head: 1 << 15,
-  reclaim: 1 << 17,
   swapbacked: 1 << 18,
   unevictable: 1 << 19,
   mlocked: 1 << 20,
@@ -97,9 +94,20 @@ export class MemMap {
     this.#dtor[head] = hugetlb ? HUGETLB_DTOR : 0;
   }
 
-  /** Forgets what freed frames were: flags, owner, compound head (mm/page_alloc.c). Their counts must be back. */
-  free_pages_prepare(page: number, nr: number): void {
+  /**
+   * Forgets what freed frames were: counts, flags, owner, compound head (mm/page_alloc.c). Returns whether all of them
+   * were free of mappings and references.
+   */
+  free_pages_prepare(page: number, nr: number): boolean {
+    let good = true;
     for (let subpage = page; subpage < page + nr; subpage++) {
+      good &&=
+        this._refcount[subpage] === 0 &&
+        this._mapcount[subpage] === -1 &&
+        this.compound_mapcount[subpage] === -1;
+      this._refcount[subpage] = 0;
+      this._mapcount[subpage] = -1;
+      this.compound_mapcount[subpage] = -1;
       this.flags[subpage] = 0;
       this.compound_order[subpage] = 0;
       this.index[subpage] = 0;
@@ -108,6 +116,7 @@ export class MemMap {
       this.#mapping[subpage] = 0;
       this.clearPrivate(subpage);
     }
+    return good;
   }
 
   PageCompound(page: number): boolean {
@@ -156,8 +165,8 @@ export class MemMap {
   PageDirty(page: number): boolean {
     return this.#test(page, PG.dirty);
   }
-  PageReferenced(page: number): boolean {
-    return this.#test(page, PG.referenced);
+  PageLRU(page: number): boolean {
+    return this.#test(page, PG.lru);
   }
   PageWriteback(page: number): boolean {
     return this.#test(page, PG.writeback);

@@ -12,8 +12,10 @@ import {
   PVMW_BLOCKED,
   PVMW_MIGRATION,
   PVMW_NOT_FOUND,
+  PVMW_OFFERED,
   PVMW_SYNC,
   page_vma_mapped_walk,
+  page_vma_mapped_walk_done,
 } from "./page_vma_mapped.ts";
 import {
   hugepage_add_anon_rmap,
@@ -71,34 +73,39 @@ function* remove_migration_pte(
   const mm = vma.vm_mm;
   k.current.caller = "remove_migration_pte";
   const v = new PageVmaMappedWalk(k, old, vma, address, PVMW_SYNC | PVMW_MIGRATION);
-  for (;;) {
-    const found = page_vma_mapped_walk(v);
-    if (found === PVMW_BLOCKED) {
-      yield "blocked";
-      continue;
+  try {
+    for (;;) {
+      const found = page_vma_mapped_walk(v);
+      if (found >= PVMW_BLOCKED) {
+        yield found === PVMW_OFFERED ? "lock" : "blocked";
+        continue;
+      }
+      if (found === PVMW_NOT_FOUND) break;
+      const subpage = page - mem_map.page_to_pgoff(page) + linear_page_index(vma, v.address);
+      get_page(k, subpage);
+      const swp = readEntry(mm, v.pte);
+      let pte = pte_mkold(codec.mk_pte(subpage, vma.vm_page_prot));
+      if (codec.pte_swp_soft_dirty(swp)) pte = pte_mksoft_dirty(pte);
+      if (codec.is_write_migration_entry(codec.pte_to_swp_entry(swp)) && (vma.vm_flags & VM_WRITE) !== 0) {
+        pte = pte_mkwrite(pte);
+      }
+      flush_dcache_page(k, subpage);
+      if (k.contended) yield "entry";
+      if (mem_map.PageHuge(page)) {
+        set_pte_at(mm, v.address, v.pte, pte_mkhuge(pte));
+        if (mem_map.PageAnon(page)) hugepage_add_anon_rmap(k, page, vma, v.address);
+        else page_dup_rmap(k, page, true);
+      } else {
+        set_pte_at(mm, v.address, v.pte, pte);
+        if (mem_map.PageAnon(page)) page_add_anon_rmap(k, subpage, vma, v.address, false);
+        else page_add_file_rmap(k, subpage, false);
+      }
+      if ((vma.vm_flags & VM_LOCKED) !== 0 && !mem_map.PageTransCompound(subpage)) mlock_vma_page(k, subpage);
+      update_mmu_cache(vma, v.address, v.pte);
     }
-    if (found === PVMW_NOT_FOUND) break;
-    const subpage = page - mem_map.page_to_pgoff(page) + linear_page_index(vma, v.address);
-    get_page(k, subpage);
-    const swp = readEntry(mm, v.pte);
-    let pte = pte_mkold(codec.mk_pte(subpage, vma.vm_page_prot));
-    if (codec.pte_swp_soft_dirty(swp)) pte = pte_mksoft_dirty(pte);
-    if (codec.is_write_migration_entry(codec.pte_to_swp_entry(swp)) && (vma.vm_flags & VM_WRITE) !== 0) {
-      pte = pte_mkwrite(pte);
-    }
-    flush_dcache_page(k, subpage);
-    if (k.contended) yield "entry";
-    if (mem_map.PageHuge(page)) {
-      set_pte_at(mm, v.address, v.pte, pte_mkhuge(pte));
-      if (mem_map.PageAnon(page)) hugepage_add_anon_rmap(k, page, vma, v.address);
-      else page_dup_rmap(k, page, true);
-    } else {
-      set_pte_at(mm, v.address, v.pte, pte);
-      if (mem_map.PageAnon(page)) page_add_anon_rmap(k, subpage, vma, v.address, false);
-      else page_add_file_rmap(k, subpage, false);
-    }
-    if ((vma.vm_flags & VM_LOCKED) !== 0 && !mem_map.PageTransCompound(subpage)) mlock_vma_page(k, subpage);
-    update_mmu_cache(vma, v.address, v.pte);
+  } catch (error) {
+    page_vma_mapped_walk_done(v);
+    throw error;
   }
   return true;
 }

@@ -20,6 +20,8 @@ export class mm_struct implements MmContext {
   tlb_flush_pending = 0;
   tlb_flush_batched = false;
   mmu_notifier_mm: mmu_notifier_mm | null = null;
+  /** Calls of invalidate_range_start whose invalidate_range_end has not returned; no listener can register then. */
+  openBrackets = 0;
   /** Vmas by address. */
   readonly mmap: vm_area_struct[] = [];
   readonly rss_stat = new Int32Array(4);

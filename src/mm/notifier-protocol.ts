@@ -28,8 +28,10 @@ export type EntryCall =
   | "page-locked"
   /** invalidate_page once the walk of the vma has dropped the lock. */
   | "page-after-walk"
-  /** invalidate_range of the entry, under the lock. */
+  /** invalidate_range of the entry, under the lock, after the page's mapping and reference are gone. */
   | "range-locked"
+  /** The same as soon as the entry has its new value, before mapping and reference go. */
+  | "range-in-branch"
   /** One invalidate_range after the walk, from the walk's first address, as many bytes as the page has pages. */
   | "range-after-walk";
 
@@ -91,10 +93,10 @@ const PROTOCOL_LIST: readonly NotifierProtocol[] = [
     onClean: "none",
     onUnmap: {
       ...everyBranch("none"),
-      unused: "range-locked",
-      "swapbacked-mismatch": "range-locked",
-      lazyfree: "range-locked",
-      swap: "range-locked",
+      unused: "range-in-branch",
+      "swapbacked-mismatch": "range-in-branch",
+      lazyfree: "range-in-branch",
+      swap: "range-in-branch",
     },
   },
 ];

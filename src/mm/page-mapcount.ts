@@ -1,6 +1,7 @@
 import type { anon_vma } from "./anon_vma.ts";
 import type { Kernel } from "./kernel.ts";
 import { PG } from "./mem_map.ts";
+import { clear_page_mlock } from "./mlock.ts";
 import { linear_page_index, type vm_area_struct } from "./vma.ts";
 
 /*
@@ -18,6 +19,16 @@ function report(k: Kernel, type: "rmap-added" | "rmap-removed", page: number): v
   k.emit?.({ type, page, mapcount: k.mem_map.total_mapcount(page) });
 }
 
+/** Throws TypeError, naming the caller, unless a page whose owner or index may be set is locked. */
+function assertLocked(k: Kernel, page: number, what: string): void {
+  if (!k.mem_map.PageLocked(page)) throw new TypeError(`${what} of frame ${page}, which is not locked`);
+}
+
+function anonVmaOf(vma: vm_area_struct, page: number): anon_vma {
+  if (vma.anon_vma === null) throw new TypeError(`anonymous page ${page} mapped into a vma without anon_vma`);
+  return vma.anon_vma;
+}
+
 /** The first mapping of an anonymous page decides where rmap looks for it. */
 function __page_set_anon_rmap(
   k: Kernel,
@@ -29,13 +40,29 @@ function __page_set_anon_rmap(
   const { mem_map } = k;
   const head = mem_map.compound_head(page);
   if (mem_map.PageAnon(head)) return;
-  if (vma.anon_vma === null) throw new TypeError(`anonymous page ${page} mapped into a vma without anon_vma`);
-  const anon: anon_vma = exclusive ? vma.anon_vma : vma.anon_vma.root;
+  const own = anonVmaOf(vma, page);
+  const anon = exclusive ? own : own.root;
   mem_map.setAnonMapping(head, anon);
   mem_map.index[head] = linear_page_index(vma, address - (page - head) * 4096);
 }
 
-/** One more mapping of an anonymous page (page_add_anon_rmap; exclusive as do_page_add_anon_rmap's flag). */
+/** A page that is mapped already must be mapped where its index says, and within its family. */
+function __page_check_anon_rmap(k: Kernel, page: number, vma: vm_area_struct, address: number): void {
+  const root = k.mem_map.page_anon_vma(page)?.root;
+  if (root === undefined || root !== vma.anon_vma?.root) {
+    throw new TypeError(`anonymous page ${page} mapped into a vma of another family`);
+  }
+  const pgoff = linear_page_index(vma, address);
+  if (k.mem_map.page_to_pgoff(page) === pgoff) return;
+  throw new TypeError(
+    `anonymous page ${page} of offset ${k.mem_map.page_to_pgoff(page)} mapped where the vma shows ${pgoff}`,
+  );
+}
+
+/**
+ * One more mapping of an anonymous page, which is locked (page_add_anon_rmap; exclusive as do_page_add_anon_rmap's
+ * flag). Throws TypeError if it is not, or if the place is not one where rmap would look for the page.
+ */
 export function page_add_anon_rmap(
   k: Kernel,
   page: number,
@@ -46,8 +73,12 @@ export function page_add_anon_rmap(
 ): void {
   const { mem_map } = k;
   const count = compound ? mem_map.compound_mapcount : mem_map._mapcount;
-  const first = ++count[page]! === 0;
-  if (first && !mem_map.PageKsm(page)) __page_set_anon_rmap(k, page, vma, address, exclusive);
+  if (!mem_map.PageKsm(page)) {
+    assertLocked(k, page, "page_add_anon_rmap");
+    if (count[page]! < 0) __page_set_anon_rmap(k, page, vma, address, exclusive);
+    else __page_check_anon_rmap(k, page, vma, address);
+  }
+  count[page]!++;
   report(k, "rmap-added", page);
 }
 
@@ -77,21 +108,65 @@ export function page_add_file_rmap(k: Kernel, page: number, compound: boolean): 
   } else {
     if (mem_map.PageTransCompound(page) && mem_map.fileMapping(page) !== null) {
       mem_map.setFlag(page, PG.double_map);
-      mem_map.clearFlag(page, PG.mlocked);
+      clear_page_mlock(k, page);
     }
     mem_map._mapcount[page]!++;
   }
   report(k, "rmap-added", page);
 }
 
-/** hugetlb: one more mapping of a page that may have been mapped before (hugepage_add_anon_rmap). */
-export function hugepage_add_anon_rmap(k: Kernel, page: number, vma: vm_area_struct, address: number): void {
+/** As __page_set_anon_rmap; hugetlb counts offsets in its own page size. */
+function __hugepage_set_anon_rmap(
+  k: Kernel,
+  page: number,
+  vma: vm_area_struct,
+  address: number,
+  exclusive: boolean,
+): void {
   const { mem_map } = k;
-  if (++mem_map.compound_mapcount[page]! === 0 && !mem_map.PageAnon(page) && vma.anon_vma !== null) {
-    mem_map.setAnonMapping(page, vma.anon_vma.root);
-    mem_map.index[page] = linear_page_index(vma, address) / 2 ** mem_map.compound_order[page]!;
-  }
+  const own = anonVmaOf(vma, page);
+  if (mem_map.PageAnon(page)) return;
+  mem_map.setAnonMapping(page, exclusive ? own : own.root);
+  mem_map.index[page] = linear_page_index(vma, address) / 2 ** mem_map.compound_order[page]!;
+}
+
+/**
+ * hugetlb: one more mapping of a locked page that may have been mapped before. Throws TypeError if it is not locked or
+ * the vma has no anon_vma.
+ */
+export function hugepage_add_anon_rmap(k: Kernel, page: number, vma: vm_area_struct, address: number): void {
+  const { compound_mapcount } = k.mem_map;
+  assertLocked(k, page, "hugepage_add_anon_rmap");
+  anonVmaOf(vma, page);
+  if (compound_mapcount[page]! < 0) __hugepage_set_anon_rmap(k, page, vma, address, false);
+  compound_mapcount[page]!++;
   report(k, "rmap-added", page);
+}
+
+/** hugetlb: the first mapping of a page that nobody else has seen. Throws RangeError for an address outside the vma. */
+export function hugepage_add_new_anon_rmap(
+  k: Kernel,
+  page: number,
+  vma: vm_area_struct,
+  address: number,
+): void {
+  if (address < vma.vm_start || address >= vma.vm_end) {
+    throw new RangeError(
+      `hugepage_add_new_anon_rmap at 0x${address.toString(16)}: give an address in the vma`,
+    );
+  }
+  __hugepage_set_anon_rmap(k, page, vma, address, true);
+  k.mem_map.compound_mapcount[page] = 0;
+  report(k, "rmap-added", page);
+}
+
+/**
+ * After copy-on-write found that the vma alone maps a locked page: from now on only its anon_vma is walked, not the
+ * family's. The index stays. Throws TypeError if the page is not locked or the vma has no anon_vma.
+ */
+export function page_move_anon_rmap(k: Kernel, page: number, vma: vm_area_struct): void {
+  assertLocked(k, page, "page_move_anon_rmap");
+  k.mem_map.setAnonMapping(k.mem_map.compound_head(page), anonVmaOf(vma, page));
 }
 
 /** One more mapping by fork or of a shared hugetlb page. */
@@ -106,7 +181,7 @@ export function page_remove_rmap(k: Kernel, page: number, compound: boolean): vo
   const { mem_map } = k;
   if (!mem_map.PageAnon(page)) removeFileRmap(k, page, compound);
   else if (compound) removeAnonCompoundRmap(k, page);
-  else if (--mem_map._mapcount[page]! < 0) mem_map.clearFlag(page, PG.mlocked);
+  else if (--mem_map._mapcount[page]! < 0) clear_page_mlock(k, page);
   if (mem_map._mapcount[page]! < -1 || mem_map.compound_mapcount[mem_map.compound_head(page)]! < -1) {
     throw new TypeError(`page_remove_rmap of frame ${page}, which had no mapping left`);
   }
@@ -120,12 +195,12 @@ function removeFileRmap(k: Kernel, page: number, compound: boolean): void {
     return;
   }
   if (!compound) {
-    if (--mem_map._mapcount[page]! < 0) mem_map.clearFlag(page, PG.mlocked);
+    if (--mem_map._mapcount[page]! < 0) clear_page_mlock(k, page);
     return;
   }
   const nr = mem_map.hpage_nr_pages(page);
   for (let i = 0; i < nr; i++) mem_map._mapcount[page + i]!--;
-  if (--mem_map.compound_mapcount[page]! < 0) mem_map.clearFlag(page, PG.mlocked);
+  if (--mem_map.compound_mapcount[page]! < 0) clear_page_mlock(k, page);
 }
 
 function removeAnonCompoundRmap(k: Kernel, page: number): void {
@@ -136,5 +211,5 @@ function removeAnonCompoundRmap(k: Kernel, page: number): void {
     const nr = mem_map.hpage_nr_pages(page);
     for (let i = 0; i < nr; i++) mem_map._mapcount[page + i]!--;
   }
-  mem_map.clearFlag(page, PG.mlocked);
+  clear_page_mlock(k, page);
 }

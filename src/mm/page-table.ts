@@ -1,6 +1,7 @@
 import { frameOf } from "../../arch/x86/cpu/entry.ts";
-import { tableIndex } from "../../arch/x86/mm/pgtable.ts";
-import { _PAGE_PRESENT, _PAGE_PSE, PAGE_SIZE, PMD_SIZE } from "../../arch/x86/mm/pgtable-types.ts";
+import { readEntry } from "../../arch/x86/mm/kernel-context.ts";
+import { pud_huge, pud_present, tableIndex } from "../../arch/x86/mm/pgtable.ts";
+import { _PAGE_PRESENT, _PAGE_PSE, PAGE_SIZE } from "../../arch/x86/mm/pgtable-types.ts";
 import type { Kernel } from "./kernel.ts";
 import type { mm_struct } from "./mm_struct.ts";
 
@@ -59,9 +60,16 @@ export function pteSlot(mm: mm_struct, address: number): number {
   return pteSlotUnder(mm, pmdp, address);
 }
 
-/** Slot that maps a hugetlb page of that size: the pud's for 1G, else the pmd's (huge_pte_offset). */
-export function huge_pte_offset(mm: mm_struct, address: number, size: number): number {
-  return size > PMD_SIZE ? pudSlot(mm, address) : pmdSlot(mm, address);
+/**
+ * Slot of a hugetlb entry, whatever size the page has: the pud's if it is huge, else the pmd's, whatever that holds;
+ * NO_SLOT if the pud is not present, be it none or, as 4.13 has it, an entry of a page that migrates
+ * (mm/hugetlb.c huge_pte_offset).
+ */
+export function huge_pte_offset(mm: mm_struct, address: number, _sz: number): number {
+  const pudp = pudSlot(mm, address);
+  if (pudp === NO_SLOT) return NO_SLOT;
+  const pud = readEntry(mm, pudp);
+  return pud_present(pud) && pud_huge(pud) ? pudp : pmdSlot(mm, address);
 }
 
 /** Slot of the pte, with the tables to it allocated as a fault would. */

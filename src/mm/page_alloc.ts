@@ -55,13 +55,16 @@ export class FrameAllocator {
 
 /**
  * Drops a page's last reference and gives its frames to the allocator: the moment at which no translation of any
- * agent may be left (invariants 1 to 3).
+ * agent may be left (invariants 1 to 3). One that is still counted as mapped or referenced is reported and, unlike in
+ * the kernel, which loses the frame then, used again: so that what the mistake leads to can be seen.
  */
 export function free_page(k: Kernel, page: number): void {
   const { mem_map } = k;
   const nr = mem_map.hpage_nr_pages(page);
   for (let subpage = page; subpage < page + nr; subpage++) k.emit?.({ type: "page-freed", page: subpage });
-  mem_map.free_pages_prepare(page, nr);
+  const mappings = mem_map.total_mapcount(page);
+  const references = mem_map._refcount[page]!;
+  if (!mem_map.free_pages_prepare(page, nr)) k.emit?.({ type: "bad-page", page, mappings, references });
   for (let subpage = page; subpage < page + nr; subpage++) k.frames.release(subpage);
 }
 

@@ -15,8 +15,10 @@ import {
   PageVmaMappedWalk,
   PVMW_BLOCKED,
   PVMW_NOT_FOUND,
+  PVMW_OFFERED,
   PVMW_SYNC,
   page_vma_mapped_walk,
+  page_vma_mapped_walk_done,
 } from "./page_vma_mapped.ts";
 import { NO_SLOT } from "./page-table.ts";
 import { rmap_walk } from "./rmap.ts";
@@ -54,34 +56,40 @@ export function* page_mkclean_one(
   let cleaned = 0;
   let unlockedCalls = NO_CALLS;
   const v = new PageVmaMappedWalk(k, page, vma, address, PVMW_SYNC);
-  for (;;) {
-    const found = page_vma_mapped_walk(v);
-    if (found === PVMW_BLOCKED) {
-      yield "blocked";
-      continue;
+  try {
+    for (;;) {
+      const found = page_vma_mapped_walk(v);
+      if (found >= PVMW_BLOCKED) {
+        yield found === PVMW_OFFERED ? "lock" : "blocked";
+        continue;
+      }
+      if (found === PVMW_NOT_FOUND) break;
+      const at = v.address;
+      const huge = v.pte === NO_SLOT;
+      const slot = huge ? v.pmd : v.pte;
+      const entry = readEntry(mm, slot);
+      if (!pte_dirty(entry) && !pte_write(entry)) continue;
+      // As in 4.13, the cache hook covers one 4K page even of a huge mapping.
+      flush_cache_page(vma, at, huge ? page : k.codec.pte_pfn(entry));
+      if (k.contended) yield "entry";
+      const old = yield* huge ? pmdp_huge_clear_flush(vma, at, slot) : ptep_clear_flush(vma, at, slot);
+      if (k.contended) yield "entry";
+      set_pte_at(mm, at, slot, pte_mkclean(pte_wrprotect(old)));
+      cleaned++;
+      if (protocol.onClean === "none") continue;
+      if (k.contended) yield "notify";
+      if (protocol.onClean === "page-locked") yield* mmu_notifier_invalidate_page(mm, at);
+      else if (protocol.onClean === "page-after-walk") unlockedCalls = [...unlockedCalls, at];
+      else if (protocol.onClean === "range-locked") {
+        const size = huge ? PMD_SIZE : PAGE_SIZE;
+        const from = at - (at % size);
+        mmu_notifier_invalidate_range(mm, from, from + size);
+      }
     }
-    if (found === PVMW_NOT_FOUND) break;
-    const at = v.address;
-    const huge = v.pte === NO_SLOT;
-    const slot = huge ? v.pmd : v.pte;
-    const entry = readEntry(mm, slot);
-    if (!pte_dirty(entry) && !pte_write(entry)) continue;
-    // As in 4.13, the cache hook covers one 4K page even of a huge mapping.
-    flush_cache_page(vma, at, huge ? page : k.codec.pte_pfn(entry));
-    if (k.contended) yield "entry";
-    const old = yield* huge ? pmdp_huge_clear_flush(vma, at, slot) : ptep_clear_flush(vma, at, slot);
-    if (k.contended) yield "entry";
-    set_pte_at(mm, at, slot, pte_mkclean(pte_wrprotect(old)));
-    cleaned++;
-    if (protocol.onClean === "none") continue;
-    if (k.contended) yield "notify";
-    if (protocol.onClean === "page-locked") yield* mmu_notifier_invalidate_page(mm, at);
-    else if (protocol.onClean === "page-after-walk") unlockedCalls = [...unlockedCalls, at];
-    else if (protocol.onClean === "range-locked") {
-      const size = huge ? PMD_SIZE : PAGE_SIZE;
-      const from = at - (at % size);
-      mmu_notifier_invalidate_range(mm, from, from + size);
-    }
+  } catch (error) {
+    page_vma_mapped_walk_done(v);
+    if (protocol.brackets) yield* mmu_notifier_invalidate_range_end(mm, start, end);
+    throw error;
   }
   for (const at of unlockedCalls) {
     if (k.contended) yield "notify";

@@ -8,7 +8,8 @@ import {
   pte_none,
   pte_present,
 } from "../../arch/x86/mm/pgtable.ts";
-import { PAGE_SIZE, PMD_SIZE } from "../../arch/x86/mm/pgtable-types.ts";
+import { HPAGE_PMD_ORDER, PAGE_SIZE, PMD_SIZE } from "../../arch/x86/mm/pgtable-types.ts";
+import type { LockLevel } from "./events.ts";
 import type { Kernel } from "./kernel.ts";
 import { tryLockTable, unlockTable } from "./locks.ts";
 import { huge_pte_offset, NO_SLOT, pmdSlot, pteSlotUnder, tableOf } from "./page-table.ts";
@@ -23,8 +24,10 @@ export const PVMW_MIGRATION = 2;
 export const PVMW_NOT_FOUND = 0;
 /** `pvmw.pte` or `pvmw.pmd` maps the page; its table's lock is held. */
 export const PVMW_FOUND = 1;
-/** A lock must be waited for, or could be waited for: let others run and call again. */
+/** Somebody else holds the lock: let others run and call again. */
 export const PVMW_BLOCKED = 2;
+/** In front of a lock that may be free, while others could run: let them, once, and call again. */
+export const PVMW_OFFERED = 3;
 
 /**
  * Where a walk stands. It can stop in front of each lock and be resumed there:
@@ -54,9 +57,9 @@ export class PageVmaMappedWalk {
   pmd = NO_SLOT;
   /** Slot of the pte that maps the page, or of the huge entry of hugetlb. */
   pte = NO_SLOT;
-  /** Frame of the table whose lock is held, or -1. */
+  /** Frame of the table whose lock is held (of the root: the mm's page_table_lock), or -1. */
   ptl = -1;
-  ptlLevel: "pmd" | "pte" = "pte";
+  ptlLevel: LockLevel = "pte";
   state = AT_START;
   /** Whether others were let run in front of the lock at hand. */
   offered = false;
@@ -78,7 +81,7 @@ export class PageVmaMappedWalk {
  */
 export function page_vma_mapped_walk(v: PageVmaMappedWalk): number {
   const result = advance(v);
-  if (result !== PVMW_BLOCKED && v.k.emit !== null) {
+  if (result < PVMW_BLOCKED && v.k.emit !== null) {
     v.k.emit({ type: "walk-returned", found: result === PVMW_FOUND, locksHeld: v.k.current.locksHeld });
   }
   return result;
@@ -107,20 +110,19 @@ function advance(v: PageVmaMappedWalk): number {
   return v.pte === NO_SLOT ? PVMW_NOT_FOUND : lockHuge(v);
 }
 
-/** Takes a table's lock, or stops in front of it in that state. */
-function lock(v: PageVmaMappedWalk, slot: number, level: "pmd" | "pte", state: number): boolean {
+/** Takes a table's lock, or stops in front of it in that state and says why. */
+function lock(v: PageVmaMappedWalk, table: number, level: LockLevel, state: number): number {
   v.state = state;
   if (v.k.contended && !v.offered) {
     v.offered = true;
-    return false;
+    return PVMW_OFFERED;
   }
-  const table = tableOf(slot);
-  if (!tryLockTable(v.k, table, level)) return false;
+  if (!tryLockTable(v.k, table, level)) return PVMW_BLOCKED;
   v.ptl = table;
   v.ptlLevel = level;
   v.state = AT_START;
   v.offered = false;
-  return true;
+  return PVMW_FOUND;
 }
 
 function unlock(v: PageVmaMappedWalk): void {
@@ -134,7 +136,13 @@ function notFound(v: PageVmaMappedWalk): number {
 }
 
 function lockHuge(v: PageVmaMappedWalk): number {
-  if (!lock(v, v.pte, "pmd", AT_HUGE_LOCK)) return PVMW_BLOCKED;
+  const { mem_map } = v.k;
+  // huge_pte_lockptr: only a 2M entry has a lock of its own table.
+  const locked =
+    mem_map.compound_order[mem_map.compound_head(v.page)] === HPAGE_PMD_ORDER
+      ? lock(v, tableOf(v.pte), "pmd", AT_HUGE_LOCK)
+      : lock(v, tableOf(v.vma.vm_mm.pgd), "mm", AT_HUGE_LOCK);
+  if (locked !== PVMW_FOUND) return locked;
   return checkPte(v) ? PVMW_FOUND : notFound(v);
 }
 
@@ -149,7 +157,8 @@ function restart(v: PageVmaMappedWalk): number {
 }
 
 function lockPmd(v: PageVmaMappedWalk): number {
-  if (!lock(v, v.pmd, "pmd", AT_PMD_LOCK)) return PVMW_BLOCKED;
+  const locked = lock(v, tableOf(v.pmd), "pmd", AT_PMD_LOCK);
+  if (locked !== PVMW_FOUND) return locked;
   const pmde = readEntry(v.vma.vm_mm, v.pmd);
   if (!pmd_present(pmde)) return notFound(v);
   if (pmd_trans_huge(pmde)) {
@@ -172,7 +181,8 @@ function mapPte(v: PageVmaMappedWalk): number {
 }
 
 function lockPte(v: PageVmaMappedWalk): number {
-  if (!lock(v, v.pte, "pte", AT_PTE_LOCK)) return PVMW_BLOCKED;
+  const locked = lock(v, tableOf(v.pte), "pte", AT_PTE_LOCK);
+  if (locked !== PVMW_FOUND) return locked;
   return checkPte(v) ? PVMW_FOUND : nextPte(v);
 }
 
@@ -207,6 +217,7 @@ function checkPte(v: PageVmaMappedWalk): boolean {
     if (!codec.is_migration_entry(entry)) return false;
     pfn = swp_offset(entry);
     if (!mem_map.pfn_valid(pfn) || !mem_map.PageLocked(pfn)) {
+      page_vma_mapped_walk_done(v);
       throw new TypeError(`migration entry ${pte} for frame ${pfn}, which is not locked`);
     }
   } else {
@@ -227,8 +238,8 @@ export function* page_mapped_in_vma(k: Kernel, page: number, vma: vm_area_struct
   const v = new PageVmaMappedWalk(k, page, vma, Math.max(start, vma.vm_start), PVMW_SYNC);
   for (;;) {
     const found = page_vma_mapped_walk(v);
-    if (found === PVMW_BLOCKED) {
-      yield "blocked";
+    if (found >= PVMW_BLOCKED) {
+      yield found === PVMW_OFFERED ? "lock" : "blocked";
       continue;
     }
     if (found === PVMW_NOT_FOUND) return false;

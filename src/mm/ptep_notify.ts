@@ -1,5 +1,12 @@
 import type { KernelThread } from "../../arch/x86/mm/events.ts";
-import { PAGE_SIZE, PMD_SIZE, type pmd_t, type pte_t } from "../../arch/x86/mm/pgtable-types.ts";
+import {
+  PAGE_SIZE,
+  PMD_SIZE,
+  PUD_SIZE,
+  type pmd_t,
+  type pte_t,
+  type pud_t,
+} from "../../arch/x86/mm/pgtable-types.ts";
 import {
   pmdp_clear_flush_young,
   pmdp_huge_clear_flush,
@@ -7,6 +14,7 @@ import {
   ptep_clear_flush,
   ptep_clear_flush_young,
   ptep_test_and_clear_young,
+  pudp_huge_clear_flush,
   set_pte_at,
 } from "../../arch/x86/mm/ptep.ts";
 import type { mm_struct } from "./mm_struct.ts";
@@ -65,6 +73,16 @@ export function* pmdp_huge_clear_flush_notify(
 ): KernelThread<pmd_t> {
   const old = yield* pmdp_huge_clear_flush(vma, address, pmdp);
   mmu_notifier_invalidate_range(vma.vm_mm, address, address + PMD_SIZE);
+  return old;
+}
+
+export function* pudp_huge_clear_flush_notify(
+  vma: vm_area_struct,
+  address: number,
+  pudp: number,
+): KernelThread<pud_t> {
+  const old = yield* pudp_huge_clear_flush(vma, address, pudp);
+  mmu_notifier_invalidate_range(vma.vm_mm, address, address + PUD_SIZE);
   return old;
 }
 

@@ -1,8 +1,12 @@
 import type { KernelThread } from "../../arch/x86/mm/events.ts";
-import type { anon_vma } from "./anon_vma.ts";
+import { readEntry } from "../../arch/x86/mm/kernel-context.ts";
+import { pmd_present, pmd_trans_huge } from "../../arch/x86/mm/pgtable.ts";
+import { type anon_vma, put_anon_vma } from "./anon_vma.ts";
 import type { Kernel } from "./kernel.ts";
 import { down_read, down_read_trylock, type rw_semaphore, up_read } from "./locks.ts";
-import { type vm_area_struct, vma_address } from "./vma.ts";
+import type { mm_struct } from "./mm_struct.ts";
+import { NO_SLOT, pmdSlot } from "./page-table.ts";
+import { __vma_address, type vm_area_struct, vma_address } from "./vma.ts";
 
 /**
  * How one walk over the mappings of a page goes (include/linux/rmap.h struct rmap_walk_control). The functions get
@@ -46,12 +50,17 @@ function walkMappings<A>(
   rwc: rmap_walk_control<A>,
   locked: boolean,
 ): KernelThread<void> {
-  if (k.mem_map.PageKsm(page)) {
-    throw new TypeError(`rmap_walk of frame ${page}: KSM pages are kept out of rmap`);
-  }
+  refuseKsm(k, page);
   return k.mem_map.PageAnon(page)
     ? rmap_walk_anon(k, page, rwc, locked)
     : rmap_walk_file(k, page, rwc, locked);
+}
+
+/** Throws TypeError for a KSM page. For callers that take locks before they walk. */
+export function refuseKsm(k: Kernel, page: number): void {
+  if (k.mem_map.PageKsm(page)) {
+    throw new TypeError(`rmap_walk of frame ${page}: KSM pages are kept out of rmap`);
+  }
 }
 
 /** Per vma: invalid_vma, rmap_one, done, in this order. */
@@ -68,12 +77,15 @@ function* rmap_walk_anon<A>(
   }
   if (anon === null) return;
   const first = k.mem_map.page_to_pgoff(page);
-  for (const { vma } of anon.rb_root.overlapping(first, first + k.mem_map.hpage_nr_pages(page) - 1)) {
-    if (rwc.invalid_vma?.(vma, rwc.arg)) continue;
-    if (!(yield* rwc.rmap_one(k, page, vma, vma_address(k.mem_map, page, vma), rwc.arg))) break;
-    if (rwc.done?.(k, page)) break;
+  try {
+    for (const { vma } of anon.rb_root.overlapping(first, first + k.mem_map.hpage_nr_pages(page) - 1)) {
+      if (rwc.invalid_vma?.(vma, rwc.arg)) continue;
+      if (!(yield* rwc.rmap_one(k, page, vma, vma_address(k.mem_map, page, vma), rwc.arg))) break;
+      if (rwc.done?.(k, page)) break;
+    }
+  } finally {
+    if (!locked) up_read(anon.root.rwsem);
   }
-  if (!locked) up_read(anon.root.rwsem);
 }
 
 function* rmap_walk_file<A>(
@@ -92,21 +104,73 @@ function* rmap_walk_file<A>(
     while (!down_read_trylock(mapping.i_mmap_rwsem)) yield "blocked";
   }
   const first = k.mem_map.page_to_pgoff(page);
-  for (const vma of mapping.i_mmap.overlapping(first, first + k.mem_map.hpage_nr_pages(page) - 1)) {
-    if (rwc.invalid_vma?.(vma, rwc.arg)) continue;
-    if (!(yield* rwc.rmap_one(k, page, vma, vma_address(k.mem_map, page, vma), rwc.arg))) break;
-    if (rwc.done?.(k, page)) break;
+  try {
+    for (const vma of mapping.i_mmap.overlapping(first, first + k.mem_map.hpage_nr_pages(page) - 1)) {
+      if (rwc.invalid_vma?.(vma, rwc.arg)) continue;
+      if (!(yield* rwc.rmap_one(k, page, vma, vma_address(k.mem_map, page, vma), rwc.arg))) break;
+      if (rwc.done?.(k, page)) break;
+    }
+  } finally {
+    if (!locked) up_read(mapping.i_mmap_rwsem);
   }
-  if (!locked) up_read(mapping.i_mmap_rwsem);
 }
 
-/** Locks the family of a mapped anonymous page for reading; null if it is not mapped any more (mm/rmap.c). */
-export function* page_lock_anon_vma_read(k: Kernel, page: number): KernelThread<anon_vma | null> {
+/**
+ * Takes a reference on the anon_vma of a mapped anonymous page, so that it outlives the page's last mapping; null if
+ * the page is not mapped any more (mm/rmap.c). The caller gives it back with put_anon_vma.
+ */
+export function page_get_anon_vma(k: Kernel, page: number): anon_vma | null {
   const anon = k.mem_map.page_anon_vma(page);
-  if (anon === null || !k.mem_map.page_mapped(page)) return null;
+  if (anon === null || !k.mem_map.page_mapped(page) || anon.refcount === 0) return null;
+  anon.refcount++;
+  return anon;
+}
+
+/**
+ * Locks the family of a mapped anonymous page for reading; null if it is not mapped any more (mm/rmap.c). Who must wait
+ * holds a reference meanwhile: the last mapping may go, and without it the anon_vma and its root with it.
+ */
+export function* page_lock_anon_vma_read(k: Kernel, page: number): KernelThread<anon_vma | null> {
+  const { mem_map } = k;
+  const anon = mem_map.page_anon_vma(page);
+  if (anon === null || !mem_map.page_mapped(page)) return null;
   const sem: rw_semaphore = anon.root.rwsem;
-  yield* down_read(k, sem);
-  if (k.mem_map.page_mapped(page)) return anon;
-  up_read(sem);
-  return null;
+  if (k.contended) yield "lock";
+  if (down_read_trylock(sem)) {
+    if (mem_map.page_mapped(page)) return anon;
+    up_read(sem);
+    return null;
+  }
+  if (anon.refcount === 0 || !mem_map.page_mapped(page)) return null;
+  anon.refcount++;
+  while (!down_read_trylock(sem)) yield "blocked";
+  const last = anon.refcount === 1;
+  if (last) up_read(sem);
+  put_anon_vma(anon);
+  return last ? null : anon;
+}
+
+/** -EFAULT as the kernel returns it for an address. */
+const EFAULT = 14;
+
+/**
+ * Where a vma would map the page, if the page can be in it at all; else -EFAULT (mm/rmap.c page_address_in_vma). That
+ * it does map it is not said.
+ */
+export function page_address_in_vma(k: Kernel, page: number, vma: vm_area_struct): number {
+  const { mem_map } = k;
+  if (mem_map.PageAnon(page)) {
+    const root = mem_map.page_anon_vma(page)?.root;
+    if (root === undefined || vma.anon_vma?.root !== root) return -EFAULT;
+  } else if (vma.vm_file === null || vma.vm_file !== mem_map.fileMapping(page)) return -EFAULT;
+  const address = __vma_address(mem_map, page, vma);
+  return address >= vma.vm_start && address < vma.vm_end ? address : -EFAULT;
+}
+
+/** Slot of the pmd that points to the table of ptes for an address; NO_SLOT if there is none (mm/rmap.c mm_find_pmd). */
+export function mm_find_pmd(mm: mm_struct, address: number): number {
+  const pmdp = pmdSlot(mm, address);
+  if (pmdp === NO_SLOT) return NO_SLOT;
+  const pmd = readEntry(mm, pmdp);
+  return pmd_present(pmd) && !pmd_trans_huge(pmd) ? pmdp : NO_SLOT;
 }

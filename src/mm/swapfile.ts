@@ -5,10 +5,15 @@ import { PG } from "./mem_map.ts";
 /** The slot's page is in the swap cache; the other bits of a count are references by ptes. */
 export const SWAP_HAS_CACHE = 0x40;
 const SWAP_MAP_MAX = 0x3e;
+const ENOENT = 2;
+const ENOMEM = 12;
+const EINVAL = 22;
 
 /** One swap area's slots: how many entries refer to each, and which page caches it (mm/swapfile.c swap_map). */
 export class SwapSpace {
   readonly swap_map: Uint8Array;
+  /** References to a slot beyond the 62 that its byte can count (the kernel's continuation pages), by slot. */
+  readonly continued = new Map<number, number>();
   /** Swap cache: frame by slot. */
   readonly cache = new Map<number, number>();
   #next = 1;
@@ -19,18 +24,41 @@ export class SwapSpace {
     this.swap_map = new Uint8Array(slots);
   }
 
-  /** Takes `count` consecutive free slots; returns the first, or null when the area is full. Slot 0 is the header. */
+  /**
+   * Takes `count` consecutive free slots, the next ones after those taken last, from the start again behind the end;
+   * returns the first, or null when there are none. Slot 0 is the header.
+   */
   takeSlots(count: number): number | null {
-    for (let start = this.#next; start + count <= this.swap_map.length; start++) {
+    const start = this.#search(this.#next, count) ?? this.#search(1, count);
+    if (start !== null) this.#next = start + count;
+    return start;
+  }
+
+  #search(from: number, count: number): number | null {
+    for (let start = from; start + count <= this.swap_map.length; start++) {
       let run = 0;
       while (run < count && this.swap_map[start + run] === 0) run++;
-      if (run === count) {
-        this.#next = start + count;
-        return start;
-      }
+      if (run === count) return start;
       start += run;
     }
     return null;
+  }
+
+  /** How many entries refer to the slot. */
+  references(slot: number): number {
+    return (this.swap_map[slot]! & ~SWAP_HAS_CACHE) + (this.continued.get(slot) ?? 0);
+  }
+
+  addReference(slot: number): void {
+    if ((this.swap_map[slot]! & ~SWAP_HAS_CACHE) < SWAP_MAP_MAX) this.swap_map[slot]!++;
+    else this.continued.set(slot, (this.continued.get(slot) ?? 0) + 1);
+  }
+
+  dropReference(slot: number): void {
+    const beyond = this.continued.get(slot) ?? 0;
+    if (beyond === 0) this.swap_map[slot]!--;
+    else if (beyond === 1) this.continued.delete(slot);
+    else this.continued.set(slot, beyond - 1);
   }
 }
 
@@ -40,16 +68,24 @@ function slotOf(k: Kernel, entry: swp_entry_t): number {
   return slot;
 }
 
-/** One more entry refers to the slot. Returns 0, or a negative error when it cannot (mm/swapfile.c). */
+/**
+ * One more entry refers to the slot (mm/swapfile.c). Returns 0, or why not: -EINVAL if there is no such slot, -ENOENT
+ * if it is not in use, -ENOMEM if there is no memory to count on.
+ */
 export function swap_duplicate(k: Kernel, entry: swp_entry_t): number {
   const slot = slotOf(k, entry);
-  const { swap } = k;
-  const full = slot < 0 || (swap.swap_map[slot]! & ~SWAP_HAS_CACHE) >= SWAP_MAP_MAX;
-  const ok = !full && swap.failDuplicates === 0;
-  if (swap.failDuplicates > 0) swap.failDuplicates--;
-  if (ok) swap.swap_map[slot]!++;
-  k.emit?.({ type: "swap-duplicated", entry, ok });
-  return ok ? 0 : -12;
+  const error = duplicateError(k.swap, slot);
+  if (error === 0) k.swap.addReference(slot);
+  k.emit?.({ type: "swap-duplicated", entry, ok: error === 0 });
+  return error === 0 ? 0 : -error;
+}
+
+function duplicateError(swap: SwapSpace, slot: number): number {
+  if (slot < 0) return EINVAL;
+  if (swap.swap_map[slot] === 0) return ENOENT;
+  if (swap.failDuplicates === 0) return 0;
+  swap.failDuplicates--;
+  return ENOMEM;
 }
 
 /** One entry less refers to the slot. Throws if none did. */
@@ -58,7 +94,7 @@ export function swap_free(k: Kernel, entry: swp_entry_t): void {
   if (slot < 0 || (k.swap.swap_map[slot]! & ~SWAP_HAS_CACHE) === 0) {
     throw new TypeError(`swap_free of ${entry}: no entry refers to that slot`);
   }
-  k.swap.swap_map[slot]!--;
+  k.swap.dropReference(slot);
 }
 
 /**

@@ -1,7 +1,7 @@
 import { flush_cache_page } from "../../arch/x86/mm/cacheflush.ts";
 import type { KernelThread } from "../../arch/x86/mm/events.ts";
 import { readEntry } from "../../arch/x86/mm/kernel-context.ts";
-import { pte_dirty, pte_soft_dirty, pte_unused, pte_write } from "../../arch/x86/mm/pgtable.ts";
+import { pte_dirty, pte_soft_dirty, pte_write } from "../../arch/x86/mm/pgtable.ts";
 import { PAGE_SIZE, type pte_t } from "../../arch/x86/mm/pgtable-types.ts";
 import {
   ptep_clear_flush,
@@ -34,6 +34,7 @@ import {
   PageVmaMappedWalk,
   PVMW_BLOCKED,
   PVMW_NOT_FOUND,
+  PVMW_OFFERED,
   page_vma_mapped_walk,
   page_vma_mapped_walk_done,
 } from "./page_vma_mapped.ts";
@@ -62,11 +63,10 @@ interface Unmapped {
   readonly gone: boolean;
 }
 
-const GONE: Readonly<Record<UnmapBranch, Unmapped>> = {
+const GONE: Readonly<Record<Exclude<UnmapBranch, "swapbacked-mismatch">, Unmapped>> = {
   hwpoison: { branch: "hwpoison", gone: true },
   unused: { branch: "unused", gone: true },
   migration: { branch: "migration", gone: true },
-  "swapbacked-mismatch": { branch: "swapbacked-mismatch", gone: true },
   lazyfree: { branch: "lazyfree", gone: true },
   swap: { branch: "swap", gone: true },
   file: { branch: "file", gone: true },
@@ -79,7 +79,8 @@ const KEPT: Readonly<Record<"swapbacked-mismatch" | "lazyfree" | "swap", Unmappe
 
 /**
  * Takes away the entries by which one vma maps the page (mm/rmap.c try_to_unmap_one). False stops the walk over
- * the other vmas and means failure; what was changed before stays changed.
+ * the other vmas and means failure; what was changed before stays changed. Throws TypeError if a huge pmd maps the
+ * page and the flags do not say to split it; whatever is thrown, no lock and no bracket stays open.
  */
 export function* try_to_unmap_one(
   k: Kernel,
@@ -109,57 +110,69 @@ export function* try_to_unmap_one(
   let rangeDue = false;
   let unlockedCalls = NO_CALLS;
   const v = new PageVmaMappedWalk(k, page, vma, address);
-  for (;;) {
-    const found = page_vma_mapped_walk(v);
-    if (found === PVMW_BLOCKED) {
-      yield "blocked";
-      continue;
-    }
-    if (found === PVMW_NOT_FOUND) break;
-    if ((flags & TTU_IGNORE_MLOCK) === 0) {
-      if ((vma.vm_flags & VM_LOCKED) !== 0) {
-        if (!k.mem_map.PageTransCompound(page)) mlock_vma_page(k, page);
+  try {
+    for (;;) {
+      const found = page_vma_mapped_walk(v);
+      if (found >= PVMW_BLOCKED) {
+        yield found === PVMW_OFFERED ? "lock" : "blocked";
+        continue;
+      }
+      if (found === PVMW_NOT_FOUND) break;
+      if ((flags & TTU_IGNORE_MLOCK) === 0) {
+        if ((vma.vm_flags & VM_LOCKED) !== 0) {
+          if (!k.mem_map.PageTransCompound(page)) mlock_vma_page(k, page);
+          result = false;
+          page_vma_mapped_walk_done(v);
+          break;
+        }
+        if ((flags & TTU_MUNLOCK) !== 0) continue;
+      }
+      if (v.pte === NO_SLOT) {
+        throw new TypeError(`try_to_unmap_one: frame ${page} is mapped by a pmd: split it first`);
+      }
+      if (k.contended) yield "entry";
+      if ((flags & TTU_IGNORE_ACCESS) === 0 && ptep_clear_flush_young_notify(vma, v.address, v.pte)) {
         result = false;
         page_vma_mapped_walk_done(v);
         break;
       }
-      if ((flags & TTU_MUNLOCK) !== 0) continue;
+      const pfn = k.codec.pte_pfn(readEntry(mm, v.pte));
+      flush_cache_page(vma, v.address, pfn);
+      if (k.contended) yield "entry";
+      let pteval: pte_t;
+      if (should_defer_flush(k, mm, flags)) {
+        // A store through a cached clean translation faults; a cached dirty one is why the batch has `writable`.
+        pteval = ptep_get_and_clear(mm, v.address, v.pte);
+        set_tlb_ubc_flush_pending(k, mm, pte_dirty(pteval));
+      } else {
+        pteval = yield* ptep_clear_flush(vma, v.address, v.pte);
+      }
+      if (k.contended) yield "entry";
+      const { branch, gone } = replaceEntry(v, pfn, pteval, flags);
+      const call = protocol.onUnmap[branch];
+      if (call === "range-in-branch" && (gone || branch === "swapbacked-mismatch")) {
+        if (k.contended) yield "notify";
+        mmu_notifier_invalidate_range(mm, v.address, v.address + PAGE_SIZE);
+      }
+      if (gone) dropMapping(v, pfn, branch);
+      if (call === "range-after-walk") rangeDue ||= gone;
+      else if (call === "page-after-walk") {
+        if (gone) unlockedCalls = [...unlockedCalls, v.address];
+      } else if (gone && (call === "page-locked" || call === "range-locked")) {
+        if (k.contended) yield "notify";
+        if (call === "page-locked") yield* mmu_notifier_invalidate_page(mm, v.address);
+        else mmu_notifier_invalidate_range(mm, v.address, v.address + PAGE_SIZE);
+      }
+      if (!gone) {
+        result = false;
+        page_vma_mapped_walk_done(v);
+        break;
+      }
     }
-    if (v.pte === NO_SLOT)
-      throw new TypeError(`try_to_unmap_one: frame ${page} is mapped by a pmd: split it first`);
-    if (k.contended) yield "entry";
-    if ((flags & TTU_IGNORE_ACCESS) === 0 && ptep_clear_flush_young_notify(vma, v.address, v.pte)) {
-      result = false;
-      page_vma_mapped_walk_done(v);
-      break;
-    }
-    const pfn = k.codec.pte_pfn(readEntry(mm, v.pte));
-    flush_cache_page(vma, v.address, pfn);
-    if (k.contended) yield "entry";
-    let pteval: pte_t;
-    if (should_defer_flush(k, mm, flags)) {
-      // A store through a cached clean translation faults; a cached dirty one is why the batch has `writable`.
-      pteval = ptep_get_and_clear(mm, v.address, v.pte);
-      set_tlb_ubc_flush_pending(k, mm, pte_dirty(pteval));
-    } else {
-      pteval = yield* ptep_clear_flush(vma, v.address, v.pte);
-    }
-    if (k.contended) yield "entry";
-    const { branch, gone } = settle(v, pfn, pteval, flags);
-    const call = protocol.onUnmap[branch];
-    if (call === "range-after-walk") rangeDue ||= gone;
-    else if (call === "page-after-walk") {
-      if (gone) unlockedCalls = [...unlockedCalls, v.address];
-    } else if (gone || branch === "swapbacked-mismatch") {
-      if (k.contended && call !== "none") yield "notify";
-      if (call === "page-locked") yield* mmu_notifier_invalidate_page(mm, v.address);
-      else if (call === "range-locked") mmu_notifier_invalidate_range(mm, v.address, v.address + PAGE_SIZE);
-    }
-    if (!gone) {
-      result = false;
-      page_vma_mapped_walk_done(v);
-      break;
-    }
+  } catch (error) {
+    page_vma_mapped_walk_done(v);
+    if (protocol.brackets) yield* mmu_notifier_invalidate_range_end(mm, start, end);
+    throw error;
   }
 
   for (const at of unlockedCalls) {
@@ -178,24 +191,16 @@ export function* try_to_unmap_one(
   return result;
 }
 
-/** Moves the cleared entry's dirty bit to the page and puts in its place what the page needs. */
-function settle(v: PageVmaMappedWalk, subpage: number, pteval: pte_t, flags: number): Unmapped {
-  const { k, page } = v;
-  if (pte_dirty(pteval)) set_page_dirty(k, page);
-  update_hiwater_rss(v.vma.vm_mm);
-  const unmapped = replaceEntry(v, subpage, pteval, flags);
-  if (unmapped.gone) {
-    page_remove_rmap(k, subpage, k.mem_map.PageHuge(page));
-    put_page(k, page);
-  }
-  return unmapped;
-}
-
-/** The branches of step 13 (linux-mm 5.8), in the order of their tests. */
+/**
+ * Moves the cleared entry's dirty bit to the page and puts in the entry's place what the page needs: the branches of
+ * step 13 (linux-mm 5.8), in the order of their tests.
+ */
 function replaceEntry(v: PageVmaMappedWalk, subpage: number, pteval: pte_t, flags: number): Unmapped {
   const { k, page, vma, address, pte } = v;
   const { codec, mem_map } = k;
   const mm = vma.vm_mm;
+  if (pte_dirty(pteval)) set_page_dirty(k, page);
+  update_hiwater_rss(mm);
   if (mem_map.PageHWPoison(page) && (flags & TTU_IGNORE_HWPOISON) === 0) {
     const poisoned = codec.swp_entry_to_pte(codec.make_hwpoison_entry(subpage));
     if (mem_map.PageHuge(page)) {
@@ -207,7 +212,7 @@ function replaceEntry(v: PageVmaMappedWalk, subpage: number, pteval: pte_t, flag
     }
     return GONE.hwpoison;
   }
-  if (pte_unused(pteval)) {
+  if (k.pte_unused(pteval)) {
     dec_mm_counter(mm, mm_counter(k, page));
     return GONE.unused;
   }
@@ -226,12 +231,12 @@ function replaceAnonEntry(v: PageVmaMappedWalk, subpage: number, pteval: pte_t):
   const { mem_map } = k;
   const mm = vma.vm_mm;
   // The slot stays empty: the mapping is lost, its counts are kept. A kernel bug, reported as one.
-  if (mem_map.PageSwapBacked(page) !== mem_map.PageSwapCache(page)) return KEPT["swapbacked-mismatch"];
+  if (mem_map.PageSwapBacked(page) !== mem_map.PageSwapCache(page)) {
+    k.warnOnce("try_to_unmap_one: swap-backed page outside the swap cache", page);
+    return KEPT["swapbacked-mismatch"];
+  }
   if (!mem_map.PageSwapBacked(page)) {
-    if (!mem_map.PageDirty(page)) {
-      dec_mm_counter(mm, MM_ANONPAGES);
-      return GONE.lazyfree;
-    }
+    if (!mem_map.PageDirty(page)) return GONE.lazyfree;
     set_pte_at(mm, address, pte, pteval);
     mem_map.setFlag(page, PG.swapbacked);
     k.emit?.({ type: "swapbacked-set", page });
@@ -247,6 +252,14 @@ function replaceAnonEntry(v: PageVmaMappedWalk, subpage: number, pteval: pte_t):
   inc_mm_counter(mm, MM_SWAPENTS);
   set_pte_at(mm, address, pte, withSoftDirty(k, k.codec.swp_entry_to_pte(entry), pteval));
   return GONE.swap;
+}
+
+/** The page's side of a mapping that is gone; a page given up for good leaves rss only now (step 14). */
+function dropMapping(v: PageVmaMappedWalk, subpage: number, branch: UnmapBranch): void {
+  const { k, page } = v;
+  if (branch === "lazyfree") dec_mm_counter(v.vma.vm_mm, MM_ANONPAGES);
+  page_remove_rmap(k, subpage, k.mem_map.PageHuge(page));
+  put_page(k, page);
 }
 
 function withSoftDirty(k: Kernel, swp_pte: pte_t, pteval: pte_t): pte_t {
@@ -284,11 +297,14 @@ export function* try_to_unmap(k: Kernel, page: number, flags: number): KernelThr
 
 /**
  * Looks for a locked vma that maps the page and marks the page mlocked if there is one; changes no entry. Throws
- * TypeError if the page is not locked.
+ * TypeError if the page is not locked, still on an LRU list, or mapped both by pmds and by ptes.
  */
 export function* try_to_munlock(k: Kernel, page: number): KernelThread<void> {
-  if (!k.mem_map.PageLocked(page))
-    throw new TypeError(`try_to_munlock of frame ${page}, which is not locked`);
+  const { mem_map } = k;
+  const refuse = (why: string) => new TypeError(`try_to_munlock of frame ${page}, which is ${why}`);
+  if (!mem_map.PageLocked(page)) throw refuse("not locked");
+  if (mem_map.PageLRU(page)) throw refuse("on an LRU list");
+  if (mem_map.PageCompound(page) && mem_map.PageDoubleMap(page)) throw refuse("mapped by pmds and by ptes");
   yield* rmap_walk(k, page, {
     arg: TTU_MUNLOCK,
     rmap_one: try_to_unmap_one,

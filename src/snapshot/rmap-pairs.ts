@@ -43,7 +43,7 @@ function* collectPairs(
   const walk = new PageVmaMappedWalk(k, page, vma, address, PVMW_SYNC);
   for (;;) {
     const result = page_vma_mapped_walk(walk);
-    if (result === PVMW_BLOCKED) yield "blocked";
+    if (result >= PVMW_BLOCKED) yield "blocked";
     else if (result === PVMW_FOUND) pairs.push({ mm: vma.vm_mm, address: walk.address });
     else return true;
   }

@@ -78,7 +78,7 @@ export class Kvm implements mmu_notifier {
   mmu_notifier_count = 0;
   hostFaultsNeeded = 0;
   retries = 0;
-  /** Invalidations that found sptes to zap, and the sptes zapped. */
+  /** Sptes cleared, for whatever reason: an invalidation, change_pte, a fault that replaced one, release. */
   zaps = 0;
   installs = 0;
   emit: VirtObserver | null = null;

@@ -110,5 +110,6 @@ export const PAGE_SIZE = 4096;
 export const PAGE_SHIFT = 12;
 export const PTRS_PER_TABLE = 512;
 export const PMD_SIZE = 0x20_0000;
+export const PUD_SIZE = 0x4000_0000;
 export const HPAGE_PMD_NR = 512;
 export const HPAGE_PMD_ORDER = 9;

@@ -2,15 +2,17 @@ import { Entry, sameEntry, ZERO_ENTRY } from "../cpu/entry.ts";
 import type { KernelThread } from "./events.ts";
 import type { MmContext, VmaContext } from "./kernel-context.ts";
 import { readEntry, smp_processor_id } from "./kernel-context.ts";
-import { pmd_bad, pmd_devmap, pmd_none, pmd_trans_huge, pte_protnone } from "./pgtable.ts";
+import { pmd_bad, pmd_devmap, pmd_none, pmd_trans_huge, pte_protnone, pud_trans_huge } from "./pgtable.ts";
 import {
   _PAGE_ACCESSED,
   _PAGE_PRESENT,
   _PAGE_RW,
   _PAGE_TABLE,
   PMD_SIZE,
+  PUD_SIZE,
   type pmd_t,
   type pte_t,
+  type pud_t,
 } from "./pgtable-types.ts";
 import { flush_tlb_page, flush_tlb_range } from "./tlb.ts";
 
@@ -70,6 +72,7 @@ export function ptep_get_and_clear_full(mm: MmContext, address: number, ptep: nu
 }
 
 export const pmdp_huge_get_and_clear: typeof ptep_get_and_clear = ptep_get_and_clear;
+export const pudp_huge_get_and_clear: typeof ptep_get_and_clear = ptep_get_and_clear;
 
 /** Always an exchange: v4.13's x86 has no cheaper way for a huge pmd. */
 export function pmdp_huge_get_and_clear_full(
@@ -188,6 +191,24 @@ export function* pmdp_huge_clear_flush(vma: VmaContext, address: number, pmdp: n
   assertHuge(address, readEntry(vma.vm_mm, pmdp), "pmdp_huge_clear_flush");
   const old = pmdp_huge_get_and_clear(vma.vm_mm, address, pmdp);
   yield* flush_tlb_range(vma, address, address + PMD_SIZE);
+  return old;
+}
+
+/**
+ * As for a pmd, with 1 GiB. Throws RangeError for an address that is not a multiple of it, TypeError for a pud that
+ * is not huge.
+ */
+export function* pudp_huge_clear_flush(vma: VmaContext, address: number, pudp: number): KernelThread<pud_t> {
+  if (address % PUD_SIZE !== 0) {
+    throw new RangeError(`pudp_huge_clear_flush at 0x${address.toString(16)}: give a multiple of 1 GiB`);
+  }
+  const pud = readEntry(vma.vm_mm, pudp);
+  // DEVMAP is the same bit in a pud as in a pmd.
+  if (!pud_trans_huge(pud) && !pmd_devmap(pud)) {
+    throw new TypeError(`pudp_huge_clear_flush on ${pud}: give the slot of a huge pud`);
+  }
+  const old = pudp_huge_get_and_clear(vma.vm_mm, address, pudp);
+  yield* flush_tlb_range(vma, address, address + PUD_SIZE);
   return old;
 }
 

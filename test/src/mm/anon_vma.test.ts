@@ -268,3 +268,12 @@ test("a vma has one anon_vma of its own", () => {
   attachAnonVma(vma, prepare(process()));
   expect(() => attachAnonVma(vma, prepare(process()))).toThrow(TypeError);
 });
+
+test("an anon_vma without any vma must not count one", () => {
+  const scene = new Scene();
+  const vma = scene.vma(scene.mm(), { at: 0x7f00_0020_0000, length: 0x1000 });
+  const anon = scene.kernel.run(anon_vma_prepare(vma));
+  anon.degree++;
+  expect(() => scene.kernel.run(unlink_anon_vmas(vma))).toThrow(/has degree 1/);
+  expect(anon.root.rwsem.writer).toBe(false);
+});

@@ -13,12 +13,13 @@ import {
   mmu_notifier_unregister,
 } from "../../../src/mm/mmu_notifier.ts";
 import { notifierProtocol } from "../../../src/mm/notifier-protocol.ts";
-import { ensurePmdSlot, pteSlot } from "../../../src/mm/page-table.ts";
+import { ensurePmdSlot, pteSlot, pudSlot } from "../../../src/mm/page-table.ts";
 import {
   pmdp_clear_young_notify,
   ptep_clear_flush_notify,
   ptep_clear_flush_young_notify,
   ptep_clear_young_notify,
+  pudp_huge_clear_flush_notify,
   set_pte_at_notify,
 } from "../../../src/mm/ptep_notify.ts";
 import { try_to_unmap } from "../../../src/mm/try_to_unmap.ts";
@@ -102,7 +103,7 @@ describe("the end", () => {
     const mm = scene.mm();
     const calls: string[] = [];
     const listener = scene.listen(mm, "K", ops(calls, "K"));
-    mmu_notifier_unregister(listener, mm);
+    scene.kernel.run(mmu_notifier_unregister(listener, mm));
     mmu_notifier_test_young(mm, at);
     expect([calls, mm_has_notifiers(mm)]).toEqual([["K release"], true]);
   });
@@ -120,17 +121,18 @@ describe("the end", () => {
         mmu_notifier_test_young(mm, at);
       },
     });
-    mmu_notifier_release(mm);
+    scene.kernel.run(mmu_notifier_release(mm));
     mmu_notifier_test_young(mm, at);
     // A driver that unregisters afterwards, as they do, is not told twice.
-    mmu_notifier_unregister(listener, mm);
+    scene.kernel.run(mmu_notifier_unregister(listener, mm));
     expect(calls).toEqual(["K release", "K test_young", "other test_young", "other release"]);
   });
 
   test("unregistering where nobody ever registered is a bug", () => {
     const scene = new Scene();
     const listener = scene.listen(scene.mm("one"), "K", {});
-    expect(() => mmu_notifier_unregister(listener, scene.mm("two"))).toThrow(/K is not registered with two/);
+    const unregister = mmu_notifier_unregister(listener, scene.mm("two"));
+    expect(() => scene.kernel.run(unregister)).toThrow(/K is not registered with two/);
   });
 });
 
@@ -228,4 +230,85 @@ describe("protocols by name", () => {
     expect(notifierProtocol("a1")).toBe(notifierProtocol("c"));
     expect(() => notifierProtocol("z")).toThrow(/"z".*a0, a1 \(= c\), c, b, d, e1/);
   });
+});
+
+describe("listeners that come and go while a callback sleeps", () => {
+  function sleeping() {
+    const scene = new Scene();
+    const mm = scene.mm();
+    const calls: string[] = [];
+    const last = scene.listen(mm, "last", ops(calls, "last"));
+    scene.listen(mm, "sleeper", {
+      *invalidate_range_end(): KernelThread<void> {
+        calls.push("sleeper end");
+        yield "lock";
+      },
+    });
+    return { scene, mm, calls, last };
+  }
+
+  test("one that was released meanwhile hears no more; one that came is not called for what began before", () => {
+    const { scene, mm, calls, last } = sleeping();
+    const end = mmu_notifier_invalidate_range_end(mm, at, at + 4096);
+    expect(end.next().value).toBe("lock");
+    scene.listen(mm, "new", ops(calls, "new"));
+    scene.kernel.run(mmu_notifier_unregister(last, mm));
+    expect(end.next().done).toBe(true);
+    expect(calls).toEqual(["sleeper end", "last release"]);
+  });
+
+  test("removing the one that is being called skips nobody", () => {
+    const { scene, mm, calls } = sleeping();
+    const sleeper = mm.mmu_notifier_mm!.list[0]!;
+    const end = mmu_notifier_invalidate_range_end(mm, at, at + 4096);
+    end.next();
+    scene.kernel.run(mmu_notifier_unregister(sleeper, mm));
+    end.next();
+    expect(calls).toEqual(["sleeper end", "last end"]);
+  });
+
+  test("none can register between a range_start and its range_end, even as the first", () => {
+    const scene = new Scene();
+    const mm = scene.mm();
+    scene.kernel.run(mmu_notifier_invalidate_range_start(mm, at, at + 4096));
+    expect(() => scene.listen(mm, "K", {})).toThrow(
+      /K registers with mm0 between a range_start and its range_end/,
+    );
+    scene.kernel.run(mmu_notifier_invalidate_range_end(mm, at, at + 4096));
+    scene.listen(mm, "K", {});
+    expect(mm.mmu_notifier_mm?.list).toHaveLength(1);
+  });
+
+  test("release may sleep: its steps are those of whoever unregisters, or ends the mm", () => {
+    const scene = new Scene();
+    const mm = scene.mm();
+    const release = function* (): KernelThread<void> {
+      yield "lock";
+    };
+    const first = scene.listen(mm, "first", { release });
+    scene.listen(mm, "second", { release });
+    const unregister = mmu_notifier_unregister(first, mm);
+    expect([unregister.next().value, unregister.next().done]).toEqual(["lock", true]);
+    const end = mmu_notifier_release(mm);
+    expect([end.next().value, end.next().done, mm.mmu_notifier_mm?.list.length]).toEqual(["lock", true, 0]);
+  });
+});
+
+test("pudp_huge_clear_flush_notify: exchange, a flush and a call of 1 GiB", () => {
+  const scene = new Scene();
+  const { kernel } = scene;
+  const mm = scene.mm();
+  const g = 0x7f00_4000_0000;
+  const vma = scene.vma(mm, { at: g, length: 0x4000_0000 });
+  ensurePmdSlot(kernel, mm, g);
+  const pudp = pudSlot(mm, g);
+  kernel.plantEntry(pudp, Entry.fromBigInt(0x8000_0000_4000_00e7n));
+  scene.listen(mm, "K", {});
+  const trace = new Trace({ names: { g } });
+  kernel.attach(trace.observer);
+  expect(kernel.run(pudp_huge_clear_flush_notify(vma, g, pudp)).toBigInt()).toBe(0x8000_0000_4000_00e7n);
+  expect(trace.toString()).toBe("X(0x80000000400000e7) F(full) NR[g,+1024M)");
+  const again = (address: number) => kernel.run(pudp_huge_clear_flush_notify(vma, address, pudp));
+  expect(() => again(g)).toThrow(/give the slot of a huge pud/);
+  expect(() => again(g + 0x20_0000)).toThrow(/give a multiple of 1 GiB/);
 });

@@ -2,10 +2,13 @@ import { describe, expect, test } from "vitest";
 import { __split_huge_pmd } from "../../../src/mm/huge_memory.ts";
 import { PG } from "../../../src/mm/mem_map.ts";
 import {
+  hugepage_add_anon_rmap,
+  hugepage_add_new_anon_rmap,
   page_add_anon_rmap,
   page_add_file_rmap,
   page_add_new_anon_rmap,
   page_dup_rmap,
+  page_move_anon_rmap,
   page_remove_rmap,
 } from "../../../src/mm/page-mapcount.ts";
 import { pmdSlot } from "../../../src/mm/page-table.ts";
@@ -198,4 +201,94 @@ test("the last mapping of a small page takes mlock away", () => {
   expect(scene.kernel.mem_map.PageMlocked(0x300)).toBe(true);
   page_remove_rmap(scene.kernel, 0x300, false);
   expect(scene.kernel.mem_map.PageMlocked(0x300)).toBe(false);
+});
+
+describe("mlock", () => {
+  test("goes together with unevictable, which nothing else would clear; a page that is only unevictable stays so", () => {
+    const scene = new Scene();
+    const { mem_map } = scene.kernel;
+    const vma = scene.vma(scene.mm(), { at: h, length: 0x2000 });
+    for (const [i, flags] of [PG.mlocked | PG.unevictable, PG.unevictable].entries()) {
+      const page = 0x300 + i;
+      scene.mapAnon(vma, h + i * 4096, scene.page(page), 0x30_0027n);
+      mem_map.setFlag(page, flags);
+      page_remove_rmap(scene.kernel, page, false);
+    }
+    const left = [0x300, 0x301].map((page) => mem_map.flags[page]! & (PG.mlocked | PG.unevictable));
+    expect(left).toEqual([0, PG.unevictable]);
+  });
+});
+
+describe("what page_add_anon_rmap and its hugetlb sister insist on", () => {
+  function mapped() {
+    const scene = new Scene();
+    const vma = scene.vma(scene.mm(), { at: h, length: 0x4000 });
+    const page = scene.page(0x300);
+    scene.mapAnon(vma, h, page, 0x30_0027n);
+    return { scene, kernel: scene.kernel, vma, page };
+  }
+
+  test("the page is locked", () => {
+    const { kernel, vma, page } = mapped();
+    kernel.mem_map.ClearPageLocked(page);
+    expect(() => page_add_anon_rmap(kernel, page, vma, h, false)).toThrow(
+      /page_add_anon_rmap of frame 768, which is not locked/,
+    );
+    expect(kernel.mem_map._mapcount[page]).toBe(0);
+  });
+
+  test("a mapped page has its family and its place", () => {
+    const { scene, kernel, vma, page } = mapped();
+    const stranger = scene.vma(scene.mm(), { at: h, length: 0x4000 });
+    scene.mapAnon(stranger, h, scene.page(0x301), 0x30_1027n);
+    expect(() => page_add_anon_rmap(kernel, page, stranger, h, false)).toThrow(/of another family/);
+    expect(() => page_add_anon_rmap(kernel, page, vma, h + 0x1000, false)).toThrow(
+      /of offset 34091303424 mapped where the vma shows 34091303425/,
+    );
+    const child = scene.forkVma(vma, scene.mm());
+    page_add_anon_rmap(kernel, page, child, h, false);
+    expect(kernel.mem_map._mapcount[page]).toBe(1);
+  });
+
+  test("hugetlb: locked, with an anon_vma; the root's at first, the vma's own for a new page", () => {
+    const scene = new Scene();
+    const { kernel } = scene;
+    const { mem_map } = kernel;
+    const parent = scene.vma(scene.mm(), { at: h, length: 0x40_0000 });
+    scene.compoundPage(HEAD, 9, true);
+    expect(() => hugepage_add_anon_rmap(kernel, HEAD, parent, h)).toThrow(/without anon_vma/);
+    expect(mem_map.compound_mapcount[HEAD]).toBe(-1);
+    scene.mapAnon(parent, h + 0x20_0000, scene.page(0x300), 0x30_0027n);
+    const child = scene.forkVma(parent, scene.mm());
+    hugepage_add_anon_rmap(kernel, HEAD, child, h);
+    expect([mem_map.compound_mapcount[HEAD], mem_map.page_anon_vma(HEAD) === parent.anon_vma]).toEqual([
+      0,
+      true,
+    ]);
+    mem_map.ClearPageLocked(HEAD);
+    expect(() => hugepage_add_anon_rmap(kernel, HEAD, child, h)).toThrow(/hugepage_add_anon_rmap of frame/);
+
+    const fresh = scene.compoundPage(HEAD + 512, 9, true);
+    hugepage_add_new_anon_rmap(kernel, fresh, child, h + 0x20_0000);
+    expect([mem_map.compound_mapcount[fresh], mem_map.page_anon_vma(fresh) === child.anon_vma]).toEqual([
+      0,
+      true,
+    ]);
+    expect(mem_map.page_to_pgoff(fresh)).toBe((h + 0x20_0000) / 4096);
+    expect(() => hugepage_add_new_anon_rmap(kernel, fresh, child, h + 0x40_0000)).toThrow(RangeError);
+  });
+
+  test("page_move_anon_rmap: a page that only the child maps is looked for in the child alone; its index stays", () => {
+    const { scene, kernel, vma, page } = mapped();
+    const { mem_map } = kernel;
+    const child = scene.forkVma(vma, scene.mm());
+    const pgoff = mem_map.page_to_pgoff(page);
+    page_move_anon_rmap(kernel, page, child);
+    expect([mem_map.page_anon_vma(page) === child.anon_vma, mem_map.page_to_pgoff(page)]).toEqual([
+      true,
+      pgoff,
+    ]);
+    mem_map.ClearPageLocked(page);
+    expect(() => page_move_anon_rmap(kernel, page, child)).toThrow(/not locked/);
+  });
 });

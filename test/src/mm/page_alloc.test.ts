@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { PG } from "../../../src/mm/mem_map.ts";
-import { page_ref_freeze, put_page } from "../../../src/mm/page_alloc.ts";
+import { free_page, page_ref_freeze, put_page } from "../../../src/mm/page_alloc.ts";
 import { add_to_swap } from "../../../src/mm/swapfile.ts";
 import { Scene } from "../../support/scene.ts";
 import { Trace } from "../../support/trace.ts";
@@ -79,4 +79,25 @@ test("page_ref_freeze takes exactly the count that it was told", () => {
   const page = scene.page(0x300);
   expect([page_ref_freeze(scene.kernel, page, 2), scene.kernel.mem_map._refcount[page]]).toEqual([false, 1]);
   expect([page_ref_freeze(scene.kernel, page, 1), scene.kernel.mem_map._refcount[page]]).toEqual([true, 0]);
+});
+
+test("a page freed while it is still mapped is reported, and its frame starts again from nothing", () => {
+  const scene = new Scene();
+  const { kernel } = scene;
+  const { mem_map } = kernel;
+  const vma = scene.vma(scene.mm(), { at: 0x7f00_0020_0000, length: 0x1000 });
+  scene.mapAnon(vma, vma.vm_start, scene.page(0x300), 0x30_0027n);
+  const bad: unknown[] = [];
+  kernel.attach((event) => {
+    if (event.type === "bad-page") bad.push(event);
+  });
+  free_page(kernel, 0x300);
+  expect(bad).toEqual([{ type: "bad-page", page: 0x300, mappings: 1, references: 2 }]);
+  expect([mem_map._mapcount[0x300], mem_map._refcount[0x300], kernel.frames.isFree(0x300)]).toEqual([
+    -1,
+    0,
+    true,
+  ]);
+  put_page(kernel, scene.page(0x301));
+  expect(bad).toHaveLength(1);
 });

@@ -127,3 +127,30 @@ test("a huge mapping: A of the pmd, a 2M flush, and listeners asked for 2M", () 
   expect(kernel.run(page_referenced(kernel, 0x400, true)).referenced).toBe(1);
   expect(trace.toString()).toBe("L+(pmd) A- F(full) NY[at,+2M) L-(pmd)");
 });
+
+test("a KSM page is refused before it is locked", () => {
+  const { kernel, page, run } = filePage([{ entry: YOUNG }]);
+  kernel.mem_map.setKsmMapping(page);
+  kernel.mem_map.ClearPageLocked(page);
+  const events: unknown[] = [];
+  kernel.attach((event) => events.push(event));
+  expect(() => run(false)).toThrow(/KSM/);
+  expect([kernel.mem_map.PageLocked(page), events]).toEqual([false, []]);
+});
+
+test("a listener that throws leaves no lock behind", () => {
+  const { scene, kernel, page, vmas, run } = filePage([{ entry: YOUNG }]);
+  scene.listen(vmas[0]!.vm_mm, "broken", {
+    clear_flush_young: () => {
+      throw new RangeError("broken listener");
+    },
+  });
+  kernel.mem_map.ClearPageLocked(page);
+  expect(() => run(false)).toThrow("broken listener");
+  const file = kernel.mem_map.fileMapping(page);
+  expect([kernel.current.locksHeld, file?.i_mmap_rwsem.readers, kernel.mem_map.PageLocked(page)]).toEqual([
+    0,
+    0,
+    false,
+  ]);
+});

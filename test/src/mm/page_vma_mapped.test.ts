@@ -7,6 +7,7 @@ import {
   PVMW_FOUND,
   PVMW_MIGRATION,
   PVMW_NOT_FOUND,
+  PVMW_OFFERED,
   PVMW_SYNC,
   page_mapped_in_vma,
   page_vma_mapped_walk,
@@ -177,7 +178,7 @@ describe("lockless look and SYNC", () => {
     scene.mapAnon(vma, h, scene.page(PFN), 0x34_5027n);
     scene.kernel.contended = true;
     const v = new PageVmaMappedWalk(scene.kernel, PFN, vma, h);
-    expect([page_vma_mapped_walk(v), page_vma_mapped_walk(v)]).toEqual([PVMW_BLOCKED, PVMW_FOUND]);
+    expect([page_vma_mapped_walk(v), page_vma_mapped_walk(v)]).toEqual([PVMW_OFFERED, PVMW_FOUND]);
   });
 
   test("the entry may go away between the lockless look and the lock", () => {
@@ -186,7 +187,7 @@ describe("lockless look and SYNC", () => {
     scene.mapAnon(vma, h, scene.page(PFN), 0x34_5027n);
     scene.kernel.contended = true;
     const v = new PageVmaMappedWalk(scene.kernel, PFN, vma, h);
-    expect(page_vma_mapped_walk(v)).toBe(PVMW_BLOCKED);
+    expect(page_vma_mapped_walk(v)).toBe(PVMW_OFFERED);
     scene.plantPte(vma.vm_mm, h, 0n);
     expect([page_vma_mapped_walk(v), scene.kernel.current.locksHeld]).toEqual([PVMW_NOT_FOUND, 0]);
   });
@@ -219,10 +220,10 @@ describe("a THP mapped by its pmd", () => {
     const { kernel } = scene;
     kernel.contended = true;
     const v = new PageVmaMappedWalk(kernel, HEAD, vma, h);
-    expect(page_vma_mapped_walk(v)).toBe(PVMW_BLOCKED);
+    expect(page_vma_mapped_walk(v)).toBe(PVMW_OFFERED);
     scene.kernel.plantEntry(pmdSlot(vma.vm_mm, h), new Entry(0, 0));
     scene.plantPte(vma.vm_mm, h, 0x40_0027n);
-    expect(page_vma_mapped_walk(v)).toBe(PVMW_BLOCKED);
+    expect(page_vma_mapped_walk(v)).toBe(PVMW_OFFERED);
     expect([page_vma_mapped_walk(v), v.pte === NO_SLOT]).toEqual([PVMW_FOUND, false]);
   });
 
@@ -352,24 +353,6 @@ describe("hugetlb", () => {
     scene.mapHugetlb(vma, h, scene.compoundPage(HEAD, 9, true), (0x400n << 14n) | 0x3c80n);
     expect(walkAll(scene, HEAD, vma, PVMW_MIGRATION)).toEqual([`pte 0x${h.toString(16)}`]);
     expect(walkAll(scene, HEAD, vma)).toEqual([]);
-  });
-
-  test("waits for the lock like the others", () => {
-    const scene = new Scene();
-    const { kernel } = scene;
-    const vma = scene.vma(scene.mm(), { at: h, length: 0x20_0000 });
-    scene.mapHugetlb(vma, h, scene.compoundPage(HEAD, 9, true), 0x40_00e7n);
-    const walker = kernel.current;
-    kernel.current = kernel.createTask("other", 1);
-    kernel.run(lockTable(kernel, tableOf(pmdSlot(vma.vm_mm, h)), "pmd"));
-    const other = kernel.current;
-    kernel.current = walker;
-    const v = new PageVmaMappedWalk(kernel, HEAD, vma, h);
-    expect(page_vma_mapped_walk(v)).toBe(PVMW_BLOCKED);
-    kernel.current = other;
-    unlockTable(kernel, tableOf(pmdSlot(vma.vm_mm, h)), "pmd");
-    kernel.current = walker;
-    expect(page_vma_mapped_walk(v)).toBe(PVMW_FOUND);
   });
 });
 

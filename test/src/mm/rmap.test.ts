@@ -1,7 +1,17 @@
 import { describe, expect, test } from "vitest";
+import { Entry } from "../../../arch/x86/cpu/entry.ts";
 import type { KernelThread, Step } from "../../../arch/x86/mm/events.ts";
+import { unlink_anon_vmas } from "../../../src/mm/anon_vma.ts";
 import { down_write, up_write } from "../../../src/mm/locks.ts";
-import { page_lock_anon_vma_read, rmap_walk, rmap_walk_locked } from "../../../src/mm/rmap.ts";
+import { NO_SLOT, pmdSlot } from "../../../src/mm/page-table.ts";
+import {
+  mm_find_pmd,
+  page_address_in_vma,
+  page_get_anon_vma,
+  page_lock_anon_vma_read,
+  rmap_walk,
+  rmap_walk_locked,
+} from "../../../src/mm/rmap.ts";
 import type { vm_area_struct } from "../../../src/mm/vma.ts";
 import { Scene } from "../../support/scene.ts";
 
@@ -224,4 +234,107 @@ describe("locks", () => {
     // And before it: an unmapped page has no family to lock.
     expect(page_lock_anon_vma_read(kernel, PFN).next()).toEqual({ done: true, value: null });
   });
+});
+
+describe("the anon_vma of a page that may be unmapped at any moment", () => {
+  function contendedFamily() {
+    const scene = new Scene();
+    const { kernel } = scene;
+    const vma = scene.vma(scene.mm(), { at, length: 0x4000 });
+    scene.mapAnon(vma, at, scene.page(PFN), 0x34_5025n);
+    const anon = vma.anon_vma!;
+    kernel.run(down_write(kernel, anon.root.rwsem));
+    return { scene, kernel, vma, anon, thread: page_lock_anon_vma_read(kernel, PFN) };
+  }
+
+  test("whoever waits for its lock holds a reference on it", () => {
+    const { anon, thread } = contendedFamily();
+    expect([thread.next().value, anon.refcount]).toEqual(["blocked", 2]);
+    up_write(anon.root.rwsem);
+    expect(thread.next()).toEqual({ done: true, value: anon });
+    expect([anon.refcount, anon.root.rwsem.readers]).toEqual([1, 1]);
+  });
+
+  test("if that was the last one, there is nothing to walk", () => {
+    const { kernel, vma, anon, thread } = contendedFamily();
+    thread.next();
+    up_write(anon.root.rwsem);
+    kernel.run(unlink_anon_vmas(vma));
+    expect(thread.next()).toEqual({ done: true, value: null });
+    expect([anon.refcount, anon.root.rwsem.readers]).toEqual([0, 0]);
+  });
+
+  test("a page that was unmapped before the wait is not waited for", () => {
+    const { kernel, anon, thread } = contendedFamily();
+    kernel.contended = true;
+    expect(thread.next().value).toBe("lock");
+    kernel.mem_map._mapcount[PFN] = -1;
+    expect(thread.next()).toEqual({ done: true, value: null });
+    expect(anon.refcount).toBe(1);
+  });
+
+  test("page_get_anon_vma takes a reference, unless the page is unmapped or the anon_vma on its way out", () => {
+    const { kernel, anon } = contendedFamily();
+    expect([page_get_anon_vma(kernel, PFN), anon.refcount]).toEqual([anon, 2]);
+    anon.refcount = 0;
+    expect(page_get_anon_vma(kernel, PFN)).toBe(null);
+    anon.refcount = 1;
+    kernel.mem_map._mapcount[PFN] = -1;
+    expect([page_get_anon_vma(kernel, PFN), anon.refcount]).toEqual([null, 1]);
+  });
+});
+
+describe("page_address_in_vma", () => {
+  test("anonymous: any vma of the family, inside its bounds", () => {
+    const scene = new Scene();
+    const { kernel } = scene;
+    const parent = scene.vma(scene.mm(), { at, length: 0x4000 });
+    scene.mapAnon(parent, at + 0x1000, scene.page(PFN), 0x34_5025n);
+    const child = scene.forkVma(parent, scene.mm());
+    const stranger = scene.vma(scene.mm(), { at, length: 0x4000 });
+    scene.mapAnon(stranger, at, scene.page(PFN + 1), 0x34_6025n);
+    const below = scene.vma(scene.mm(), { at: at + 0x2000, length: 0x2000 });
+    below.anon_vma = parent.anon_vma;
+    const where = [parent, child, stranger, below].map((vma) => page_address_in_vma(kernel, PFN, vma));
+    expect(where).toEqual([at + 0x1000, at + 0x1000, -14, -14]);
+  });
+
+  test("file: the vma's file is the page's; a page of no file is in none", () => {
+    const { scene, kernel, page, vma } = fileScene();
+    const own = vma("own", 0, 4);
+    scene.mapFile(own, at + 0x2000, page, 0x34_5025n);
+    const other = scene.vma(scene.mm(), { at, length: 0x4000, file: scene.file() });
+    const anonymous = scene.vma(scene.mm(), { at, length: 0x4000 });
+    expect(page_address_in_vma(kernel, page, own)).toBe(at + 0x2000);
+    expect([other, anonymous].map((each) => page_address_in_vma(kernel, page, each))).toEqual([-14, -14]);
+    kernel.mem_map.setFileMapping(page, null);
+    expect(page_address_in_vma(kernel, page, anonymous)).toBe(-14);
+  });
+});
+
+test("mm_find_pmd: only a pmd that points to a table", () => {
+  const scene = new Scene();
+  const { kernel } = scene;
+  const mm = scene.mm();
+  expect(mm_find_pmd(mm, at)).toBe(NO_SLOT);
+  scene.plantPte(mm, at, 0n);
+  const pmdp = pmdSlot(mm, at);
+  expect(mm_find_pmd(mm, at + 0x5000)).toBe(pmdp);
+  for (const value of [0n, 0x40_00e7n, 0x40_00e6n]) {
+    kernel.plantEntry(pmdp, Entry.fromBigInt(value));
+    expect(mm_find_pmd(mm, at)).toBe(NO_SLOT);
+  }
+});
+
+test("an exception in rmap_one lets go of the walk's lock", () => {
+  const { scene, kernel, file, page, vma } = fileScene();
+  scene.mapFile(vma("a", 0, 4), at, page, 0x34_5025n);
+  const rwc = {
+    ...recorder().rwc,
+    done: () => {
+      throw new RangeError("stopped");
+    },
+  };
+  expect(() => kernel.run(rmap_walk(kernel, page, rwc))).toThrow("stopped");
+  expect(file.i_mmap_rwsem.readers).toBe(0);
 });

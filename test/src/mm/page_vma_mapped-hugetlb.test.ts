@@ -1,0 +1,77 @@
+import { describe, expect, test } from "vitest";
+import { lockTable, unlockTable } from "../../../src/mm/locks.ts";
+import {
+  PageVmaMappedWalk,
+  PVMW_BLOCKED,
+  PVMW_FOUND,
+  PVMW_MIGRATION,
+  PVMW_NOT_FOUND,
+  page_vma_mapped_walk,
+} from "../../../src/mm/page_vma_mapped.ts";
+import {
+  ensurePmdSlot,
+  huge_pte_offset,
+  NO_SLOT,
+  pmdSlot,
+  pudSlot,
+  tableOf,
+} from "../../../src/mm/page-table.ts";
+import { Scene } from "../../support/scene.ts";
+import { Trace } from "../../support/trace.ts";
+
+const h = 0x7f00_0020_0000;
+
+describe("hugetlb: what decides between pud and pmd is the pud", () => {
+  const g = 0x7f00_4000_0000;
+  function gigantic(entry: bigint) {
+    const scene = new Scene({ memory: "2GiB" });
+    const vma = scene.vma(scene.mm(), { at: g, length: 0x4000_0000 });
+    scene.mapHugetlb(vma, g, scene.compoundPage(0x40000, 18, true), entry);
+    const trace = new Trace();
+    scene.kernel.attach(trace.observer);
+    return { scene, vma, trace, mm: vma.vm_mm };
+  }
+
+  test("1 GiB: found under the lock of the mm", () => {
+    const { scene, vma, trace, mm } = gigantic(0x4000_00e7n);
+    const v = new PageVmaMappedWalk(scene.kernel, 0x40000, vma, g);
+    expect([page_vma_mapped_walk(v), v.ptl]).toEqual([PVMW_FOUND, mm.pgd / 4096]);
+    expect(page_vma_mapped_walk(v)).toBe(PVMW_NOT_FOUND);
+    expect(trace.toString()).toBe("L+(mm) L-(mm)");
+  });
+
+  test.each([
+    ["an empty pud", 0n],
+    ["a migration entry, as in 4.13", (0x40000n << 14n) | (31n << 9n)],
+  ])("%s is no slot, and nothing is locked", (_what, entry) => {
+    const { scene, vma, trace, mm } = gigantic(entry);
+    const v = new PageVmaMappedWalk(scene.kernel, 0x40000, vma, g, PVMW_MIGRATION);
+    expect(page_vma_mapped_walk(v)).toBe(PVMW_NOT_FOUND);
+    expect([trace.toString(), huge_pte_offset(mm, g, 0x4000_0000)]).toEqual(["", NO_SLOT]);
+  });
+
+  test("a huge pud is the slot for whatever size is asked, a table of pmds is gone through", () => {
+    const { scene, mm } = gigantic(0x4000_00e7n);
+    expect(huge_pte_offset(mm, g + 0x20_0000, 0x20_0000)).toBe(pudSlot(mm, g));
+    const pmdp = ensurePmdSlot(scene.kernel, mm, 0x7f00_8000_0000);
+    expect(huge_pte_offset(mm, 0x7f00_8000_0000, 0x4000_0000)).toBe(pmdp);
+  });
+});
+
+test("the walk waits for the lock like others", () => {
+  const scene = new Scene();
+  const { kernel } = scene;
+  const vma = scene.vma(scene.mm(), { at: h, length: 0x20_0000 });
+  scene.mapHugetlb(vma, h, scene.compoundPage(0x400, 9, true), 0x40_00e7n);
+  const walker = kernel.current;
+  kernel.current = kernel.createTask("other", 1);
+  kernel.run(lockTable(kernel, tableOf(pmdSlot(vma.vm_mm, h)), "pmd"));
+  const other = kernel.current;
+  kernel.current = walker;
+  const v = new PageVmaMappedWalk(kernel, 0x400, vma, h);
+  expect(page_vma_mapped_walk(v)).toBe(PVMW_BLOCKED);
+  kernel.current = other;
+  unlockTable(kernel, tableOf(pmdSlot(vma.vm_mm, h)), "pmd");
+  kernel.current = walker;
+  expect(page_vma_mapped_walk(v)).toBe(PVMW_FOUND);
+});
