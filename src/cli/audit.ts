@@ -36,7 +36,7 @@ export const auditCommand: Command = {
       help: `secondary MMUs on every process: ${Object.keys(LISTENER_KINDS).join(", ")}, or none (default kvm,iommu)`,
     },
     cpus: { value: "N", help: `logical CPUs, 2 to ${MAX_CPUS} (default 4)` },
-    tlb: { value: "T", help: `what TLBs keep: ${TLB_POLICIES.join(", ")} (default stale)` },
+    tlb: { value: "T", help: "what TLBs keep: stale (default), none, or what a CPU's hold: see below" },
     seed: { value: "S", help: "seed of everything that happens at random (default 1)" },
     shuffle: { help: "take the pages in the seed's order, not by frame number" },
     page: { value: "PFN", help: "with one protocol: tell what happened to this frame (hexadecimal)" },
@@ -46,6 +46,8 @@ export const auditCommand: Command = {
     'SNAPSHOT is a guest directory: manifest.json, pt.elf.gz, proc.tar.gz. Without it, or as "sample", the guest',
     "that ships with ptescope. Exit status: with one protocol 1 if there are findings; for all protocols 0;",
     "1 if the guest kernel's own records are not confirmed.",
+    `CPUs for --tlb: ${shapes("intel-")},`,
+    `${shapes("amd-")}.`,
   ],
 
   async run(args, terminal) {
@@ -66,7 +68,7 @@ export const auditCommand: Command = {
       protocols,
       listeners: parseListeners(parsed.text("listeners") ?? "kvm,iommu"),
       cpus: parseNumber("--cpus", parsed.text("cpus") ?? "4", 2, MAX_CPUS),
-      tlb: parsed.choice<TlbPolicy>("tlb", ["stale", "none"]),
+      tlb: parsed.choice<TlbPolicy>("tlb", TLB_POLICIES),
       seed: parseNumber("--seed", parsed.text("seed") ?? "1", 0, 2 ** 32 - 1),
       shuffle: parsed.has("shuffle"),
       progress: terminal.progress,
@@ -96,6 +98,11 @@ function refuse(guest: GuestSnapshot, parsed: ParsedArguments, page: number | un
       `--page 0x${page.toString(16)}: the guest's frames end at 0x${(frames - 1).toString(16)}`,
     );
   }
+}
+
+/** The TLB policies that are CPUs of a vendor. */
+function shapes(vendor: string): string {
+  return TLB_POLICIES.filter((name) => name.startsWith(vendor)).join(", ");
 }
 
 function parseProtocols(text: string): string[] {

@@ -110,7 +110,7 @@ function columnsOf(guest: GuestSnapshot, sum: ProcessCounts): Column[] {
   return [
     text("NAME", ({ name }) => name, "total"),
     { ...text("PID", ({ pid }) => `${pid}`), right: true },
-    text("ROOT", ({ root }) => hex(root)),
+    text(guest.pti ? "KERNEL ROOT" : "ROOT", ({ root }) => hex(root)),
     ...(guest.pti ? [text("USER ROOT", ({ userRoot }) => hex(userRoot ?? 0))] : []),
     {
       name: "VMAS",

@@ -150,7 +150,8 @@ function kindNote({ name, kind, present }: DecodedEntry): string {
 
 function fieldLine(field: DecodedField, paint: Paint): string {
   const { name, bits, value, use, meaning } = field;
-  const line = fieldRow(fieldBits(field), name, fieldValue(use, value, bits), meaning);
+  const said = use === "ignored" ? `(ignored here) ${meaning}` : meaning;
+  const line = fieldRow(fieldBits(field), name, fieldValue(use, value, bits), said);
   if (use === "reserved" && value !== 0) return paint("danger", line);
   return value === 0 || use === "ignored" ? paint("quiet", line) : line;
 }

@@ -54,8 +54,8 @@ export interface SwapFlags {
 const MARKER_NAMES = ["uffd-wp", "poisoned"] as const;
 /** Since 5.19 the offset of a migration entry has young and dirty bits above the frame number. */
 const MIGRATION_PFN = 2 ** 40;
-/** Swap entries exist for pages, and for huge pages in a PMD or PUD. */
-const LAST_SWAP_LEVEL = 3;
+/** Pages, and swap entries in their place, exist up to the PUD. */
+const LAST_HUGE_LEVEL = 3;
 
 /** The codec of a layout by name, with the swap type numbers of a guest's own kernel where they are known. */
 export function linuxCodec(layout: string, types: GuestSwapTypes | null): EntryCodec {
@@ -80,10 +80,12 @@ export function readLinux(codec: EntryCodec, level: number, entry: Entry): Linux
   const huge = level > 1 && (lo & PTE_PS) !== 0;
   if (((lo & ~_PAGE_KNL_ERRATUM_MASK) | hi) === 0) return { kind: "none" };
   if ((lo & PTE_P) !== 0) {
+    // Nothing maps a page above the pud: the kernel calls such an entry bad and clears it.
+    if (huge && level > LAST_HUGE_LEVEL) return { kind: "bad" };
     const kind = level === 1 || huge ? "present" : "table";
     return { kind, pfn: pfnOf(codec, level, entry), flags: linuxFlags(codec, level, entry) };
   }
-  if (level > LAST_SWAP_LEVEL) return { kind: "bad" };
+  if (level > LAST_HUGE_LEVEL) return { kind: "bad" };
   if ((lo & _PAGE_PROTNONE) !== 0 || huge) {
     const kind = (lo & _PAGE_PROTNONE) !== 0 ? "prot-none" : "invalidated";
     return { kind, pfn: pfnOf(codec, level, entry), flags: linuxFlags(codec, level, entry) };
@@ -111,7 +113,7 @@ export function describeLinux(reading: LinuxReading): string {
     case "table":
       return `table in frame ${hex(reading.pfn)}`;
     case "present":
-      return `present, frame ${hex(reading.pfn)}`;
+      return `present, ${reading.flags.includes("PSE") ? "first frame" : "frame"} ${hex(reading.pfn)}`;
     case "prot-none":
       return `PROT_NONE: mapped, but closed to the hardware; frame ${hex(reading.pfn)}`;
     case "invalidated":

@@ -38,11 +38,11 @@ export class PageCounts {
     return this.#pages[level]!;
   }
 
-  /** In words: 1,234 ranges: 5,678 4K pages, 11 2M pages. */
+  /** In words: 1,234 ranges; pages: 5,678 of 4K, 11 of 2M. */
   describe(): string {
     const pages = ([1, 2, 3] as const)
       .filter((level) => this.at(level) > 0)
-      .map((level) => `${formatCount(this.at(level))} ${pageName(level)}`);
+      .map((level) => `${formatCount(this.at(level))} of ${pageName(level)}`);
     const ranges = `${formatCount(this.ranges)} ${this.ranges === 1 ? "range" : "ranges"}`;
     const mapped = pages.length === 0 ? "no pages" : `pages: ${pages.join(", ")}`;
     const entries = this.faulting === 1 ? "entry has" : "entries have";

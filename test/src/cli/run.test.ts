@@ -341,7 +341,7 @@ describe("ps, walk and decode", () => {
       vmas: 15,
     });
     const table = await runHere(["ps", ISOLATED]);
-    expect(table.output).toMatch(/^NAME +PID +ROOT +USER ROOT +VMAS/m);
+    expect(table.output).toMatch(/^NAME +PID +KERNEL ROOT +USER ROOT +VMAS/m);
     expect(table.output).toMatch(/^total .* 1,257 +215 +23$/m);
   });
 
