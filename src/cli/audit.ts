@@ -46,7 +46,8 @@ export const auditCommand: Command = {
     'SNAPSHOT is a guest directory: manifest.json, pt.elf.gz, proc.tar.gz. Without it, or as "sample", the guest',
     "that ships with ptescope. Exit status: with one protocol 1 if there are findings; for all protocols 0;",
     "1 if the guest kernel's own records are not confirmed.",
-    `CPUs for --tlb: ${shapes("intel-")},`,
+    `CPUs for --tlb: ${shapes("intel-", 0, 4)},`,
+    `${shapes("intel-", 4)},`,
     `${shapes("amd-")}.`,
   ],
 
@@ -100,9 +101,10 @@ function refuse(guest: GuestSnapshot, parsed: ParsedArguments, page: number | un
   }
 }
 
-/** The TLB policies that are CPUs of a vendor. */
-function shapes(vendor: string): string {
-  return TLB_POLICIES.filter((name) => name.startsWith(vendor)).join(", ");
+/** TLB policies that are CPUs of a vendor, from the `first` on. */
+function shapes(vendor: string, first = 0, end?: number): string {
+  const names = TLB_POLICIES.filter((name) => name.startsWith(vendor));
+  return names.slice(first, end).join(", ");
 }
 
 function parseProtocols(text: string): string[] {

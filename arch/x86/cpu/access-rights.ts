@@ -6,10 +6,35 @@
  * needs no flush.
  */
 
+import type { CpuModel } from "./cpu-model.ts";
+
+/** Bits of an access kind: it writes, it fetches an instruction, it is made for a shadow stack. */
+const KIND_WRITES = 1;
+const KIND_FETCHES = 2;
+const KIND_SHADOW_STACK = 4;
+
 export const ACCESS_READ = 0;
-export const ACCESS_WRITE = 1;
-export const ACCESS_FETCH = 2;
-export type AccessKind = typeof ACCESS_READ | typeof ACCESS_WRITE | typeof ACCESS_FETCH;
+export const ACCESS_WRITE = KIND_WRITES;
+export const ACCESS_FETCH = KIND_FETCHES;
+/** A load by RET, RSTORSSP and their like, and a store by CALL, WRSS, WRUSS. */
+export const ACCESS_SHADOW_READ = KIND_SHADOW_STACK;
+export const ACCESS_SHADOW_WRITE = 5;
+export type AccessKind =
+  | typeof ACCESS_READ
+  | typeof ACCESS_WRITE
+  | typeof ACCESS_FETCH
+  | typeof ACCESS_SHADOW_READ
+  | typeof ACCESS_SHADOW_WRITE;
+
+/** Whether accesses of a kind count as writes; in hot code it is `kind & ACCESS_WRITE`. */
+export function isWriteKind(kind: number): boolean {
+  return (kind & KIND_WRITES) !== 0;
+}
+
+/** Whether they are shadow-stack accesses. */
+export function isShadowKind(kind: number): boolean {
+  return (kind & KIND_SHADOW_STACK) !== 0;
+}
 
 /** CPL 0..2 with RFLAGS.AC = 0. */
 export const MODE_SUPERVISOR = 0;
@@ -31,6 +56,17 @@ export function accessMode(cpl: number, ac: boolean): AccessMode {
   return ac ? MODE_SUPERVISOR_AC : MODE_SUPERVISOR;
 }
 
+/** The mode of an access that the CPU makes itself, or as an emulator takes it: {@link CpuModel.acExemptsImplicit}. */
+export function implicitMode(
+  model: Pick<CpuModel, "acExemptsImplicit">,
+  cpl: number,
+  ac: boolean,
+): AccessMode {
+  const exempt = model.acExemptsImplicit;
+  const lifted = exempt === "always" || (exempt === "cpl0" && cpl !== 3);
+  return lifted && ac ? MODE_SUPERVISOR_AC : MODE_IMPLICIT;
+}
+
 /** R/W in every entry of the path; the same bit position as in an entry. */
 export const RIGHT_W = 2;
 /** U/S in every entry of the path: a user-mode address. */
@@ -39,6 +75,8 @@ export const RIGHT_U = 4;
 export const RIGHT_XD = 8;
 /** Shadow-stack page: R/W above the leaf, and a leaf with R/W=0 and D=1. */
 export const RIGHT_SHADOW_STACK = 0x10;
+/** PKRU guards the page. Only where {@link CpuModel.keyPage} is not the path: there it is {@link RIGHT_U}. */
+export const RIGHT_KEYED = 0x20;
 /** The leaf's protection key: four bits from here. */
 export const RIGHT_KEY_SHIFT = 16;
 
@@ -49,6 +87,8 @@ export const DENIED_EXECUTE = 4;
 export const DENIED_SMEP = 8;
 export const DENIED_SMAP = 0x10;
 export const DENIED_KEY = 0x20;
+/** A shadow-stack access to any other page, or to one of the other mode. */
+export const DENIED_SHADOW_STACK = 0x40;
 
 /** The control state the rules read. */
 export interface AccessPolicy {
@@ -62,20 +102,30 @@ export interface AccessPolicy {
   readonly pkru: number;
   /** The same for supervisor-mode addresses (IA32_PKRS). */
   readonly pkrs: number;
+  /** The right of pages that PKRU guards: RIGHT_U, or RIGHT_KEYED for a CPU that decides otherwise. */
+  readonly keyRight: number;
+  /** See {@link CpuModel.keyStopsSupervisor}. */
+  readonly keyStopsSupervisor: boolean;
 }
 
+/** The part of a policy that {@link judgeRights} reads. */
+export type RightsPolicy = Pick<AccessPolicy, "wp" | "nxe" | "smep" | "smap">;
+
 /** Page rights against access and policy, without keys: a set of DENIED_* bits. */
-export function judgeRights(rights: number, kind: number, mode: number, policy: AccessPolicy): number {
+export function judgeRights(rights: number, kind: number, mode: number, policy: RightsPolicy): number {
+  if ((kind & KIND_SHADOW_STACK) !== 0) return judgeShadowStack(rights, mode);
   const userPage = (rights & RIGHT_U) !== 0;
+  const writes = (kind & KIND_WRITES) !== 0;
+  const fetches = (kind & KIND_FETCHES) !== 0;
   if (mode === MODE_USER) {
     let denied = userPage ? 0 : DENIED_USER;
-    if (kind === ACCESS_WRITE && (rights & RIGHT_W) === 0) denied |= DENIED_WRITE;
-    if (kind === ACCESS_FETCH && policy.nxe && (rights & RIGHT_XD) !== 0) denied |= DENIED_EXECUTE;
+    if (writes && (rights & RIGHT_W) === 0) denied |= DENIED_WRITE;
+    if (fetches && policy.nxe && (rights & RIGHT_XD) !== 0) denied |= DENIED_EXECUTE;
     return denied;
   }
   let denied = 0;
-  if (kind === ACCESS_WRITE && (rights & RIGHT_W) === 0 && policy.wp) denied |= DENIED_WRITE;
-  if (kind === ACCESS_FETCH) {
+  if (writes && (rights & RIGHT_W) === 0 && policy.wp) denied |= DENIED_WRITE;
+  if (fetches) {
     if (policy.nxe && (rights & RIGHT_XD) !== 0) denied |= DENIED_EXECUTE;
     if (policy.smep && userPage) denied |= DENIED_SMEP;
   } else if (policy.smap && userPage && mode !== MODE_SUPERVISOR_AC) {
@@ -84,36 +134,66 @@ export function judgeRights(rights: number, kind: number, mode: number, policy: 
   return denied;
 }
 
+/** A shadow-stack access, read or write, needs a shadow-stack page of its own mode; SMAP and WP add nothing. */
+function judgeShadowStack(rights: number, mode: number): number {
+  const ownMode = ((rights & RIGHT_U) !== 0) === (mode === MODE_USER);
+  return ownMode && (rights & RIGHT_SHADOW_STACK) !== 0 ? 0 : DENIED_SHADOW_STACK;
+}
+
 /**
  * The protection-key rule (SDM vol. 3, 4.6.2): DENIED_KEY or 0. Fetches ignore keys. PKRU guards user-mode
  * addresses against user and supervisor accesses alike, PKRS guards supervisor-mode addresses. A user access to a
  * supervisor page is stopped by U/S; that it then reports no key is this model's choice, not verified on silicon.
  */
 export function judgeKey(rights: number, kind: number, mode: number, policy: AccessPolicy): number {
-  if (kind === ACCESS_FETCH) return 0;
-  const userPage = (rights & RIGHT_U) !== 0;
+  if ((kind & KIND_FETCHES) !== 0) return 0;
+  const userPage = (rights & policy.keyRight) !== 0;
   if (!(userPage ? policy.pke : policy.pks && mode !== MODE_USER)) return 0;
   const key = (rights >>> RIGHT_KEY_SHIFT) & 0xf;
   const bits = (userPage ? policy.pkru : policy.pkrs) >>> (2 * key);
-  if ((bits & 1) !== 0) return DENIED_KEY;
+  if ((bits & 1) !== 0 && (mode === MODE_USER || policy.keyStopsSupervisor)) return DENIED_KEY;
   const writeObeys = mode === MODE_USER || policy.wp;
-  return kind === ACCESS_WRITE && (bits & 2) !== 0 && writeObeys ? DENIED_KEY : 0;
-}
-
-/** Entries of a permission table: 4 modes x 4 kinds (one spare) x 8 combinations of W, U, XD. */
-export const PERMISSION_CASES = 128;
-
-/** The index of an access in a permission table. */
-export function permissionIndex(rights: number, kind: number, mode: number): number {
-  return (mode << 5) | (kind << 3) | ((rights >>> 1) & 7);
+  return (kind & KIND_WRITES) !== 0 && (bits & 2) !== 0 && writeObeys ? DENIED_KEY : 0;
 }
 
 /**
- * Writes {@link judgeRights} of every case into a table, so that a check costs one load. It depends on control bits
- * alone: CPL and AC are in the index, and keys are judged apart.
+ * Whether LASS forbids an address by its bit 63, before any walk: the upper half is the supervisor's; the lower half is
+ * the user's, closed to supervisor fetches, and to supervisor data accesses where SMAP would stop them.
  */
-export function fillPermissions(policy: AccessPolicy, table: Uint8Array): void {
-  for (let index = 0; index < PERMISSION_CASES; index++) {
-    table[index] = judgeRights((index & 7) << 1, (index >>> 3) & 3, index >>> 5, policy);
+export function violatesLass(
+  policy: Pick<AccessPolicy, "smap">,
+  hi: number,
+  kind: number,
+  mode: number,
+): boolean {
+  if (mode === MODE_USER) return hi < 0;
+  if (hi < 0) return false;
+  return (kind & KIND_FETCHES) !== 0 || (policy.smap && mode !== MODE_SUPERVISOR_AC);
+}
+
+/** Entries of a permission table: 4 modes x 8 kinds (three spare) x 16 combinations of W, U, XD, shadow stack. */
+export const PERMISSION_CASES = 512;
+
+/** The index of an access in a permission table. */
+export function permissionIndex(rights: number, kind: number, mode: number): number {
+  return (mode << 7) | (kind << 4) | ((rights >>> 1) & 15);
+}
+
+const tables = new Map<number, Uint8Array>();
+
+/**
+ * {@link judgeRights} of every case, so that a check costs one load. It depends on four control bits alone: CPL and AC
+ * are in the index, and keys are judged apart. Tables are made once and shared: do not write to one.
+ */
+export function permissionTable(policy: RightsPolicy): Uint8Array {
+  const { wp, nxe, smep, smap } = policy;
+  const name = Number(wp) | (Number(nxe) << 1) | (Number(smep) << 2) | (Number(smap) << 3);
+  let table = tables.get(name);
+  if (table === undefined) {
+    table = Uint8Array.from({ length: PERMISSION_CASES }, (_, index) =>
+      judgeRights((index & 15) << 1, (index >>> 4) & 7, index >>> 7, policy),
+    );
+    tables.set(name, table);
   }
+  return table;
 }

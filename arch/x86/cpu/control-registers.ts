@@ -1,11 +1,13 @@
-import { type AccessPolicy, fillPermissions, PERMISSION_CASES } from "./access-rights.ts";
+import { type AccessPolicy, permissionTable, RIGHT_KEYED, RIGHT_U } from "./access-rights.ts";
 import { type CpuModel, checkModel } from "./cpu-model.ts";
-import { type LayoutModel, reservedMask } from "./entry-layout.ts";
+import { type LayoutModel, PTE_PCD, PTE_PWT, reservedMask } from "./entry-layout.ts";
+import { type MemoryType, PAT_RESET, parsePat } from "./memory-type.ts";
 
 /** The control bits this model has: register, bit, and the CPU feature without which setting it is #GP. */
 export const CONTROL_BITS = [
   { name: "wp", register: "CR0", bit: 16, feature: null, meaning: "supervisor writes obey R/W" },
-  { name: "pge", register: "CR4", bit: 7, feature: null, meaning: "G makes a translation global" },
+  { name: "cd", register: "CR0", bit: 30, feature: null, meaning: "caches off: every page is UC" },
+  { name: "pge", register: "CR4", bit: 7, feature: "pge", meaning: "G makes a translation global" },
   { name: "pcide", register: "CR4", bit: 17, feature: "pcid", meaning: "CR3[11:0] tags translations" },
   { name: "smep", register: "CR4", bit: 20, feature: "smep", meaning: "no supervisor fetch from user pages" },
   {
@@ -16,13 +18,29 @@ export const CONTROL_BITS = [
     meaning: "no supervisor data access to user pages",
   },
   { name: "pke", register: "CR4", bit: 22, feature: "pku", meaning: "PKRU applies to user pages" },
+  { name: "cet", register: "CR4", bit: 23, feature: "shstk", meaning: "shadow stacks" },
   { name: "pks", register: "CR4", bit: 24, feature: "pks", meaning: "IA32_PKRS applies to supervisor pages" },
+  { name: "lamSup", register: "CR4", bit: 28, feature: "lam", meaning: "supervisor pointers carry metadata" },
+  {
+    name: "lass",
+    register: "CR4",
+    bit: 27,
+    feature: "lass",
+    meaning: "bit 63 separates the modes' addresses",
+  },
   {
     name: "nxe",
     register: "EFER",
     bit: 11,
     feature: "nx",
     meaning: "bit 63 of an entry is XD, not reserved",
+  },
+  {
+    name: "tce",
+    register: "EFER",
+    bit: 15,
+    feature: "tce",
+    meaning: "INVLPG drops only the upper-level entries that lead to its page",
   },
 ] as const;
 
@@ -41,6 +59,11 @@ const CR0_FIXED = 0x8000_0011;
 const CR4_PAE = 1 << 5;
 const CR4_LA57 = 1 << 12;
 const EFER_FIXED = 0x500;
+const PAT_AT_RESET = parsePat(PAT_RESET)!;
+const CR3_LAM_U57 = 1n << 61n;
+const CR3_LAM_U48 = 1n << 62n;
+/** Bit 63 of MOV to CR3's operand: keep the PCID's translations. It is never stored. */
+export const CR3_KEEP: bigint = 1n << 63n;
 
 /**
  * CR0, CR3, CR4, EFER, PKRU and PKRS of one logical CPU in long mode, with what the walk and the TLB need of them
@@ -57,23 +80,39 @@ export class ControlRegisters implements AccessPolicy {
   readonly root: number = 0;
   readonly rootLo: number = 0;
   readonly rootHi: number = 0;
-  /** The PCID in effect: CR3[11:0] while CR4.PCIDE = 1, else 0. */
+  /** The PCID in effect: CR3[11:0] while CR4.PCIDE = 1 and the CPU has tags, else 0. */
   readonly pcid: number = 0;
 
   readonly wp: boolean = true;
-  readonly nxe: boolean;
-  readonly pge: boolean = true;
+  readonly nxe: boolean = true;
+  readonly pge: boolean;
   readonly pcide: boolean = false;
   readonly smep: boolean = false;
   readonly smap: boolean = false;
   readonly pke: boolean = false;
   readonly pks: boolean = false;
+  readonly cet: boolean = false;
+  readonly lass: boolean = false;
+  readonly lamSup: boolean = false;
+  readonly tce: boolean = false;
+  readonly cd: boolean = false;
+  /** CR3[61] and CR3[62]: user pointers carry metadata. */
+  readonly lamU57: boolean = false;
+  readonly lamU48: boolean = false;
   /** Both key registers are unsigned. */
   readonly pkru: number = 0;
   readonly pkrs: number = 0;
 
+  /** The types of IA32_PAT's entries. */
+  readonly pat: readonly MemoryType[] = PAT_AT_RESET;
   /** Whether a key register applies at all. */
   readonly keys: boolean = false;
+  readonly keyRight: number;
+  readonly keyStopsSupervisor: boolean;
+  /** Whether G makes a translation global now. */
+  readonly globals: boolean = true;
+  /** Whether some pointer may carry metadata. */
+  readonly lam: boolean = false;
   /** Reserved bits of the high word, the same for every kind of entry. */
   readonly reservedHi: number = 0;
   /** Reserved bits of the low word: PML4E and PML5E, 2-MiB leaf, 1-GiB leaf; other kinds have none there. */
@@ -83,9 +122,11 @@ export class ControlRegisters implements AccessPolicy {
   /** Whether a faulting walk sets A in the tables it used. */
   readonly setsUpperAOnFault: boolean;
   /** See access-rights.ts permissionIndex. */
-  readonly permissions: Uint8Array = new Uint8Array(PERMISSION_CASES);
+  readonly permissions: Uint8Array = permissionTable(this);
   /** CR3[11:0] as loaded: a MOV to CR4 leaves it alone. */
   private cr3Low = 0;
+  /** What is worked out from the layout, by NXE: the model does not change. */
+  private readonly reserved: (ReservedWords | undefined)[] = [];
 
   /** Throws RangeError for a model that cannot be, and for five levels on one without LA57. */
   constructor(model: CpuModel, levels: 4 | 5 = 4) {
@@ -98,7 +139,10 @@ export class ControlRegisters implements AccessPolicy {
     this.model = model;
     this.levels = levels;
     this.nxe = model.nx;
+    this.pge = model.pge;
     this.setsUpperAOnFault = model.upperAOnFault === "set";
+    this.keyRight = model.keyPage === "path" ? RIGHT_U : RIGHT_KEYED;
+    this.keyStopsSupervisor = model.keyStopsSupervisor;
     this.derive();
   }
 
@@ -106,10 +150,17 @@ export class ControlRegisters implements AccessPolicy {
     return this.model.rsvdKeepsP;
   }
 
+  /** Whether a PDPTE with PS=1 maps a page. */
+  get gbPages(): boolean {
+    return this.model.gbPages || !this.model.gbPagesGated;
+  }
+
   /** What decides the reserved bits of entries now: hand it to decode() and reservedMask(). */
   get layout(): LayoutModel {
-    const { vendor, maxPhyAddr, gbPages } = this.model;
-    return { vendor, maxPhyAddr, gbPages, nxe: this.nxe, pge: this.pge, keys: this.keys };
+    const { vendor, maxPhyAddr, amdNonleafG } = this.model;
+    const { nxe, pge, keys, gbPages } = this;
+    const topG = amdNonleafG === undefined ? {} : { amdNonleafG };
+    return { vendor, maxPhyAddr, gbPages, nxe, pge, keys, ...topG };
   }
 
   /**
@@ -119,7 +170,8 @@ export class ControlRegisters implements AccessPolicy {
    */
   set(changes: Partial<ControlState>): ControlResult {
     for (const { name, register, feature } of CONTROL_BITS) {
-      if (changes[name] && feature !== null && !this.model[feature]) {
+      const missing = feature !== null && !this.model[feature];
+      if (changes[name] && missing && (name !== "pcide" || this.model.pcideGated)) {
         return refuse(`${register}.${name.toUpperCase()} set, but ${this.model.name} has no ${feature}`);
       }
     }
@@ -133,6 +185,8 @@ export class ControlRegisters implements AccessPolicy {
         `CR4.PCIDE set while CR3[11:0] is 0x${this.cr3Low.toString(16)}: load CR3 with PCID 0 first`,
       );
     }
+    const { wp = this.wp, cet = this.cet } = changes;
+    if (cet && !wp) return refuse("CR4.CET set while CR0.WP is 0: shadow stacks need write protection");
     const own = writable(this);
     own.pkru = pkru;
     own.pkrs = pkrs;
@@ -159,12 +213,44 @@ export class ControlRegisters implements AccessPolicy {
     if (!(pcid >= 0 && pcid < 4096 && Number.isInteger(pcid)) || (pcid !== 0 && !this.pcide)) {
       throw new RangeError(`PCID ${pcid}: give ${this.pcide ? "0 to 4095" : "0, or set CR4.PCIDE first"}`);
     }
+    this.load(root, pcid);
+  }
+
+  /**
+   * CR3 as MOV loads it: #GP for a bit from MAXPHYADDR up, but for those of LAM on a CPU that has it, and for bit 63
+   * without PCIDE (SDM vol. 3, 4.5). Bit 63 is not stored; to keep or drop translations is the caller's part.
+   */
+  setCr3(value: bigint): ControlResult {
+    const { lam, maxPhyAddr } = this.model;
+    const known = (lam ? CR3_LAM_U57 | CR3_LAM_U48 : 0n) | (this.pcide ? CR3_KEEP : 0n);
+    const reserved = (value & ~known) >> BigInt(maxPhyAddr);
+    if (reserved !== 0n) {
+      const bits = reserved << BigInt(maxPhyAddr);
+      return refuse(`CR3 bits 0x${bits.toString(16)} set: they are reserved on ${this.model.name}`);
+    }
+    const own = writable(this);
+    own.lamU57 = (value & CR3_LAM_U57) !== 0n;
+    own.lamU48 = (value & CR3_LAM_U48) !== 0n;
+    own.lam = this.lamSup || this.lamU57 || this.lamU48;
+    this.load(Number(value & 0xf_ffff_ffff_f000n), Number(value & 0xfffn));
+    return { ok: true };
+  }
+
+  /** IA32_PAT: #GP for a reserved memory type. */
+  setPat(value: bigint): ControlResult {
+    const pat = parsePat(value);
+    if (pat === null) return refuse(`IA32_PAT 0x${value.toString(16)}: types are 0, 1 and 4 to 7`);
+    writable(this).pat = pat;
+    return { ok: true };
+  }
+
+  private load(root: number, low: number): void {
     const own = writable(this);
     own.root = root;
     own.rootLo = root | 0;
     own.rootHi = (root / 2 ** 32) | 0;
-    own.pcid = pcid;
-    this.cr3Low = pcid;
+    this.cr3Low = low;
+    own.pcid = this.pcide && this.model.tagsPcid ? low : 0;
   }
 
   /** Reserved bits of the low word of a large leaf at level 2 or 3. */
@@ -176,9 +262,17 @@ export class ControlRegisters implements AccessPolicy {
     return CR0_FIXED + this.bitsOf("CR0");
   }
 
-  /** At most 52 bits, so exact: the root with the PCID it was loaded with, also after PCIDE was cleared. */
+  /**
+   * At most 52 bits, so exact: the root with the PCID it was loaded with, also after PCIDE was cleared. The bits of LAM
+   * are not in it.
+   */
   get cr3(): number {
     return this.root + this.cr3Low;
+  }
+
+  /** PWT and PCD of CR3, which choose the memory type of the root table while PCIDE = 0; else 0. */
+  get rootCaching(): number {
+    return this.pcide ? 0 : this.cr3Low & (PTE_PWT | PTE_PCD);
   }
 
   get cr4(): number {
@@ -199,16 +293,30 @@ export class ControlRegisters implements AccessPolicy {
 
   private derive(): void {
     const own = writable(this);
-    own.pcid = this.pcide ? this.cr3Low : 0;
+    own.pcid = this.pcide && this.model.tagsPcid ? this.cr3Low : 0;
     own.keys = this.pke || this.pks;
-    const layout = this.layout;
-    own.reservedHi = reservedMask("pte", layout).hi;
-    own.reservedTop = reservedMask("pml4e", layout).lo;
-    own.reserved2m = reservedMask("pde-2m", layout).lo;
-    own.reserved1g = reservedMask("pdpte-1g", layout).lo;
-    fillPermissions(this, this.permissions);
+    own.globals = this.pge && this.model.honoursGlobal;
+    own.lam = this.lamSup || this.lamU57 || this.lamU48;
+    own.permissions = permissionTable(this);
+    Object.assign(own, this.reservedWords());
+  }
+
+  private reservedWords(): ReservedWords {
+    const known = this.reserved[Number(this.nxe)];
+    if (known !== undefined) return known;
+    const { layout } = this;
+    const words = {
+      reservedHi: reservedMask("pte", layout).hi,
+      reservedTop: reservedMask("pml4e", layout).lo,
+      reserved2m: reservedMask("pde-2m", layout).lo,
+      reserved1g: reservedMask("pdpte-1g", layout).lo,
+    };
+    this.reserved[Number(this.nxe)] = words;
+    return words;
   }
 }
+
+type ReservedWords = Pick<ControlRegisters, "reservedHi" | "reservedTop" | "reserved2m" | "reserved1g">;
 
 /** Values of the registers as a debugger or a dump gives them. */
 export interface RegisterValues {
@@ -221,7 +329,7 @@ export interface RegisterValues {
 /**
  * The control state of a CPU found with these register values, e.g. in a guest's dump. Throws RangeError when the CPU
  * was not in long mode with paging on, or has a feature on that the model lacks. Bits this model does not have are
- * ignored, PWT and PCD of CR3 among them.
+ * ignored.
  */
 export function controlFromRegisters(model: CpuModel, values: RegisterValues): ControlRegisters {
   const raw = { CR0: values.cr0, CR4: values.cr4, EFER: values.efer };
@@ -237,8 +345,8 @@ export function controlFromRegisters(model: CpuModel, values: RegisterValues): C
   for (const { name, register, bit } of CONTROL_BITS) changes[name] = isSet(register, bit);
   const result = control.set(changes);
   if (!result.ok) throw new RangeError(result.why);
-  const frame = values.cr3 & ((1n << BigInt(model.maxPhyAddr)) - 1n) & ~0xfffn;
-  control.setRoot(Number(frame), control.pcide ? Number(values.cr3 & 0xfffn) : 0);
+  const lam = model.lam ? CR3_LAM_U57 | CR3_LAM_U48 : 0n;
+  control.setCr3(values.cr3 & (((1n << BigInt(model.maxPhyAddr)) - 1n) | lam));
   return control;
 }
 

@@ -16,7 +16,7 @@ export type EntryKind = (typeof ENTRY_KINDS)[number];
 export type FieldUse = "used" | "ignored" | "reserved" | "address";
 
 /** What a field's use may depend on; each is a property of {@link LayoutModel}. */
-export type LayoutCondition = "NXE" | "PGE" | "gbPages" | "Intel" | "keys";
+export type LayoutCondition = "NXE" | "PGE" | "gbPages" | "ignoresTopG" | "keys";
 
 /** A use, or one that holds only under a condition. */
 export type ConditionalUse = FieldUse | { use: FieldUse; condition: LayoutCondition; otherwise: FieldUse };
@@ -41,6 +41,8 @@ export interface LayoutModel {
   /** MAXPHYADDR, 36..52. */
   readonly maxPhyAddr: number;
   readonly gbPages: boolean;
+  /** Whether bit 8 of a PML4E or PML5E is reserved; left out, it is on AMD. */
+  readonly amdNonleafG?: boolean;
   /** EFER.NXE; default true. */
   readonly nxe?: boolean;
   /** CR4.PGE; default true. */
@@ -138,7 +140,7 @@ export const ENTRY_LAYOUT: readonly EntryField[] = [
     bits: [8, 8],
     meaning: "global: the translation survives CR3 loads and serves every PCID",
     use: {
-      ...same(TOP, { use: "ignored", condition: "Intel", otherwise: "reserved" }),
+      ...same(TOP, { use: "ignored", condition: "ignoresTopG", otherwise: "reserved" }),
       "pdpte-table": "ignored",
       "pde-table": "ignored",
       ...same(LEAVES, { use: "used", condition: "PGE", otherwise: "ignored" }),
@@ -335,8 +337,8 @@ function holds(condition: LayoutCondition, model: LayoutModel): boolean {
       return model.keys ?? true;
     case "gbPages":
       return model.gbPages;
-    case "Intel":
-      return model.vendor === "intel";
+    case "ignoresTopG":
+      return !(model.amdNonleafG ?? model.vendor === "amd");
   }
 }
 

@@ -1,4 +1,5 @@
 import type { Entry } from "./entry.ts";
+import type { InvalidationScope } from "./invalidation-scope.ts";
 
 /** Who changed an entry: a logical CPU's number, or null for an agent outside the machine (a loader, a test). */
 export type CpuNumber = number | null;
@@ -29,6 +30,10 @@ export type HardwareEvent =
   | { type: "cr3-loaded"; cpu: number; oldRoot: number; root: number; pcid: number; keep: boolean }
   /** A MOV to CR4 that dropped translations: all, or those filled under this PCID, global ones included. */
   | { type: "cr4-written"; cpu: number; pcid: number; flushed: "all" | "pcid" }
+  /** EFER.NXE changed; nothing was dropped, but bit 63 of entries has another meaning now. */
+  | { type: "nxe-written"; cpu: number; nxe: boolean }
+  /** An instruction that names what it drops did so on this CPU; INVLPGB once it has reached it. */
+  | { type: "invalidated"; cpu: number; by: "INVPCID" | "INVLPGB"; scope: InvalidationScope }
   /**
    * A load, store, fetch or read-modify-write completed at this physical address; one that crosses pages is reported
    * once for each. `address` is linear: of the first byte when that is below 2^53, else of its page, and then the

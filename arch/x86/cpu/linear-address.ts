@@ -68,3 +68,34 @@ export function isCanonical(hi: number, levels: number): boolean {
   const upper = levels === 5 ? hi >> 24 : hi >> 15;
   return upper === 0 || upper === -1;
 }
+
+/**
+ * The same for an address in a descriptor or an MSR, which no access is made to: what counts is the width that the CPU
+ * supports, also while CR4.LA57 = 0.
+ */
+export function isCanonicalOperand(hi: number, { linearWidth }: { readonly linearWidth: 48 | 57 }): boolean {
+  return isCanonical(hi, linearWidth === 57 ? 5 : 4);
+}
+
+/** What decides the untagging of a pointer. */
+export interface LamState {
+  readonly levels: number;
+  /** CR3[61] and CR3[62], for addresses with bit 63 clear; the first one wins. */
+  readonly lamU57: boolean;
+  readonly lamU48: boolean;
+  /** CR4[28], for addresses with bit 63 set. */
+  readonly lamSup: boolean;
+}
+
+/**
+ * The high word of a linear address without its metadata (LAM): bits 62 down to n+1 become copies of bit n, 56 or 47, and
+ * bit 63 stays, so that no tag turns a user pointer into a supervisor's. The canonical check comes after. It applies to
+ * explicit data accesses only.
+ */
+export function untagHi(hi: number, lam: LamState): number {
+  const wide = hi < 0 ? lam.lamSup && lam.levels === 5 : lam.lamU57;
+  const masks = hi < 0 ? lam.lamSup : wide || lam.lamU48;
+  if (!masks) return hi;
+  const shift = wide ? 7 : 16;
+  return (((hi << shift) >> shift) & 0x7fff_ffff) | (hi & 0x8000_0000);
+}

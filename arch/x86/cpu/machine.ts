@@ -2,21 +2,35 @@ import { Cpu } from "./cpu.ts";
 import { type CpuModel, cpuModel, DEFAULT_CPU_MODEL } from "./cpu-model.ts";
 import { Entry, sameEntry } from "./entry.ts";
 import type { CpuNumber, HardwareObserver } from "./events.ts";
+import type { InvalidationScope } from "./invalidation-scope.ts";
 import { PhysicalMemory } from "./physical-memory.ts";
+import type { Replacement } from "./set-associative-tlb.ts";
 import type { TlbPolicy } from "./tlb.ts";
 
 /** Most logical CPUs of one machine: a set of them is the bits of one word. */
 export const MAX_CPUS = 32;
 
-export interface MachineOptions {
+/** What the caches of each logical CPU keep. */
+export interface CacheOptions {
+  /** Default "stale". */
+  tlb?: TlbPolicy;
+  /** Where a geometry makes a TLB evict; default "lru". */
+  replacement?: Replacement;
+  /** Seed of random replacement, of CPU 0; each further CPU takes the next. Default 1. */
+  tlbSeed?: number;
+  /** TLBs keep large pages as 4-KiB pieces; default false. */
+  fractureLargePages?: boolean;
+  /** PML5, PML4, PDPTE and PDE caches; default false, as in the emulators that were measured. */
+  pagingStructureCaches?: boolean;
+}
+
+export interface MachineOptions extends CacheOptions {
   /** Bytes, or a text like "64MiB", "512KiB", "2GiB". */
   memory: number | string;
   /** Logical CPUs, 1..32; default 1. */
   cpus?: number;
   /** A preset's name or a model; default intel-skylake-sp. */
   model?: string | CpuModel;
-  /** Default "stale". */
-  tlb?: TlbPolicy;
   /** Levels of paging structures; 5 needs a model with LA57. Default 4. */
   levels?: 4 | 5;
 }
@@ -38,18 +52,20 @@ export class Machine {
   readonly memory: PhysicalMemory;
   readonly cpus: readonly Cpu[];
   readonly model: CpuModel;
+  /** INVLPGBs that no TLBSYNC has waited for yet, oldest first. */
+  broadcasts: { readonly from: number; readonly scope: InvalidationScope }[] = [];
   /** Told of every hardware event; null costs one check per event. */
   observer: HardwareObserver | null = null;
 
   constructor(options: MachineOptions) {
-    const { memory, cpus = 1, model = DEFAULT_CPU_MODEL, tlb = "stale", levels = 4 } = options;
+    const { memory, cpus = 1, model = DEFAULT_CPU_MODEL, levels = 4 } = options;
     if (!(Number.isInteger(cpus) && cpus >= 1 && cpus <= MAX_CPUS)) {
       throw new RangeError(`${cpus} CPUs: give 1 to ${MAX_CPUS}`);
     }
     if (levels !== 4 && levels !== 5) throw new RangeError(`${levels} paging levels: give 4 or 5`);
     this.model = typeof model === "string" ? cpuModel(model) : model;
     this.memory = new PhysicalMemory(typeof memory === "string" ? parseSize(memory) : memory);
-    this.cpus = Array.from({ length: cpus }, (_, id) => new Cpu(id, this, levels, tlb));
+    this.cpus = Array.from({ length: cpus }, (_, id) => new Cpu(id, this, levels, options));
   }
 
   /** The logical CPU of that number. Throws RangeError when there is none. */

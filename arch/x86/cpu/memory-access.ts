@@ -1,8 +1,11 @@
-import type { PageFault } from "./page-fault.ts";
+import { ACCESS_READ, ACCESS_WRITE, type AccessMode, MODE_IMPLICIT, violatesLass } from "./access-rights.ts";
+import type { ControlRegisters } from "./control-registers.ts";
+import { checkLinear, isCanonical, linearHi, linearLo, untagHi } from "./linear-address.ts";
+import { PageFault } from "./page-fault.ts";
 import type { PhysicalMemory } from "./physical-memory.ts";
 
-/** Sizes of an access in bytes. */
-export type AccessSize = 1 | 2 | 4 | 8;
+/** Sizes of an access in bytes; from 16 on those of vector registers. */
+export type AccessSize = 1 | 2 | 4 | 8 | 16 | 32 | 64;
 
 /** What an access did: where and which value, or the fault that stopped it. */
 export type AccessResult =
@@ -27,6 +30,59 @@ export interface Location {
   second: number;
   firstHit: boolean;
   secondHit: boolean;
+}
+
+/** What {@link locate} needs of a CPU. */
+export interface Translator {
+  readonly control: ControlRegisters;
+  readonly mode: AccessMode;
+  readonly tlbHit: boolean;
+  readonly fault: PageFault | null;
+  /** Physical address of a byte, or a negative number with {@link fault} set. */
+  translate(kind: number, lo: number, hi: number): number;
+}
+
+/**
+ * Translates all bytes of an access. First its pointer loses its metadata (LAM); then every byte must be canonical, and
+ * in the half that LASS leaves to this mode, before any page is walked; then the lower page comes first, and the fault
+ * names the first byte that cannot be reached.
+ */
+export function locate(
+  cpu: Translator,
+  kind: number,
+  address: number | bigint,
+  size: AccessSize,
+  segment: Segment,
+): Location | PageFault {
+  checkLinear(address);
+  const { control, mode } = cpu;
+  const lo = linearLo(address);
+  const tagged = linearHi(address);
+  const pointer = (kind === ACCESS_READ || kind === ACCESS_WRITE) && mode !== MODE_IMPLICIT;
+  const hi = control.lam && pointer ? untagHi(tagged, control) : tagged;
+  const inFirst = Math.min(size, 4096 - (lo & 0xfff));
+  const crosses = inFirst < size;
+  const nextLo = ((lo | 0xfff) + 1) | 0;
+  const nextHi = nextLo === 0 ? (hi + 1) | 0 : hi;
+  const { levels, model } = control;
+  const faultKind = segment === "stack" ? model.stackNoncanonical : "#GP";
+  if (!isCanonical(hi, levels) || (crosses && model.wholeAccessCanonical && !isCanonical(nextHi, levels))) {
+    return PageFault.ofAddress(faultKind, lo, hi);
+  }
+  if (control.lass && violatesLass(control, hi, kind, mode)) {
+    return PageFault.ofAddress(faultKind, lo, hi, "address-space");
+  }
+  const first = cpu.translate(kind, lo, hi);
+  if (first < 0) return faultOf(cpu);
+  const firstHit = cpu.tlbHit;
+  const second = crosses ? cpu.translate(kind, nextLo, nextHi) : -1;
+  if (crosses && second < 0) return faultOf(cpu);
+  return { lo, hi, nextLo, nextHi, first, inFirst, second, firstHit, secondHit: cpu.tlbHit };
+}
+
+function faultOf({ fault }: Translator): PageFault {
+  if (fault === null) throw new TypeError("a translation failed without a fault: this is a bug in the CPU");
+  return fault;
 }
 
 /** The bytes of an access as a little-endian number; all ones where there is no memory. */
@@ -56,8 +112,8 @@ export function checkValue(value: number | bigint, size: AccessSize): bigint {
 
 /** Throws RangeError for a size no access has. */
 export function checkSize(size: number): void {
-  if (size !== 1 && size !== 2 && size !== 4 && size !== 8) {
-    throw new RangeError(`access of ${size} bytes: give 1, 2, 4 or 8`);
+  if (!(size >= 1 && size <= 64) || (size & (size - 1)) !== 0) {
+    throw new RangeError(`access of ${size} bytes: give a power of two from 1 to 64`);
   }
 }
 

@@ -1,12 +1,14 @@
 import {
   ACCESS_FETCH,
-  ACCESS_WRITE,
   DENIED_EXECUTE,
   DENIED_KEY,
+  DENIED_SHADOW_STACK,
   DENIED_SMAP,
   DENIED_SMEP,
   DENIED_USER,
   DENIED_WRITE,
+  isShadowKind,
+  isWriteKind,
   MODE_USER,
 } from "./access-rights.ts";
 import { type Entry, ZERO_ENTRY } from "./entry.ts";
@@ -20,6 +22,11 @@ export const PF_U = 4;
 export const PF_RSVD = 8;
 export const PF_I = 0x10;
 export const PF_PK = 0x20;
+/** A shadow-stack access, whatever the cause. */
+export const PF_SS = 0x40;
+/** Never raised here: SGX's access control, and AMD's reverse-map table of secure nested paging. */
+export const PF_SGX = 0x8000;
+export const PF_RMP = 0x8000_0000;
 
 /** How a walk ended. Only WALK_OK gives a translation that may be used. */
 export const WALK_OK = 0;
@@ -49,6 +56,10 @@ export type FaultReason =
   | "smap"
   /** The page's protection key denies the access. */
   | "protection-key"
+  /** Shadow-stack access to an ordinary page, or to one of the other mode. */
+  | "shadow-stack"
+  /** Bit 63 of the address belongs to the other mode (LASS): no walk was made. */
+  | "address-space"
   /** Address bits above the linear-address width are not all equal: no walk was made. */
   | "non-canonical";
 
@@ -73,10 +84,11 @@ export function errorCodeOf(
 ): number {
   let error = code === WALK_NOT_PRESENT ? 0 : PF_P;
   if (code === WALK_RESERVED) error = policy.rsvdKeepsP ? PF_P | PF_RSVD : PF_RSVD;
-  if (kind === ACCESS_WRITE) error |= PF_W;
+  if (isWriteKind(kind)) error |= PF_W;
   if (mode === MODE_USER) error |= PF_U;
   if (kind === ACCESS_FETCH && (policy.nxe || policy.smep)) error |= PF_I;
   if ((denied & DENIED_KEY) !== 0) error |= PF_PK;
+  if (isShadowKind(kind)) error |= PF_SS;
   return error;
 }
 
@@ -89,7 +101,7 @@ export function reasonOf(code: number, denied: number): FaultReason {
   if ((denied & DENIED_EXECUTE) !== 0) return "execute-disable";
   if ((denied & DENIED_SMEP) !== 0) return "smep";
   if ((denied & DENIED_SMAP) !== 0) return "smap";
-  return "protection-key";
+  return (denied & DENIED_SHADOW_STACK) !== 0 ? "shadow-stack" : "protection-key";
 }
 
 const REASON_WORDS: Readonly<Record<FaultReason, string>> = {
@@ -101,6 +113,8 @@ const REASON_WORDS: Readonly<Record<FaultReason, string>> = {
   smep: "SMEP forbids the supervisor to execute user pages",
   smap: "SMAP forbids the supervisor to touch user pages",
   "protection-key": "the protection key denies it",
+  "shadow-stack": "it is no shadow-stack page of this mode",
+  "address-space": "LASS keeps this half of the addresses from it",
   "non-canonical": "the address is not canonical",
 };
 
@@ -148,8 +162,17 @@ export class PageFault {
     this.cached = fields.cached;
   }
 
-  /** The fault of an access to a non-canonical address: #SS for stack accesses, else #GP. No walk is made. */
-  static nonCanonical(kind: "#GP" | "#SS", lo: number, hi: number): PageFault {
+  /**
+   * The fault of an address that its access may not have at all, not canonical or of the other half: #SS for stack
+   * accesses, else #GP. No walk is made.
+   */
+  static ofAddress(
+    kind: "#GP" | "#SS",
+    lo: number,
+    hi: number,
+    reason: "non-canonical" | "address-space" = "non-canonical",
+  ): PageFault {
+    const entry = ZERO_ENTRY;
     return new PageFault({
       kind,
       errorCode: 0,
@@ -157,8 +180,8 @@ export class PageFault {
       hi,
       level: 0,
       entryAddress: -1,
-      entry: ZERO_ENTRY,
-      reason: "non-canonical",
+      entry,
+      reason,
       cached: false,
     });
   }

@@ -3,13 +3,15 @@ import {
   judgeKey,
   permissionIndex,
   RIGHT_KEY_SHIFT,
+  RIGHT_KEYED,
   RIGHT_U,
   RIGHT_W,
   RIGHT_XD,
 } from "./access-rights.ts";
 import type { ControlRegisters } from "./control-registers.ts";
+import type { CpuModel } from "./cpu-model.ts";
 import { Entry, frameOf } from "./entry.ts";
-import { kindOf, PTE_A, PTE_D, PTE_P, PTE_PS } from "./entry-layout.ts";
+import { kindOf, PTE_A, PTE_D, PTE_P, PTE_PS, PTE_W } from "./entry-layout.ts";
 import { WALK_DENIED, WALK_NOT_PRESENT, WALK_OK, WALK_RESERVED } from "./page-fault.ts";
 import type { PhysicalMemory } from "./physical-memory.ts";
 import { type PathStep, tableIndex, type WalkOptions, type WalkResult } from "./walk-result.ts";
@@ -18,6 +20,7 @@ export * from "./walk-result.ts";
 
 // An imported binding is a cell that V8 reads, and checks for initialisation, at each use; a const of this module is a
 // constant to its compiler. The walk is where that counts: measured, it takes a quarter off its time.
+// A kind writes when it has this bit: stores and shadow-stack stores.
 const WRITE = ACCESS_WRITE;
 const P = PTE_P;
 const A = PTE_A;
@@ -72,7 +75,7 @@ function walkKeepingPath(
   do {
     code = attempt(memory, control, kind, mode, true, result);
   } while (options.setAccessedDirty && !update(memory, control, kind, options, result));
-  if (options.record) result.path = pathOf(result);
+  if (options.record === true) result.path = pathOf(result);
   return code;
 }
 
@@ -88,6 +91,7 @@ function attempt(
   let code = descend(memory, control, keep, result);
   result.denied = 0;
   if (code === OK) {
+    if (control.keyRight !== U) result.rights |= keyedRight(control.model, result.above);
     const denied = deniedBy(control, result.rights, kind, mode);
     result.denied = denied;
     if (denied !== 0) code = DENIED;
@@ -114,9 +118,21 @@ function descend(
   let anyHi = 0;
   let code = OK;
   // The address bits from the top index down, in 64 bits that shift left: the next index is always their top nine.
-  const start = level === 5 ? 7 : 16;
-  let bits = (result.linearHi << start) | (result.linearLo >>> (32 - start));
-  let moreBits = result.linearLo << start;
+  const shift = level === 5 ? 7 : 16;
+  let bits = (result.linearHi << shift) | (result.linearLo >>> (32 - shift));
+  let moreBits = result.linearLo << shift;
+  const { start } = result;
+  if (start !== null) {
+    for (; level > start.level; level--) {
+      bits = (bits << 9) | (moreBits >>> 23);
+      moreBits <<= 9;
+    }
+    result.top = level;
+    lo = start.lo;
+    hi = start.hi;
+    above = start.above;
+    anyHi = start.anyHi;
+  }
   for (;;) {
     tableLo = lo;
     tableHi = hi;
@@ -178,6 +194,11 @@ function shadowStackRight(above: number, lo: number): number {
   return (above & ~lo & (lo >>> 5) & W) << 3;
 }
 
+/** RIGHT_KEYED for a page that PKRU guards on an emulator that does not ask the whole path, else 0. */
+function keyedRight({ keyPage }: CpuModel, above: number): number {
+  return keyPage === "every" || (above & U) !== 0 ? RIGHT_KEYED : 0;
+}
+
 function keepStep(
   result: WalkResult,
   level: number,
@@ -203,7 +224,7 @@ export function deniedBy(control: ControlRegisters, rights: number, kind: number
  * failing entry were used and may get A; the failing entry itself stays as it is.
  */
 function missingBits(control: ControlRegisters, kind: number, result: WalkResult): number {
-  if (result.code === OK) return (~result.above & A) | (~result.lo & (kind === WRITE ? A | D : A));
+  if (result.code === OK) return (~result.above & A) | (~result.lo & ((kind & WRITE) !== 0 ? A | D : A));
   const upper = control.setsUpperAOnFault ? ~result.above & A : 0;
   return upper | (~result.lo & lastEntryBitsOnFault(control, result));
 }
@@ -211,7 +232,7 @@ function missingBits(control: ControlRegisters, kind: number, result: WalkResult
 /** Nothing, but for the emulator that sets A in a 1-GiB leaf before it looks at bits 29:13 and the rights. */
 function lastEntryBitsOnFault(control: ControlRegisters, result: WalkResult): number {
   const { model } = control;
-  if (!model.leaf1GAOnFault || !model.gbPages || result.level !== 3 || (result.lo & PS) === 0) return 0;
+  if (!model.leaf1GAOnFault || !control.gbPages || result.level !== 3 || (result.lo & PS) === 0) return 0;
   if (result.code === DENIED) return A;
   return result.code === RESERVED && (result.hi & control.reservedHi) === 0 ? A : 0;
 }
@@ -227,12 +248,14 @@ function update(
   if (missingBits(control, kind, result) === 0) return true;
   if (options.beforeUpdate !== null) options.beforeUpdate(result);
   const ok = result.code === OK;
-  const write = kind === WRITE && ok;
+  const write = (kind & WRITE) !== 0 && ok;
   const lastBits = !ok ? lastEntryBitsOnFault(control, result) : write ? A | D : A;
   const upperBits = ok || control.setsUpperAOnFault ? A : 0;
   for (let level = result.top; level >= result.level; level--) {
     const bits = level === result.level ? lastBits : upperBits;
-    if (!setBits(memory, result, level, bits, options)) return false;
+    if (setBits(memory, control.model, result, level, bits, options)) continue;
+    if (ok && level === result.level) strayBits(memory, control.model, result, bits, options);
+    return false;
   }
   if (write) {
     result.dirty = true;
@@ -241,21 +264,56 @@ function update(
   return true;
 }
 
-/** ORs bits into the entry read at a level, by a locked compare-and-swap (SDM vol. 3, 8.1.2.1). */
+/**
+ * ORs bits into the entry read at a level, by a locked compare-and-swap of all 64 bits (SDM vol. 3, 8.1.2.1), or as an
+ * emulator does it: {@link CpuModel.adUpdate}.
+ */
 function setBits(
   memory: PhysicalMemory,
+  model: CpuModel,
   result: WalkResult,
   level: number,
   bits: number,
   options: WalkOptions,
 ): boolean {
   const lo = result.pathLo[level]!;
-  const hi = result.pathHi[level]!;
   if ((bits & ~lo) === 0) return true;
   const address = result.pathAddress[level]!;
-  if (!memory.compareExchange(address, lo, hi, lo | bits, hi)) return false;
+  let hi = result.pathHi[level]!;
+  if (model.adUpdate === "locked64") {
+    if (!memory.compareExchange(address, lo, hi, lo | bits, hi)) return false;
+  } else if (model.adUpdate === "locked32") {
+    hi = memory.readHi(address);
+    if (!memory.compareExchange(address, lo, hi, lo | bits, hi)) return false;
+  } else {
+    memory.write(address, lo | bits, hi);
+  }
   if (options.updated !== null) options.updated(address, lo, lo | bits, hi);
   return true;
+}
+
+/**
+ * The leaf changed under an access that was about to set these bits. Some CPUs set them all the same, in an entry with
+ * P=0 ({@link CpuModel.strayAD}) or one just write-protected ({@link CpuModel.dirtyOnReadOnly}), before they look again.
+ */
+function strayBits(
+  memory: PhysicalMemory,
+  model: CpuModel,
+  result: WalkResult,
+  bits: number,
+  options: WalkOptions,
+): void {
+  const address = result.pathAddress[result.level]!;
+  const lo = memory.readLo(address);
+  const hi = memory.readHi(address);
+  const unmapped = model.strayAD && (lo & P) === 0;
+  const wasWritable = result.pathLo[result.level]!;
+  const protectedOnly =
+    (wasWritable ^ lo) === PTE_W && (lo & PTE_W) === 0 && hi === result.pathHi[result.level];
+  if (!unmapped && !(model.dirtyOnReadOnly && (bits & D) !== 0 && protectedOnly)) return;
+  if ((bits & ~lo) === 0) return;
+  memory.write(address, lo | bits, hi);
+  if (options.updated !== null) options.updated(address, lo, lo | bits, hi);
 }
 
 function pathOf(result: WalkResult): PathStep[] {

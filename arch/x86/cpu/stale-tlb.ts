@@ -1,3 +1,4 @@
+import { ALL_PCIDS, coversLeaf, type InvalidationScope } from "./invalidation-scope.ts";
 import { OFFSET_MASK, type WalkResult } from "./page-walk.ts";
 import { TLB_DIRTY, TLB_GLOBAL, TLB_MISS, type TlbEntry } from "./tlb-entry.ts";
 
@@ -90,22 +91,23 @@ export class StaleTlb {
   }
 
   invlpg(lo: number, hi: number, pcid: number): void {
-    for (let level = 1; level <= 3; level++) {
-      this.drop(this.findPage(lo, hi, level, this.tags[pcid]!));
-      this.drop(this.findPage(lo, hi, level, this.globalTag));
-    }
+    this.dropPage(lo, hi, this.tags[pcid]!);
+    this.dropPage(lo, hi, this.globalTag);
   }
 
-  flushNonGlobal(pcid: number): void {
-    this.tags[pcid] = this.newTag();
-  }
-
-  flushPcid(pcid: number): void {
-    this.tags[pcid] = this.newTag();
-    const words = this.words;
-    for (let slot = 0; slot < words.length; slot += STRIDE) {
-      if (words[slot + TAG] === this.globalTag && words[slot + FLAGS]! >>> PCID_SHIFT === pcid)
-        this.drop(slot);
+  invalidate(scope: InvalidationScope): void {
+    const { pcid, page, globals } = scope;
+    if (pcid === ALL_PCIDS) {
+      if (page === null && globals === "all") this.flushAll();
+      else this.dropCovered(scope);
+    } else if (page === null) {
+      if (globals !== "keep") this.dropCovered(scope);
+      this.tags[pcid] = this.newTag();
+    } else if (globals === "own") {
+      this.dropCovered(scope);
+    } else {
+      this.dropPage(page.lo, page.hi, this.tags[pcid]!);
+      if (globals === "all") this.dropPage(page.lo, page.hi, this.globalTag);
     }
   }
 
@@ -123,6 +125,25 @@ export class StaleTlb {
       if (this.isLive(slot)) list.push(this.entryAt(slot));
     }
     return list;
+  }
+
+  private dropPage(lo: number, hi: number, tag: number): void {
+    for (let level = 1; level <= 3; level++) this.drop(this.findPage(lo, hi, level, tag));
+  }
+
+  /** The rare operations look at every entry. */
+  private dropCovered(scope: InvalidationScope): void {
+    const words = this.words;
+    for (let slot = 0; slot < words.length; slot += STRIDE) {
+      if (!this.isLive(slot)) continue;
+      const flags = words[slot + FLAGS]!;
+      const low = words[slot + KEY_LO]!;
+      const high = words[slot + KEY_HI]!;
+      const lo = low << 12;
+      const hi = ((high & 0xf_ffff) << 12) | (low >>> 20);
+      const global = (flags & TLB_GLOBAL) !== 0;
+      if (coversLeaf(scope, high >>> LEVEL_SHIFT, lo, hi, flags >>> PCID_SHIFT, global)) this.drop(slot);
+    }
   }
 
   private lookupMixed(lo: number, hi: number, pcid: number): number {

@@ -21,4 +21,6 @@ export interface TlbEntry {
   /** RIGHT_* bits with the key. */
   rights: number;
   dirty: boolean;
+  /** The structure that holds it, e.g. "L1 data"; a TLB of one structure leaves it out. */
+  structure?: string;
 }

@@ -15,8 +15,8 @@ export interface PathStep {
 export interface WalkOptions {
   /** Set A in the path and D in the leaf, as a CPU does. An inspector leaves memory alone. */
   readonly setAccessedDirty: boolean;
-  /** Fill {@link WalkResult.path}. */
-  readonly record: boolean;
+  /** Fill {@link WalkResult.path}; `words`: only keep the words and addresses of the entries, which allocates nothing. */
+  readonly record: boolean | "words";
   /**
    * Runs between the reads and an update of A or D, before each attempt: the window in which another CPU may change
    * an entry that this walk has read.
@@ -46,9 +46,26 @@ export const HARDWARE_WALK: WalkOptions = Object.freeze({
 export const OFFSET_MASK = [0, 0xfff, 0x1f_ffff, 0x3fff_ffff] as const;
 
 /**
+ * A table that a walk may begin at instead of the root, with what the entries above it granted when they were read: one
+ * entry of a paging-structure cache (SDM vol. 3, 4.10.3).
+ */
+export interface WalkStart {
+  /** Level of the entries in the table: 4 (a PML4) to 1 (a page table). */
+  readonly level: number;
+  /** Words of the entry that points to it. */
+  readonly lo: number;
+  readonly hi: number;
+  /** AND of the low words of the entries above, with A=1; OR of their high words. */
+  readonly above: number;
+  readonly anyHi: number;
+}
+
+/**
  * Where a walk ended and what it found. One object serves any number of walks; each overwrites the last.
  */
 export class WalkResult {
+  /** Set by the caller: where to begin; null = at the root, as CR3 has it. */
+  start: WalkStart | null = null;
   /** WALK_OK, WALK_NOT_PRESENT, WALK_RESERVED or WALK_DENIED. */
   code = WALK_NOT_PRESENT;
   /** Level of the last entry read: the leaf, or the entry that stopped the walk. */
@@ -73,7 +90,7 @@ export class WalkResult {
   /** Words of the entry (or CR3) that points to the table of the last entry. */
   tableLo = 0;
   tableHi = 0;
-  /** Level of the first entry: 4 or 5. */
+  /** Level of the first entry read: 4 or 5 from the root. */
   top = 4;
   /** Words and addresses of the entries by level, when the walk kept them. */
   readonly pathLo = new Int32Array(6);

@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import {
   type Cpu,
   type CpuModel,
+  cpuModel,
   PF_I,
   PF_P,
   PF_PK,
@@ -96,9 +97,65 @@ class Tally {
   }
 }
 
+function report(name: string, levels: number, { cases, wrong }: Tally): void {
+  console.log(`${name}, ${levels} levels: ${cases} cases, ${wrong} mismatches`);
+}
+
+/** M1 on a model: the tally, and the first cases that left the entries in another state than the oracle has. */
+function smallPages(model: string | CpuModel, levels: 4 | 5): { tally: Tally; broken: string[] } {
+  const f = new Fixture({ model, levels });
+  const { cpu, machine } = f;
+  const memory = machine.memory;
+  const tally = new Tally();
+  const broken: string[] = [];
+  for (let controls = 0; controls < 24; controls++) {
+    const [nxe, wp, smep] = bits(controls & 7);
+    const smapMode = controls >> 3;
+    const control = { nxe, wp, smep, smap: smapMode > 0 };
+    const ac = smapMode === 2;
+    cpu.setControl(control);
+    for (const [topW, topU] of TOPS) {
+      memory.write(PML4E, 0x10_0021 | (topW ? 2 : 0) | (topU ? 4 : 0), 0);
+      for (let entries = 0; entries < 2048; entries++) {
+        const [dP, dW, dU, dX] = bits(entries);
+        const [tP, tW, tU, tX] = bits(entries >> 4);
+        const [ad, dRsv, tRsv] = bits(entries >> 8);
+        const dBad = Number(dRsv) + Number(dX && !nxe);
+        const tBad = Number(tRsv) + Number(tX && !nxe);
+        if (dBad + tBad > 1) continue;
+        const tLo = 0x11_0000 | (ad ? 0x60 : 0) | (tP ? 1 : 0) | (tW ? 2 : 0) | (tU ? 4 : 0);
+        const tHi = (tX ? XD : 0) | (tRsv ? RESERVED_HI : 0);
+        const dLo = 0x10_2000 | (dP ? 1 : 0) | (dW ? 2 : 0) | (dU ? 4 : 0);
+        const dHi = (dX ? XD : 0) | (dRsv ? RESERVED_HI : 0);
+        for (let a = 0; a < 12; a++) {
+          const kind = KINDS[a % 3] ?? READ;
+          const user = (a / 3) % 2 >= 1;
+          memory.write(PDE, dLo, dHi);
+          memory.write(PTE, tLo, tHi);
+          warm(cpu, a >= 6);
+          const before = memory.readLo(PTE);
+          const error = access(cpu, kind, user, ac);
+          let expected: number;
+          if (!dP) expected = base(control, kind, user);
+          else if (dBad > 0) expected = base(control, kind, user) | PF_P | PF_RSVD;
+          else if (!tP) expected = base(control, kind, user);
+          else if (tBad > 0) expected = base(control, kind, user) | PF_P | PF_RSVD;
+          else expected = judge(control, kind, user, ac, topW && dW && tW, topU && dU && tU, dX || tX);
+          tally.add(error, expected, () => JSON.stringify({ control, ac, topW, topU, entries, a }));
+          const leaf = expected === OK ? before | 0x20 | (kind === WRITE ? 0x40 : 0) : before;
+          const fine =
+            memory.readLo(PTE) === leaf && (expected !== OK || (memory.readLo(PDE) & 0x60) === 0x20);
+          if (!fine && broken.length < 5) broken.push(JSON.stringify({ control, entries, a }));
+        }
+      }
+    }
+  }
+  return { tally, broken };
+}
+
 /** M2 on a model: the tally, and how many faults changed the leaf. */
-function largePages(model: string | CpuModel): { tally: Tally; leafChanged: number } {
-  const f = new Fixture({ model });
+function largePages(model: string | CpuModel, levels: 4 | 5 = 4): { tally: Tally; leafChanged: number } {
+  const f = new Fixture({ model, levels });
   let leafChanged = 0;
   const { cpu, machine } = f;
   const memory = machine.memory;
@@ -144,55 +201,44 @@ function largePages(model: string | CpuModel): { tally: Tally; leafChanged: numb
   return { tally, leafChanged };
 }
 
-describe("access matrix", () => {
-  it("M1: 940,032 cases of a 4-KiB page", () => {
-    const f = new Fixture();
-    const { cpu, machine } = f;
-    const memory = machine.memory;
-    const tally = new Tally();
-    const broken: string[] = [];
-    for (let controls = 0; controls < 24; controls++) {
-      const [nxe, wp, smep] = bits(controls & 7);
-      const smapMode = controls >> 3;
-      const control = { nxe, wp, smep, smap: smapMode > 0 };
-      const ac = smapMode === 2;
-      cpu.setControl(control);
-      for (const [topW, topU] of TOPS) {
-        memory.write(PML4E, 0x10_0021 | (topW ? 2 : 0) | (topU ? 4 : 0), 0);
-        for (let entries = 0; entries < 2048; entries++) {
-          const [dP, dW, dU, dX] = bits(entries);
-          const [tP, tW, tU, tX] = bits(entries >> 4);
-          const [ad, dRsv, tRsv] = bits(entries >> 8);
-          const dBad = Number(dRsv) + Number(dX && !nxe);
-          const tBad = Number(tRsv) + Number(tX && !nxe);
-          if (dBad + tBad > 1) continue;
-          const tLo = 0x11_0000 | (ad ? 0x60 : 0) | (tP ? 1 : 0) | (tW ? 2 : 0) | (tU ? 4 : 0);
-          const tHi = (tX ? XD : 0) | (tRsv ? RESERVED_HI : 0);
-          const dLo = 0x10_2000 | (dP ? 1 : 0) | (dW ? 2 : 0) | (dU ? 4 : 0);
-          const dHi = (dX ? XD : 0) | (dRsv ? RESERVED_HI : 0);
-          for (let a = 0; a < 12; a++) {
-            const kind = KINDS[a % 3] ?? READ;
-            const user = (a / 3) % 2 >= 1;
-            memory.write(PDE, dLo, dHi);
-            memory.write(PTE, tLo, tHi);
-            warm(cpu, a >= 6);
-            const before = memory.readLo(PTE);
-            const error = access(cpu, kind, user, ac);
-            let expected: number;
-            if (!dP) expected = base(control, kind, user);
-            else if (dBad > 0) expected = base(control, kind, user) | PF_P | PF_RSVD;
-            else if (!tP) expected = base(control, kind, user);
-            else if (tBad > 0) expected = base(control, kind, user) | PF_P | PF_RSVD;
-            else expected = judge(control, kind, user, ac, topW && dW && tW, topU && dU && tU, dX || tX);
-            tally.add(error, expected, () => JSON.stringify({ control, ac, topW, topU, entries, a }));
-            const leaf = expected === OK ? before | 0x20 | (kind === WRITE ? 0x40 : 0) : before;
-            const fine =
-              memory.readLo(PTE) === leaf && (expected !== OK || (memory.readLo(PDE) & 0x60) === 0x20);
-            if (!fine && broken.length < 5) broken.push(JSON.stringify({ control, entries, a }));
-          }
-        }
+/** M3 on a model: every combination of keys, page and access; `pks` adds those with CR4.PKS=1. */
+function protectionKeys(model: CpuModel, levels: 4 | 5, withPks: boolean): Tally {
+  const f = new Fixture({ model, levels });
+  const { cpu, machine } = f;
+  const memory = machine.memory;
+  const tally = new Tally();
+  for (let n = 0; n < 512; n++) {
+    const [pke, pks, wp, ad] = bits(n);
+    const [wd, keyed, topU, w] = bits(n >> 4);
+    const [u] = bits(n >> 8);
+    if (pks && !withPks) continue;
+    const control = { nxe: true, wp, smep: false, smap: false };
+    const register = (ad ? 4 : 0) | (wd ? 8 : 0);
+    memory.write(PML4E, 0x10_0003 | (topU ? 4 : 0), 0);
+    for (let a = 0; a < 12; a++) {
+      const kind = KINDS[a % 3] ?? READ;
+      const user = (a / 3) % 2 >= 1;
+      memory.write(PTE, 0x11_0001 | (w ? 2 : 0) | (u ? 4 : 0), keyed ? 1 << 27 : 0);
+      cpu.setControl({ ...control, pke, pks, pkru: 0, pkrs: 0 });
+      warm(cpu, a >= 6);
+      cpu.setControl({ pkru: register, pkrs: register });
+      const error = access(cpu, kind, user, false);
+      const userPage = topU && u;
+      let expected = judge(control, kind, user, false, w, userPage, false);
+      const applies = keyed && kind !== FETCH && (userPage ? pke : pks && !user);
+      if (applies && (ad || (wd && kind === WRITE && (user || wp)))) {
+        expected = base(control, kind, user) | PF_P | PF_PK;
       }
+      tally.add(error, expected, () => JSON.stringify({ n, a }));
     }
+  }
+  return tally;
+}
+
+describe.each([4, 5] as const)("access matrix with %i levels", (levels) => {
+  it("M1: 940,032 cases of a 4-KiB page", () => {
+    const { tally, broken } = smallPages(MODEL, levels);
+    report("M1", levels, tally);
     expect(tally.mismatches).toEqual([]);
     expect(broken).toEqual([]);
     expect(tally.cases).toBe(940_032);
@@ -220,7 +266,8 @@ describe("access matrix", () => {
   });
 
   it("M2: 59,904 cases of 2-MiB and 1-GiB pages", () => {
-    const { tally, leafChanged } = largePages(MODEL);
+    const { tally, leafChanged } = largePages(MODEL, levels);
+    report("M2", levels, tally);
     expect([tally.wrong, tally.mismatches, leafChanged]).toEqual([0, [], 0]);
     expect(tally.cases).toBe(59_904);
     expect(tally.histogram).toEqual({
@@ -245,6 +292,37 @@ describe("access matrix", () => {
     });
   });
 
+  it("M3: 6,144 cases of protection keys, of which 2,984 fault", () => {
+    const tally = protectionKeys(MODEL, levels, true);
+    report("M3", levels, tally);
+    expect(tally.mismatches).toEqual([]);
+    expect([tally.cases, tally.cases - (tally.histogram.ok ?? 0)]).toEqual([6_144, 2_984]);
+  });
+});
+
+describe("access matrix on emulators", () => {
+  it.each([4, 5] as const)(
+    "M1 as QEMU 7.2 has it with %i levels: P missing in 248,832 faults, all of reserved bits",
+    (levels) => {
+      const { tally, broken } = smallPages("qemu-7.2", levels);
+      report("M1, QEMU 7.2", levels, tally);
+      expect([tally.cases, tally.wrong, broken]).toEqual([940_032, 248_832, []]);
+      const reserved = Object.entries(tally.histogram).filter(([name]) => Number(name) & PF_RSVD);
+      expect(reserved.reduce((sum, [, count]) => sum + count, 0)).toBe(248_832);
+    },
+  );
+
+  it("M1, M2 as Bochs 2.7 has them: as the oracle", () => {
+    const { tally, broken } = smallPages("bochs-2.7", 4);
+    report("M1, Bochs 2.7", 4, tally);
+    const large = largePages("bochs-2.7");
+    expect([tally.wrong, broken, large.tally.wrong, large.leafChanged]).toEqual([0, [], 0, 0]);
+  });
+
+  it("M3 as QEMU 7.2 has it: as the oracle", () => {
+    expect(protectionKeys(cpuModel("qemu-7.2"), 4, true).wrong).toBe(0);
+  });
+
   it("M2 as QEMU 7.2 has it: P missing in 23,040 reserved-bit faults, A set in 2,164 leaves that stopped the access", () => {
     const { tally, leafChanged } = largePages("qemu-7.2");
     expect([tally.cases, tally.wrong, leafChanged]).toEqual([59_904, 23_040, 2_164]);
@@ -252,36 +330,9 @@ describe("access matrix", () => {
     expect(faults.every(([name]) => (Number(name) & PF_P) === 0)).toBe(true);
   });
 
-  it("M3: 6,144 cases of protection keys, of which 2,984 fault", () => {
-    const f = new Fixture();
-    const { cpu, machine } = f;
-    const memory = machine.memory;
-    const tally = new Tally();
-    for (let n = 0; n < 512; n++) {
-      const [pke, pks, wp, ad] = bits(n);
-      const [wd, keyed, topU, w] = bits(n >> 4);
-      const [u] = bits(n >> 8);
-      const control = { nxe: true, wp, smep: false, smap: false };
-      const register = (ad ? 4 : 0) | (wd ? 8 : 0);
-      memory.write(PML4E, 0x10_0003 | (topU ? 4 : 0), 0);
-      for (let a = 0; a < 12; a++) {
-        const kind = KINDS[a % 3] ?? READ;
-        const user = (a / 3) % 2 >= 1;
-        memory.write(PTE, 0x11_0001 | (w ? 2 : 0) | (u ? 4 : 0), keyed ? 1 << 27 : 0);
-        cpu.setControl({ ...control, pke, pks, pkru: 0, pkrs: 0 });
-        warm(cpu, a >= 6);
-        cpu.setControl({ pkru: register, pkrs: register });
-        const error = access(cpu, kind, user, false);
-        const userPage = topU && u;
-        let expected = judge(control, kind, user, false, w, userPage, false);
-        const applies = keyed && kind !== FETCH && (userPage ? pke : pks && !user);
-        if (applies && (ad || (wd && kind === WRITE && (user || wp)))) {
-          expected = base(control, kind, user) | PF_P | PF_PK;
-        }
-        tally.add(error, expected, () => JSON.stringify({ n, a }));
-      }
-    }
-    expect(tally.mismatches).toEqual([]);
-    expect([tally.cases, tally.cases - (tally.histogram.ok ?? 0)]).toEqual([6_144, 2_984]);
+  it("M3 without PKS as Bochs 2.7 has it", () => {
+    const tally = protectionKeys({ ...cpuModel("bochs-2.7"), pks: true }, 4, false);
+    report("M3 without PKS, Bochs 2.7", 4, tally);
+    expect([tally.cases, tally.wrong]).toEqual([3_072, 172]);
   });
 });

@@ -13,6 +13,8 @@ import {
 /** The fixture of the conformance facts: one linear address whose four entries have known places. */
 export const T = 0x0000_0080_0004_0000;
 export const ROOT = 0x7_0000;
+/** With five levels the PML5, whose first entry points to the PML4 at ROOT. */
+export const PML5 = 0x6_0000;
 export const PML4E = ROOT + 8;
 export const PDPTE = 0x10_0000;
 export const PDE = 0x10_1000;
@@ -34,7 +36,8 @@ export class Fixture {
     this.set(PDPTE, 0x10_1007n);
     this.set(PDE, 0x10_2007n);
     this.set(PTE, 0x11_0007n);
-    this.cpu.loadCr3(ROOT);
+    if (options.levels === 5) this.set(PML5, BigInt(ROOT | 7));
+    this.cpu.loadCr3(options.levels === 5 ? PML5 : ROOT);
   }
 
   set(address: number, value: bigint): this {

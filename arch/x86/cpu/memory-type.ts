@@ -1,0 +1,138 @@
+import type { ControlRegisters } from "./control-registers.ts";
+import { PTE_PAT, PTE_PAT_LARGE, PTE_PCD, PTE_PWT } from "./entry-layout.ts";
+import type { WalkResult } from "./walk-result.ts";
+
+/** Memory types by their encoding in PAT, MTRRs and EPT; 2 and 3 are reserved, 7 exists in the PAT only. */
+export const MEMORY_TYPES = ["UC", "WC", null, null, "WT", "WP", "WB", "UC-"] as const;
+export type MemoryType = NonNullable<(typeof MEMORY_TYPES)[number]>;
+
+/** IA32_PAT after reset: WB, WT, UC-, UC twice over. */
+export const PAT_RESET = 0x0007_0406_0007_0406n;
+
+/** The types of the eight PAT entries. Null when the value has a reserved type: WRMSR raises #GP then. */
+export function parsePat(value: bigint): readonly MemoryType[] | null {
+  const types: MemoryType[] = [];
+  for (let i = 0n; i < 8n; i++) {
+    const type = MEMORY_TYPES[Number((value >> (8n * i)) & 0xffn)] ?? null;
+    if (type === null) return null;
+    types.push(type);
+  }
+  return types;
+}
+
+/** Effective type by MTRR (row) and PAT (column) type (SDM vol. 3, table 11-7). */
+const COMBINED: Readonly<Record<Exclude<MemoryType, "UC-">, Readonly<Record<MemoryType, MemoryType>>>> = {
+  UC: { UC: "UC", "UC-": "UC", WC: "WC", WT: "UC", WB: "UC", WP: "UC" },
+  WC: { UC: "UC", "UC-": "WC", WC: "WC", WT: "UC", WB: "WC", WP: "UC" },
+  WT: { UC: "UC", "UC-": "UC", WC: "WC", WT: "WT", WB: "WT", WP: "WP" },
+  WB: { UC: "UC", "UC-": "UC", WC: "WC", WT: "WT", WB: "WB", WP: "WP" },
+  WP: { UC: "UC", "UC-": "WC", WC: "WC", WT: "WT", WB: "WP", WP: "WP" },
+};
+
+/**
+ * The type that an MTRR (or EPT) type and a PAT type give together. Bochs differs in two cells: the smaller encoding wins
+ * between WT and WP, and UC- over WP is UC.
+ */
+export function combineMemoryTypes(
+  mtrr: Exclude<MemoryType, "UC-">,
+  pat: MemoryType,
+  merge: "manual" | "bochs" = "manual",
+): MemoryType {
+  if (merge === "bochs" && mtrr === "WT" && pat === "WP") return "WT";
+  if (merge === "bochs" && mtrr === "WP" && pat === "UC-") return "UC";
+  return COMBINED[mtrr][pat];
+}
+
+/** A type that an MTRR can have. */
+export type MtrrType = Exclude<MemoryType, "UC-">;
+
+/** A variable-range MTRR: a power of two of bytes at a multiple of it. */
+export interface MtrrRange {
+  readonly base: number;
+  readonly length: number;
+  readonly type: MtrrType;
+}
+
+/** The MTRRs of one CPU (SDM vol. 3, 11.11), without the fixed ranges below 1 MiB. */
+export class Mtrrs {
+  readonly defaultType: MtrrType;
+  readonly ranges: readonly MtrrRange[];
+
+  /** Throws RangeError for a range whose length is no power of two from 4 KiB on, or whose base is no multiple of it. */
+  constructor(defaultType: MtrrType = "WB", ranges: readonly MtrrRange[] = []) {
+    for (const { base, length } of ranges) {
+      if (!(length >= 4096 && Number.isInteger(Math.log2(length))) || !(base >= 0 && base % length === 0)) {
+        throw new RangeError(
+          `MTRR of ${length} bytes at ${base}: give a power of two from 4096 on, at a multiple of it`,
+        );
+      }
+    }
+    this.defaultType = defaultType;
+    this.ranges = ranges;
+  }
+
+  /**
+   * The type of a physical address. Where ranges overlap UC wins and WT beats WB; what other mixtures give is undefined,
+   * and here UC, the safe one.
+   */
+  typeAt(physical: number): MtrrType {
+    let found: MtrrType | null = null;
+    for (const { base, length, type } of this.ranges) {
+      if (physical < base || physical >= base + length) continue;
+      found = found === null ? type : overlap(found, type);
+    }
+    return found ?? this.defaultType;
+  }
+
+  /**
+   * The one type of a page, or null where types meet inside it: a CPU may then use any of them or split the page in its
+   * TLB (SDM vol. 3, 11.11.9).
+   */
+  typeOfPage(physical: number, length: number): MtrrType | null {
+    const edges = this.ranges.flatMap((range) => [range.base, range.base + range.length]);
+    const first = this.typeAt(physical);
+    for (const edge of edges) {
+      if (edge > physical && edge < physical + length && this.typeAt(edge) !== first) return null;
+    }
+    return first;
+  }
+}
+
+function overlap(a: MtrrType, b: MtrrType): MtrrType {
+  if (a === b) return a;
+  const writeThrough = (a === "WT" && b === "WB") || (a === "WB" && b === "WT");
+  return writeThrough ? "WT" : "UC";
+}
+
+/** Index of a leaf's entry in the PAT: PAT, PCD, PWT. */
+export function patIndex(level: number, lo: number): number {
+  const pat = level === 1 ? PTE_PAT : PTE_PAT_LARGE;
+  return ((lo & pat) !== 0 ? 4 : 0) | tableIndexOf(lo);
+}
+
+/** The same for the table that an entry or CR3 points to: those have no PAT bit. */
+function tableIndexOf(lo: number): number {
+  return ((lo & PTE_PCD) !== 0 ? 2 : 0) | ((lo & PTE_PWT) !== 0 ? 1 : 0);
+}
+
+/** How the memory of one walk is cached. */
+export interface WalkMemoryTypes {
+  /** Of the page, by MTRR and PAT. */
+  readonly page: MemoryType;
+  /** Of the reads of the tables, the top one first. */
+  readonly tables: readonly MemoryType[];
+}
+
+/**
+ * The memory types that a walk used: `walk` is one that was asked to record its path and reached a leaf. CR0.CD makes
+ * everything UC (SDM vol. 3, 4.9 and 11.5.2).
+ */
+export function memoryTypesOf(walk: WalkResult, control: ControlRegisters, mtrrs: Mtrrs): WalkMemoryTypes {
+  const { pat, cd, model, rootCaching } = control;
+  const typeOf = (physical: number, index: number): MemoryType =>
+    cd ? "UC" : combineMemoryTypes(mtrrs.typeAt(physical), pat[index]!, model.memoryTypeMerge);
+  // Each table's type stands in what points to it.
+  const pointers = [rootCaching, ...walk.path.map(({ entry }) => entry.lo)];
+  const tables = walk.path.map(({ address }, i) => typeOf(address, tableIndexOf(pointers[i]!)));
+  return { page: typeOf(walk.physical, patIndex(walk.level, walk.lo)), tables };
+}

@@ -1,0 +1,243 @@
+import { ACCESS_WRITE, type AccessMode, accessMode, implicitMode, MODE_SUPERVISOR } from "./access-rights.ts";
+import { ControlRegisters, type ControlResult, type ControlState, CR3_KEEP } from "./control-registers.ts";
+import { reportFill, reportUpdate } from "./cpu-report.ts";
+import { PTE_G } from "./entry-layout.ts";
+import {
+  contextScope,
+  EVERYTHING,
+  faultScope,
+  type InvalidationScope,
+  invlpgScope,
+  ownScope,
+} from "./invalidation-scope.ts";
+import { checkLinearPage, isCanonical, linearHi, linearLo, linearPage } from "./linear-address.ts";
+import type { CacheOptions, Machine } from "./machine.ts";
+import type { AccessResult } from "./memory-access.ts";
+import { PageFault, WALK_OK } from "./page-fault.ts";
+import { deniedBy, HARDWARE_WALK, INSPECT, type WalkOptions, WalkResult, walk } from "./page-walk.ts";
+import { PagingStructureCache } from "./paging-structure-cache.ts";
+import { createTlb, type Tlb } from "./tlb.ts";
+import { TLB_DIRTY } from "./tlb-entry.ts";
+
+// A module's own const is a constant to V8; an imported one is read from its cell at each use. A kind writes when it
+// has this bit: stores and shadow-stack stores.
+const WRITE = ACCESS_WRITE;
+const DIRTY = TLB_DIRTY;
+
+/** What {@link Mmu.translate} answers when the access faults. */
+export const FAULTED = -1;
+
+/** The half of a logical CPU that translates: control registers, the mode of an access, a TLB, the walk. */
+export class Mmu {
+  readonly id: number;
+  readonly machine: Machine;
+  readonly control: ControlRegisters;
+  readonly tlb: Tlb;
+  /** Null on a machine that models none: every walk begins at the root. */
+  readonly tables: PagingStructureCache | null;
+  /** The fault of the last access that had one. */
+  fault: PageFault | null = null;
+  /** Whether the last translation came from the TLB. */
+  tlbHit = false;
+  /** How this CPU walks; a test may set a `beforeUpdate` hook here. */
+  walkOptions: WalkOptions;
+
+  private readonly found = new WalkResult();
+  private currentMode: AccessMode = MODE_SUPERVISOR;
+  private privilege = 0;
+  private alignmentCheck = false;
+
+  constructor(id: number, machine: Machine, levels: 4 | 5, caches: CacheOptions) {
+    this.id = id;
+    this.machine = machine;
+    this.control = new ControlRegisters(machine.model, levels);
+    const { tlb = "stale", pagingStructureCaches = false, tlbSeed = 1 } = caches;
+    this.tlb = createTlb(tlb, { ...caches, seed: tlbSeed + id });
+    this.tables = pagingStructureCaches ? new PagingStructureCache(levels) : null;
+    this.walkOptions = {
+      ...HARDWARE_WALK,
+      record: pagingStructureCaches && "words",
+      updated: (address, oldLo, newLo, hi) => {
+        const { observer } = this.machine;
+        if (observer !== null) reportUpdate(observer, id, address, oldLo, newLo, hi);
+      },
+    };
+  }
+
+  /** Current privilege level, 0..3; 3 makes accesses user-mode. */
+  get cpl(): number {
+    return this.privilege;
+  }
+
+  set cpl(cpl: number) {
+    if (!(cpl >= 0 && cpl <= 3 && Number.isInteger(cpl))) throw new RangeError(`CPL ${cpl}: give 0 to 3`);
+    this.privilege = cpl;
+    this.currentMode = accessMode(cpl, this.alignmentCheck);
+  }
+
+  /** The mode of the accesses made now (MODE_*). */
+  get mode(): AccessMode {
+    return this.currentMode;
+  }
+
+  /** RFLAGS.AC, which lets the supervisor past SMAP. */
+  get ac(): boolean {
+    return this.alignmentCheck;
+  }
+
+  set ac(ac: boolean) {
+    this.alignmentCheck = ac;
+    this.currentMode = accessMode(this.privilege, ac);
+  }
+
+  /** Physical address of the top table. */
+  get root(): number {
+    return this.control.root;
+  }
+
+  /**
+   * MOV to CR3: drops the non-global translations of the new PCID unless `keep`, which is bit 63 of the operand (SDM
+   * vol. 3, 4.10.4.1). Throws RangeError for a root, a PCID or a `keep` that the CPU cannot take.
+   */
+  loadCr3(root: number, pcid = 0, keep = false): void {
+    if (keep && !this.control.pcide)
+      throw new RangeError("CR3 load that keeps translations: set CR4.PCIDE first");
+    const oldRoot = this.control.root;
+    this.control.setRoot(root, pcid);
+    this.cr3Loaded(oldRoot, keep);
+  }
+
+  /** MOV to CR3 of a whole register's value: the fault it raises, or done (see {@link ControlRegisters.setCr3}). */
+  movCr3(value: bigint): ControlResult {
+    const oldRoot = this.control.root;
+    const result = this.control.setCr3(value);
+    if (result.ok) this.cr3Loaded(oldRoot, (value & CR3_KEEP) !== 0n);
+    return result;
+  }
+
+  /**
+   * Writes control bits and key registers, and drops the translations that the write must drop: all of them when PGE
+   * changes or PCIDE is cleared, those filled under the current PCID, global ones included, when SMEP is set. WP, NXE,
+   * SMAP and the keys are applied at each use and drop nothing.
+   */
+  setControl(changes: Partial<ControlState>): ControlResult {
+    const { pge, pcide, smep, nxe, pcid } = this.control;
+    const result = this.control.set(changes);
+    if (!result.ok) return result;
+    const now = this.control;
+    if (now.nxe !== nxe) this.machine.observer?.({ type: "nxe-written", cpu: this.id, nxe: now.nxe });
+    if (now.pge !== pge || (pcide && !now.pcide)) {
+      this.invalidate(EVERYTHING);
+      this.machine.observer?.({ type: "cr4-written", cpu: this.id, pcid, flushed: "all" });
+    } else if (now.smep && !smep) {
+      this.invalidate(ownScope(pcid));
+      this.machine.observer?.({ type: "cr4-written", cpu: this.id, pcid, flushed: "pcid" });
+    }
+    return result;
+  }
+
+  /** Drops from this CPU's caches exactly what an operation must drop. Nothing is reported. */
+  invalidate(scope: InvalidationScope): void {
+    this.tlb.invalidate(scope);
+    if (this.tables !== null) this.tables.invalidate(scope);
+  }
+
+  /**
+   * INVLPG: drops the page's translations of the current PCID and global ones, and the PCID's cached table entries (with
+   * EFER.TCE only those that lead to the page). No-op on a non-canonical address. Any address in the page will do; as a Number from 2^53 on it must be the page's own, which is exact.
+   */
+  invlpg(address: number | bigint): void {
+    checkLinearPage(address);
+    const lo = linearLo(address);
+    const hi = linearHi(address);
+    if (!isCanonical(hi, this.control.levels)) return;
+    this.invalidate(invlpgScope(this.control, lo, hi));
+    const observer = this.machine.observer;
+    if (observer !== null) observer({ type: "invlpg", cpu: this.id, address: linearPage(lo, hi) });
+  }
+
+  /**
+   * Physical address of one byte for an access of this kind (ACCESS_*) at the current privilege, through the TLB; or
+   * FAULTED with {@link fault} set.
+   *
+   * A store through an entry with D=0 is a miss for that access: D is set in memory by a locked cycle (SDM vol. 3,
+   * 4.8 and 8.1.2.1), which sees the entry as it is now. The manual has no sentence that the cycle checks P; operating
+   * systems that defer the flush of an unmapped page rely on it, and the emulators measured do it.
+   */
+  translate(kind: number, lo: number, hi: number): number {
+    const tlb = this.tlb;
+    const slot = tlb.lookup(lo, hi, this.control.pcid, kind);
+    if (slot < 0) return this.translateByWalk(kind, lo, hi, false);
+    const flags = tlb.flags(slot);
+    if ((kind & WRITE) !== 0 && (flags & DIRTY) === 0) return this.translateByWalk(kind, lo, hi, true);
+    const denied = deniedBy(this.control, flags, kind, this.currentMode);
+    if (denied !== 0) return this.deniedByTlb(kind, lo, hi, denied);
+    this.tlbHit = true;
+    return tlb.physical(slot, lo);
+  }
+
+  /**
+   * `replaces`: a clean entry was hit by a store. The walk's outcome takes the place of that entry alone; what else
+   * the TLB holds for the page, of other sizes or global, stays as stale as it was.
+   */
+  private translateByWalk(kind: number, lo: number, hi: number, replaces: boolean): number {
+    const { control, found } = this;
+    this.tlbHit = false;
+    if (!isCanonical(hi, control.levels)) {
+      this.fault = PageFault.ofAddress("#GP", lo, hi);
+      return FAULTED;
+    }
+    const { memory } = this.machine;
+    const { pcid } = control;
+    if (this.tables !== null) found.start = this.tables.start(lo, hi, pcid);
+    const code = walk(memory, control, lo, hi, kind, this.currentMode, this.walkOptions, found);
+    if (this.tables !== null) {
+      this.tables.fill(found, pcid, control.setsUpperAOnFault);
+      found.start = null;
+    }
+    if (code !== WALK_OK) return this.raise(found.toFault(kind, this.currentMode, control));
+    if (replaces) this.tlb.drop(this.tlb.lookup(lo, hi, pcid, kind));
+    this.tlb.fill(found, pcid, control.globals && (found.lo & PTE_G) !== 0, kind);
+    const { observer } = this.machine;
+    if (observer !== null) reportFill(observer, this.id, pcid, found);
+    return found.physical;
+  }
+
+  /** A cached entry denies the access: its rights give the error code, memory as it is now the rest. */
+  private deniedByTlb(kind: number, lo: number, hi: number, denied: number): number {
+    const { control, found, currentMode: mode } = this;
+    walk(this.machine.memory, control, lo, hi, kind, mode, INSPECT, found);
+    return this.raise(found.toCachedFault(denied, kind, mode, control));
+  }
+
+  /** A page fault drops the page's translations, so that a spurious one does not repeat (SDM vol. 3, 4.10.4.1). */
+  private raise(fault: PageFault): number {
+    this.invalidate(faultScope(this.control.pcid, fault.lo, fault.hi));
+    this.fault = fault;
+    this.machine.observer?.({ type: "page-fault", cpu: this.id, address: fault.page });
+    return FAULTED;
+  }
+
+  protected get implicitMode(): AccessMode {
+    return implicitMode(this.machine.model, this.privilege, this.alignmentCheck);
+  }
+
+  /** Makes an access in another mode. */
+  protected inMode(mode: AccessMode, access: () => AccessResult): AccessResult {
+    this.currentMode = mode;
+    try {
+      return access();
+    } finally {
+      this.currentMode = accessMode(this.privilege, this.alignmentCheck);
+    }
+  }
+
+  /** What follows a load of CR3: the flush, unless it keeps translations and those have tags. */
+  private cr3Loaded(oldRoot: number, keep: boolean): void {
+    const { root, pcid } = this.control;
+    const kept = keep && this.machine.model.tagsPcid;
+    if (!kept) this.invalidate(contextScope(pcid));
+    const observer = this.machine.observer;
+    if (observer !== null) observer({ type: "cr3-loaded", cpu: this.id, oldRoot, root, pcid, keep: kept });
+  }
+}
