@@ -1,4 +1,4 @@
-import { type ChangedBy, hexNumber, type StaleTranslation } from "./findings.ts";
+import { type ChangedBy, type FindingDetails, hexNumber, type StaleTranslation } from "./findings.ts";
 import { BYTES_OF_LEVEL } from "./frame-index.ts";
 import type { ByteRange, Change, Debt } from "./ghost-tlb.ts";
 import type { MirroredSpte } from "./spte-mirror.ts";
@@ -78,3 +78,41 @@ export function owedInvalidation(change: Change, before: string): string {
 }
 
 export const OWED_TO_GUEST = "mmu_notifier_invalidate_range_start/end around the walk";
+
+/** What is said of a cached translation that outlived its deadline: "the page is freed", "page_mkclean returns". */
+export function debtDetails(
+  debt: Debt,
+  frame: number,
+  deadline: string,
+): Omit<FindingDetails, "rule" | "moment"> {
+  const { cache, change } = debt;
+  const address = change.leaf.page + (frame - debt.frame) * 4096;
+  const onCpu = cache.cpu >= 0;
+  return {
+    agent: cache.name,
+    mm: change.leaf.mm.name,
+    address,
+    frame,
+    stale: staleDebt(debt, frame),
+    changedBy: changedBy(change),
+    owed: onCpu
+      ? owedFlush(change, `try_to_unmap_flush before ${deadline}`)
+      : owedInvalidation(change, deadline),
+    staleRanges: (onCpu ? null : change.missed?.stale) ?? [pageRange(address)],
+  };
+}
+
+/** What is said of an spte that the host's page has outlived. */
+export function spteDetails(spte: MirroredSpte, frame: number): Omit<FindingDetails, "rule" | "moment"> {
+  const address = spte.hva + (frame - spte.frame) * 4096;
+  return {
+    agent: spte.guest.name,
+    mm: spte.guest.mm.name,
+    address,
+    frame,
+    stale: staleSpte(spte, frame),
+    changedBy: changedBy(spte.hostChange),
+    owed: OWED_TO_GUEST,
+    staleRanges: [pageRange(address)],
+  };
+}

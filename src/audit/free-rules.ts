@@ -1,14 +1,5 @@
 import type { AuditState } from "./audit-state.ts";
-import {
-  changedBy,
-  OWED_TO_GUEST,
-  owedFlush,
-  owedInvalidation,
-  pageRange,
-  staleDebt,
-  staleLeaf,
-  staleSpte,
-} from "./describe.ts";
+import { debtDetails, pageRange, spteDetails, staleLeaf } from "./describe.ts";
 import type { Debt } from "./ghost-tlb.ts";
 import type { MirroredSpte } from "./spte-mirror.ts";
 import type { Leaf } from "./table-map.ts";
@@ -37,22 +28,11 @@ export function judgeFreed(s: AuditState, frame: number): void {
 }
 
 function reportDebt(s: AuditState, debt: Debt, frame: number): void {
-  const { cache, change } = debt;
-  const address = change.leaf.page + (frame - debt.frame) * 4096;
-  const onCpu = cache.cpu >= 0;
+  const rule = debt.cache.cpu >= 0 ? 1 : 3;
   s.reportDebt(debt, s.life(frame), {
-    rule: onCpu ? 1 : 3,
+    rule,
     moment: FREED,
-    agent: cache.name,
-    mm: change.leaf.mm.name,
-    address,
-    frame,
-    stale: staleDebt(debt, frame),
-    changedBy: changedBy(change),
-    owed: onCpu
-      ? owedFlush(change, "try_to_unmap_flush before the page is freed")
-      : owedInvalidation(change, "the page is freed"),
-    staleRanges: (onCpu ? null : change.missed?.stale) ?? [pageRange(address)],
+    ...debtDetails(debt, frame, "the page is freed"),
   });
 }
 
@@ -75,19 +55,7 @@ function reportLeaf(s: AuditState, leaf: Leaf, frame: number): void {
 }
 
 function reportSpte(s: AuditState, spte: MirroredSpte, frame: number): void {
-  const address = spte.hva + (frame - spte.frame) * 4096;
   spte.freed ??= new Set();
   spte.freed.add(frame);
-  s.report(s.life(frame), {
-    rule: 2,
-    moment: FREED,
-    agent: spte.guest.name,
-    mm: spte.guest.mm.name,
-    address,
-    frame,
-    stale: staleSpte(spte, frame),
-    changedBy: changedBy(spte.hostChange),
-    owed: OWED_TO_GUEST,
-    staleRanges: [pageRange(address)],
-  });
+  s.report(s.life(frame), { rule: 2, moment: FREED, ...spteDetails(spte, frame) });
 }

@@ -4,7 +4,7 @@ import type { mm_struct } from "../mm/mm_struct.ts";
 import { NO_SLOT, pmdSlot, pteSlotUnder } from "../mm/page-table.ts";
 import type { VirtEvent } from "../virt/events.ts";
 import type { AuditState } from "./audit-state.ts";
-import { changedBy, OWED_TO_GUEST, pageRange, rangeText, staleSpte } from "./describe.ts";
+import { rangeText, spteDetails } from "./describe.ts";
 import { BYTES_OF_LEVEL, FRAMES_OF_LEVEL } from "./frame-index.ts";
 import type { Guest, MirroredSpte } from "./spte-mirror.ts";
 import { RIGHT_WRITE } from "./table-map.ts";
@@ -130,17 +130,7 @@ function judgeSpte(s: AuditState, spte: MirroredSpte, frame: number, moment: str
   // Another thread is in the middle of changing this place.
   if (openRangeAt(guest, address) !== undefined) return;
   const host = hostEntry(guest.mm, address);
-  const details = {
-    moment,
-    agent: guest.name,
-    mm: guest.mm.name,
-    address,
-    frame,
-    stale: staleSpte(spte, frame),
-    changedBy: changedBy(spte.hostChange),
-    owed: OWED_TO_GUEST,
-    staleRanges: [pageRange(address)],
-  };
+  const details = { moment, ...spteDetails(spte, frame) };
   if (spte.writable && !host.writable) s.report(s.life(frame), { ...details, rule: 9 });
   if (host.frame !== frame) s.report(s.life(frame), { ...details, rule: 10 });
 }

@@ -3,16 +3,17 @@ import { SWAP_HAS_CACHE } from "../mm/swapfile.ts";
 import type { AuditState, NewerData } from "./audit-state.ts";
 import {
   changedBy,
-  OWED_TO_GUEST,
+  debtDetails,
   owedFlush,
-  owedInvalidation,
   pageRange,
+  spteDetails,
   staleDebt,
   staleLeaf,
-  staleSpte,
   storesLand,
 } from "./describe.ts";
 import { RIGHT_WRITE, WAS_DIRTY } from "./table-map.ts";
+
+const CLEANED = "page_mkclean returned";
 
 /** Somebody stored to the frame: its data is newer than its copy on disk. */
 export function noteStore(s: AuditState, frame: number, agent: string): void {
@@ -82,20 +83,7 @@ export function judgeCleaned(s: AuditState, page: number): void {
     judgeCleanedCaches(s, frame);
     if (ofFile) judgeCleanedEntries(s, frame);
     s.sptes.byFrame.on(frame, (spte) => {
-      if (!spte.writable) return;
-      const address = spte.hva + (frame - spte.frame) * 4096;
-      s.report(s.life(frame), {
-        rule: 11,
-        moment: "page_mkclean returned",
-        agent: spte.guest.name,
-        mm: spte.guest.mm.name,
-        address,
-        frame,
-        stale: staleSpte(spte, frame),
-        changedBy: changedBy(spte.hostChange),
-        owed: OWED_TO_GUEST,
-        staleRanges: [pageRange(address)],
-      });
+      if (spte.writable) s.report(s.life(frame), { rule: 11, moment: CLEANED, ...spteDetails(spte, frame) });
     });
   }
 }
@@ -104,23 +92,8 @@ function judgeCleanedCaches(s: AuditState, frame: number): void {
   s.ghost.byFrame.on(frame, (debt) => {
     // A store through a clean translation looks at the entry again, and faults: that one may stay.
     if (!storesLand(debt.rights)) return;
-    const { cache, change } = debt;
-    const address = change.leaf.page + (frame - debt.frame) * 4096;
-    const onCpu = cache.cpu >= 0;
-    s.reportDebt(debt, s.life(frame), {
-      rule: 11,
-      moment: "page_mkclean returned",
-      agent: cache.name,
-      mm: change.leaf.mm.name,
-      address,
-      frame,
-      stale: staleDebt(debt, frame),
-      changedBy: changedBy(change),
-      owed: onCpu
-        ? owedFlush(change, "try_to_unmap_flush before page_mkclean returns")
-        : owedInvalidation(change, "page_mkclean returns"),
-      staleRanges: (onCpu ? null : change.missed?.stale) ?? [pageRange(address)],
-    });
+    const details = debtDetails(debt, frame, "page_mkclean returns");
+    s.reportDebt(debt, s.life(frame), { rule: 11, moment: CLEANED, ...details });
   });
 }
 
@@ -131,7 +104,7 @@ function judgeCleanedEntries(s: AuditState, frame: number): void {
       for (const { name } of s.usersOf(leaf)) {
         s.report(s.life(frame), {
           rule: 11,
-          moment: "page_mkclean returned",
+          moment: CLEANED,
           agent: name,
           mm: leaf.mm.name,
           address: leaf.page + (frame - leaf.frame) * 4096,
