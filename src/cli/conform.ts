@@ -81,6 +81,7 @@ function checkTogether(parsed: ParsedArguments): void {
     ["from", "sample"],
     ["from", "seed"],
     ["from", "list"],
+    ["from", "write"],
     ["write", "against"],
     ["write", "json"],
     ["write", "list"],

@@ -11,7 +11,7 @@ import { crashVtop } from "../inspect/crash-dialect.ts";
 import { hex } from "../inspect/hex.ts";
 import { ptWalk } from "../inspect/pt-dialect.ts";
 import { walkReport } from "../inspect/walk-report.ts";
-import { walkLines, walkObject } from "../inspect/walk-text.ts";
+import { missingTable, walkLines, walkObject } from "../inspect/walk-text.ts";
 import {
   type Command,
   type ParsedArguments,
@@ -104,6 +104,11 @@ export const walkCommand: Command = {
         crash: () => reports.map((report) => crashVtop(report, control.root, codec)),
       }[format]();
       await terminal.write(`${blocks.map((lines) => lines.join("\n")).join("\n\n")}\n`);
+      // The other tools' formats have no word for it.
+      const missing = format === "table" ? [] : reports.map(({ end }) => end);
+      for (const end of missing) {
+        if (end.kind === "missing-table") terminal.warn(`ptescope walk: ${missingTable(end.table)}`);
+      }
     });
     return 0;
   },

@@ -69,6 +69,8 @@ function* summary(result: ConformResult): Generator<string> {
   const compared = total.matched + total.mismatched;
   if (total.mismatched > 0) {
     yield `${formatCount(total.mismatched)} of ${formatCount(compared)} answers are not what the manual says`;
+  } else if (compared === 0) {
+    yield "no answer could be compared";
   } else {
     yield `all ${formatCount(compared)} answers are what the manual says`;
   }

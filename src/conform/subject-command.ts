@@ -125,9 +125,13 @@ export class CommandSubject implements Subject {
     this.#child.on("close", (status, signal) => {
       this.#ended();
       if (this.#owed === 0) return;
-      const last = this.#stderr.trim().split("\n").at(-1) ?? "";
+      const lines = this.#stderr.trim().split("\n");
+      // An uncaught error in Node ends with its version; the error stands above.
+      const last = lines.findLast((line) => /error/i.test(line)) ?? lines.at(-1) ?? "";
       const said = last === "" ? "" : `; it said ${quote(last)}`;
-      this.#fail(`more answers, found its end (${signal ?? `exit status ${status}`}${said})`);
+      const wanted =
+        this.#greeting.name === "" && this.#greeting.skip === null ? "a greeting" : "more answers";
+      this.#fail(`${wanted}, found its end (${signal ?? `exit status ${status}`}${said})`);
     });
   }
 

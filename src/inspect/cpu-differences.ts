@@ -3,7 +3,7 @@ import type { CpuModel } from "../../arch/x86/cpu/cpu-model.ts";
 import { LEVEL_NAMES } from "../../arch/x86/cpu/entry-layout.ts";
 import { WALK_OK } from "../../arch/x86/cpu/page-fault.ts";
 import { INSPECT, WalkResult, walk } from "../../arch/x86/cpu/page-walk.ts";
-import type { PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
+import { PAGE_SIZE, type PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
 import { hex } from "./hex.ts";
 
 const NARROWEST = 36;
@@ -25,6 +25,13 @@ export interface WalkedAccess {
   readonly mode: number;
 }
 
+/** Where the tables are: another CPU may follow an entry out of what the image holds. */
+export interface WalkedTables {
+  readonly memory: PhysicalMemory;
+  /** Whether the image holds the page at this physical address. */
+  holds(page: number): boolean;
+}
+
 interface Variant {
   readonly where: string;
   readonly model: CpuModel;
@@ -36,18 +43,18 @@ interface Variant {
  * with the same end are one difference.
  */
 export function cpuDifferences(
-  memory: PhysicalMemory,
+  tables: WalkedTables,
   control: ControlRegisters,
   access: WalkedAccess,
 ): CpuDifference[] {
-  const here = outcomeOn(memory, control, access);
+  const here = outcomeOn(tables, control, access);
   const { model } = control;
   const others: CpuDifference[] = [];
   for (const { where, model: other } of singleVariants(model)) {
-    const outcome = outcomeOn(memory, controlOn(other, control), access);
+    const outcome = outcomeOn(tables, controlOn(other, control), access);
     if (outcome !== here) others.push({ where, outcome });
   }
-  return [...others, ...widthDifferences(memory, control, access, here)];
+  return [...others, ...widthDifferences(tables, control, access, here)];
 }
 
 function singleVariants(model: CpuModel): Variant[] {
@@ -68,7 +75,7 @@ function singleVariants(model: CpuModel): Variant[] {
 }
 
 function widthDifferences(
-  memory: PhysicalMemory,
+  tables: WalkedTables,
   control: ControlRegisters,
   access: WalkedAccess,
   here: string,
@@ -78,7 +85,7 @@ function widthDifferences(
     // Such a root cannot be loaded there.
     if (control.root >= 2 ** width) continue;
     const other = controlOn({ ...control.model, maxPhyAddr: width }, control);
-    const outcome = outcomeOn(memory, other, access);
+    const outcome = outcomeOn(tables, other, access);
     const run = runs.at(-1);
     if (run !== undefined && run.outcome === outcome) run.last = width;
     else runs.push({ first: width, last: width, outcome });
@@ -101,13 +108,16 @@ function controlOn(model: CpuModel, control: ControlRegisters): ControlRegisters
   return other;
 }
 
-function outcomeOn(memory: PhysicalMemory, control: ControlRegisters, access: WalkedAccess): string {
+function outcomeOn(tables: WalkedTables, control: ControlRegisters, access: WalkedAccess): string {
   const { lo, hi, kind, mode } = access;
   const result = new WalkResult();
-  if (walk(memory, control, lo, hi, kind, mode, INSPECT, result) === WALK_OK) {
-    return `physical ${hex(result.physical)}`;
+  const code = walk(tables.memory, control, lo, hi, kind, mode, INSPECT, result);
+  const missing = result.path.find(({ address }) => !tables.holds(address - (address % PAGE_SIZE)));
+  if (missing !== undefined) {
+    return `the image does not hold the table at ${hex(missing.address - (missing.address % PAGE_SIZE))}`;
   }
+  if (code === WALK_OK) return `physical ${hex(result.physical)}`;
   const { errorCode, reason, level } = result.toFault(kind, mode, control);
-  const code = `0x${errorCode.toString(16).padStart(2, "0")}`;
-  return `#PF ${code}, ${reason.replaceAll("-", " ")}, at the ${LEVEL_NAMES[level]}`;
+  const text = `0x${errorCode.toString(16).padStart(2, "0")}`;
+  return `#PF ${text}, ${reason.replaceAll("-", " ")}, at the ${LEVEL_NAMES[level]}`;
 }

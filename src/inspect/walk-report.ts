@@ -122,7 +122,7 @@ export function walkReport(source: WalkSource, address: bigint, access: WalkAcce
     end:
       code === WALK_OK && mapping !== null ? { kind: "page", ...mapping } : faultOf(result, access, control),
     mapping,
-    differences: cpuDifferences(memory, control, { lo, hi, ...access }),
+    differences: cpuDifferences(source, control, { lo, hi, ...access }),
     linux: describeLinux(reading) + ("flags" in reading ? ` (${reading.flags.join("|")})` : ""),
   };
 }

@@ -89,8 +89,13 @@ function endLines(end: WalkEnd, paint: Paint): string[] {
     case "non-canonical":
       return [paint("danger", "#GP: the address is not canonical, no walk is made")];
     case "missing-table":
-      return [paint("warning", `the image does not hold the table at ${hex(end.table)}: the walk ends here`)];
+      return [paint("warning", missingTable(end.table))];
   }
+}
+
+/** Why a walk ended early. */
+export function missingTable(table: number): string {
+  return `the image does not hold the table at ${hex(table)}: the walk ends here`;
 }
 
 function endObject(end: WalkEnd): object {

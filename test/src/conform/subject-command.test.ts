@@ -45,7 +45,7 @@ describe("an adapter that does not keep to the protocol is one clear line", () =
 
   test.each<{ name: string; source: string; says: RegExp; timeout?: number }>([
     { name: "silence", source: "process.stdin.resume()", timeout: 500, says: /a greeting within 0.5 s/ },
-    { name: "an end without a word", source: "", says: /more answers, found its end \(exit status 0\)/ },
+    { name: "an end without a word", source: "", says: /a greeting, found its end \(exit status 0\)/ },
     {
       name: "an end with a word",
       source: 'console.error("no MMU here"); process.exit(3)',
@@ -119,7 +119,7 @@ describe("an adapter that does not keep to the protocol is one clear line", () =
 
   test("a command that is not there", async () => {
     expect(await runCommand("/nowhere/at/all")).toMatch(
-      /^"\/nowhere\/at\/all": expected more answers, found its end/,
+      /^"\/nowhere\/at\/all": expected a greeting, found its end/,
     );
   });
 

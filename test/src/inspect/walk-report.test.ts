@@ -264,3 +264,17 @@ describe("one entry, decoded", () => {
     expect(painted!.replace(codes, "")).toBe(bare);
   });
 });
+
+test("on another CPU the walk may leave the image: then no physical address is made up", () => {
+  const tables = new TableBuilder().table(1, 0, 2).table(2, 0, 3).at(3, 0, 0x0008_0000_0000_4067n);
+  const control = new ControlRegisters({ ...cpuModel("intel-sapphire-rapids"), maxPhyAddr: 46 });
+  control.setRoot(0x1000, 0);
+  const codec = linuxCodec("linux-6.1", null);
+  const source: WalkSource = { memory: tables.memory, control, codec, holds: (page) => page < 0x8000 };
+  const { end, differences } = walkReport(source, 0x123n, { kind: ACCESS_READ, mode: MODE_USER });
+  expect(end).toMatchObject({ kind: "fault", errorCode: 0x0d });
+  expect(differences).toContainEqual({
+    where: "at MAXPHYADDR 52",
+    outcome: "the image does not hold the table at 0x8000000004000",
+  });
+});
