@@ -1,25 +1,68 @@
-import auditBench from "./audit.bench.ts";
-import cpuBench from "./cpu.bench.ts";
-import entryBench from "./entry.bench.ts";
-import rmapBench from "./rmap.bench.ts";
+import { fork } from "node:child_process";
+import { once } from "node:events";
+import { writeFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import type { Result } from "./benchmark.ts";
+import { BENCHMARKS, SUITES } from "./catalogue.ts";
+import { HELP, parseCommandLine, type Request, UsageError } from "./command-line.ts";
+import type { Measured, Order } from "./measure.ts";
+import { performancePage, resultLines } from "./performance-page.ts";
+import { compileReference, type Reference } from "./reference.ts";
 
-/** Every suite by name, in the order in which they run; the audit first, while the process is cold. */
-const SUITES: Readonly<Record<string, () => Promise<void>>> = {
-  audit: auditBench,
+const ONE = fileURLToPath(new URL("./one.ts", import.meta.url));
 
-  entry: entryBench,
-  cpu: cpuBench,
-  rmap: rmapBench,
-};
+/** Measures one benchmark in a process of its own, whose standard output is ours for errors. */
+async function measureApart(name: string, reference: Reference | null, samples: number): Promise<Result> {
+  const order: Order = { name, program: reference?.program ?? null, samples };
+  const child = fork(ONE, [JSON.stringify(order)], { stdio: ["ignore", 2, 2, "ipc"] });
+  let measured: Measured | undefined;
+  child.on("message", (message) => {
+    measured = message as Measured;
+  });
+  const [status] = (await once(child, "close")) as [number | null];
+  if (status !== 0 || measured === undefined) throw new Error(`${name} failed`);
+  const { nsPerOp, referenceNsPerOp } = measured;
+  const beside =
+    reference === null || referenceNsPerOp === null
+      ? null
+      : { nsPerOp: referenceNsPerOp, compiler: reference.compiler };
+  return { name, nsPerOp, opsPerSecond: 1e9 / nsPerOp, samples: measured.samples, reference: beside };
+}
 
-const wanted = process.argv.slice(2);
-const unknown = wanted.filter((name) => !Object.hasOwn(SUITES, name));
-if (unknown.length > 0) {
-  console.error(`bench: unknown suite ${unknown.join(", ")}: known are ${Object.keys(SUITES).join(", ")}`);
-  process.exitCode = 2;
-} else {
-  console.log(`Node ${process.version}, ${process.platform} ${process.arch}`);
-  for (const [name, run] of Object.entries(SUITES)) {
-    if (wanted.length === 0 || wanted.includes(name)) await run();
+async function measureAll(request: Request, reference: Reference | null): Promise<Result[]> {
+  const results: Result[] = [];
+  for (const name of request.benchmarks) {
+    const result = await measureApart(name, reference, request.samples);
+    results.push(result);
+    if (!request.json) console.log(resultLines([result]).join("\n"));
   }
+  return results;
+}
+
+async function run(request: Request): Promise<void> {
+  if (request.help) {
+    console.log(HELP);
+    return;
+  }
+  if (!request.json) console.log(`Node ${process.version}, ${process.platform} ${process.arch}`);
+  for (const name of request.suites) await (await SUITES[name]?.())?.default();
+  if (request.benchmarks.length === 0) return;
+  const reference = compileReference();
+  try {
+    const results = await measureAll(request, reference);
+    if (request.json) console.log(JSON.stringify({ version: 1, results }));
+    if (request.write !== null) {
+      writeFileSync(request.write, performancePage(BENCHMARKS, results, reference?.compiler ?? null));
+    }
+  } finally {
+    reference?.remove();
+  }
+}
+
+try {
+  await run(parseCommandLine(process.argv.slice(2)));
+} catch (error) {
+  if (!(error instanceof UsageError)) throw error;
+  console.error(`bench: ${error.message}`);
+  process.exitCode = 2;
 }

@@ -72,9 +72,9 @@ export const CR3_KEEP: bigint = 1n << 63n;
  * `set` and `setRoot` change them.
  */
 export class ControlRegisters implements AccessPolicy {
-  readonly model: CpuModel;
+  declare readonly model: CpuModel;
   /** 4 or 5; fixed, because CR4.LA57 cannot change in long mode. */
-  readonly levels: 4 | 5;
+  declare readonly levels: 4 | 5;
 
   /** CR3[M-1:12] as a byte address, and the same as words of an entry. */
   readonly root: number = 0;
@@ -85,7 +85,7 @@ export class ControlRegisters implements AccessPolicy {
 
   readonly wp: boolean = true;
   readonly nxe: boolean = true;
-  readonly pge: boolean;
+  declare readonly pge: boolean;
   readonly pcide: boolean = false;
   readonly smep: boolean = false;
   readonly smap: boolean = false;
@@ -107,8 +107,8 @@ export class ControlRegisters implements AccessPolicy {
   readonly pat: readonly MemoryType[] = PAT_AT_RESET;
   /** Whether a key register applies at all. */
   readonly keys: boolean = false;
-  readonly keyRight: number;
-  readonly keyStopsSupervisor: boolean;
+  declare readonly keyRight: number;
+  declare readonly keyStopsSupervisor: boolean;
   /** Whether G makes a translation global now. */
   readonly globals: boolean = true;
   /** Whether some pointer may carry metadata. */
@@ -120,9 +120,11 @@ export class ControlRegisters implements AccessPolicy {
   readonly reserved2m: number = 0;
   readonly reserved1g: number = 0;
   /** Whether a faulting walk sets A in the tables it used. */
-  readonly setsUpperAOnFault: boolean;
+  declare readonly setsUpperAOnFault: boolean;
   /** See access-rights.ts permissionIndex. */
   readonly permissions: Uint8Array = permissionTable(this);
+  /** Called at every write of a register that may change what an access may do or where it leads. */
+  written: () => void = () => {};
   /** CR3[11:0] as loaded: a MOV to CR4 leaves it alone. */
   private cr3Low = 0;
   /** What is worked out from the layout, by NXE: the model does not change. */
@@ -188,6 +190,7 @@ export class ControlRegisters implements AccessPolicy {
     const { wp = this.wp, cet = this.cet } = changes;
     if (cet && !wp) return refuse("CR4.CET set while CR0.WP is 0: shadow stacks need write protection");
     const own = writable(this);
+    this.written();
     own.pkru = pkru;
     own.pkrs = pkrs;
     let changed = false;
@@ -246,6 +249,7 @@ export class ControlRegisters implements AccessPolicy {
 
   private load(root: number, low: number): void {
     const own = writable(this);
+    this.written();
     own.root = root;
     own.rootLo = root | 0;
     own.rootHi = (root / 2 ** 32) | 0;

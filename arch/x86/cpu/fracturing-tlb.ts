@@ -76,6 +76,10 @@ export class FracturingTlb implements Tlb {
     }
   }
 
+  watch(changed: () => void): boolean {
+    return this.inner.watch(changed);
+  }
+
   flushAll(): void {
     this.broken.clear();
     this.inner.flushAll();

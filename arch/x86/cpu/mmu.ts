@@ -16,6 +16,7 @@ import type { AccessResult } from "./memory-access.ts";
 import { PageFault, WALK_OK } from "./page-fault.ts";
 import { deniedBy, HARDWARE_WALK, INSPECT, type WalkOptions, WalkResult, walk } from "./page-walk.ts";
 import { PagingStructureCache } from "./paging-structure-cache.ts";
+import { RecentTranslations } from "./recent-translations.ts";
 import { createTlb, type Tlb } from "./tlb.ts";
 import { TLB_DIRTY } from "./tlb-entry.ts";
 
@@ -23,6 +24,8 @@ import { TLB_DIRTY } from "./tlb-entry.ts";
 // has this bit: stores and shadow-stack stores.
 const WRITE = ACCESS_WRITE;
 const DIRTY = TLB_DIRTY;
+/** The mode of an access stands above its kind. */
+const MODE_SHIFT = 3;
 
 /** What {@link Mmu.translate} answers when the access faults. */
 export const FAULTED = -1;
@@ -42,6 +45,8 @@ export class Mmu {
   /** How this CPU walks; a test may set a `beforeUpdate` hook here. */
   walkOptions: WalkOptions;
 
+  private readonly recent = new RecentTranslations();
+  private readonly keepsRecent: boolean;
   private readonly found = new WalkResult();
   private currentMode: AccessMode = MODE_SUPERVISOR;
   private privilege = 0;
@@ -53,6 +58,9 @@ export class Mmu {
     this.control = new ControlRegisters(machine.model, levels);
     const { tlb = "stale", pagingStructureCaches = false, tlbSeed = 1 } = caches;
     this.tlb = createTlb(tlb, { ...caches, seed: tlbSeed + id });
+    const forget = (): void => this.recent.clear();
+    this.control.written = forget;
+    this.keepsRecent = this.tlb.watch(forget);
     this.tables = pagingStructureCaches ? new PagingStructureCache(levels) : null;
     this.walkOptions = {
       ...HARDWARE_WALK,
@@ -165,6 +173,15 @@ export class Mmu {
    * systems that defer the flush of an unmapped page rely on it, and the emulators measured do it.
    */
   translate(kind: number, lo: number, hi: number): number {
+    const { recent } = this;
+    if (recent.holds(lo, hi, (this.currentMode << MODE_SHIFT) | kind)) {
+      this.tlbHit = true;
+      return recent.physical(lo);
+    }
+    return this.translateByTlb(kind, lo, hi);
+  }
+
+  private translateByTlb(kind: number, lo: number, hi: number): number {
     const tlb = this.tlb;
     const slot = tlb.lookup(lo, hi, this.control.pcid, kind);
     if (slot < 0) return this.translateByWalk(kind, lo, hi, false);
@@ -173,7 +190,9 @@ export class Mmu {
     const denied = deniedBy(this.control, flags, kind, this.currentMode);
     if (denied !== 0) return this.deniedByTlb(kind, lo, hi, denied);
     this.tlbHit = true;
-    return tlb.physical(slot, lo);
+    const physical = tlb.physical(slot, lo);
+    if (this.keepsRecent) this.recent.keep(lo, hi, (this.currentMode << MODE_SHIFT) | kind, physical);
+    return physical;
   }
 
   /**

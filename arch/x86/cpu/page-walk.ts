@@ -34,6 +34,9 @@ const OK = WALK_OK;
 const NOT_PRESENT = WALK_NOT_PRESENT;
 const RESERVED = WALK_RESERVED;
 const DENIED = WALK_DENIED;
+/** Frame bits of a high word, and those of them that no memory reaches: it ends at 2^33. */
+const FRAME_HI = 0xf_ffff;
+const BEYOND_MEMORY = 0xf_fffe;
 
 /**
  * Walks one linear address (SDM vol. 3, 4.5 to 4.8) and fills `result`; returns its code. Nothing is allocated unless
@@ -57,7 +60,7 @@ export function walk(
   result.linearLo = lo;
   result.linearHi = hi;
   if (options.record) return walkKeepingPath(memory, control, kind, mode, options, result);
-  const code = attempt(memory, control, kind, mode, false, result);
+  const code = attempt(memory, control, kind, mode, result);
   if (!options.setAccessedDirty || missingBits(control, kind, result) === 0) return code;
   return walkKeepingPath(memory, control, kind, mode, options, result);
 }
@@ -73,7 +76,8 @@ function walkKeepingPath(
 ): number {
   let code: number;
   do {
-    code = attempt(memory, control, kind, mode, true, result);
+    code = attempt(memory, control, kind, mode, result);
+    keepPath(memory, control, result);
   } while (options.setAccessedDirty && !update(memory, control, kind, options, result));
   if (options.record === true) result.path = pathOf(result);
   return code;
@@ -85,10 +89,9 @@ function attempt(
   control: ControlRegisters,
   kind: number,
   mode: number,
-  keep: boolean,
   result: WalkResult,
 ): number {
-  let code = descend(memory, control, keep, result);
+  let code = descend(memory, control, result);
   result.denied = 0;
   if (code === OK) {
     if (control.keyRight !== U) result.rights |= keyedRight(control.model, result.above);
@@ -101,72 +104,57 @@ function attempt(
 }
 
 /** Reads entries from the root down to a leaf or to the entry that stops the walk. */
-function descend(
-  memory: PhysicalMemory,
-  control: ControlRegisters,
-  keep: boolean,
-  result: WalkResult,
-): number {
+function descend(memory: PhysicalMemory, control: ControlRegisters, result: WalkResult): number {
   const { words, lastWord } = memory;
+  const { reservedHi, reservedTop } = control;
+  const seldom = reservedHi | FRAME_HI;
+  const { start } = result;
   let level: number = control.levels;
-  result.top = level;
   let lo = control.rootLo;
   let hi = control.rootHi;
-  let tableLo = 0;
-  let tableHi = 0;
   let above = -1;
   let anyHi = 0;
-  let code = OK;
   // The address bits from the top index down, in 64 bits that shift left: the next index is always their top nine.
   const shift = level === 5 ? 7 : 16;
   let bits = (result.linearHi << shift) | (result.linearLo >>> (32 - shift));
   let moreBits = result.linearLo << shift;
-  const { start } = result;
   if (start !== null) {
     for (; level > start.level; level--) {
       bits = (bits << 9) | (moreBits >>> 23);
       moreBits <<= 9;
     }
-    result.top = level;
     lo = start.lo;
     hi = start.hi;
     above = start.above;
     anyHi = start.anyHi;
   }
+  result.top = level;
+  let high = highSlot(hi);
+  let tableLo = 0;
+  let tableHi = 0;
   for (;;) {
     tableLo = lo;
     tableHi = hi;
     // Word index of the entry: frame * 1024 + index * 2. Memory ends at 2^33, so it is an int32 or does not exist.
-    const slot = ((hi & 1) << 30) | ((lo >>> 2) & 0x3fff_fc00) | ((bits >>> 23) << 1);
-    bits = (bits << 9) | (moreBits >>> 23);
-    moreBits <<= 9;
-    if ((hi & 0xf_fffe) !== 0 || slot > lastWord) {
+    const slot = high | ((lo >>> 2) & 0x3fff_fc00) | ((bits >>> 23) << 1);
+    if (slot >>> 0 > lastWord) {
       lo = -1;
       hi = -1;
     } else {
       lo = words[slot]!;
       hi = words[slot + 1]!;
     }
-    if (keep === true) keepStep(result, level, tableLo, tableHi, lo, hi);
-    if ((lo & P) === 0) {
-      code = NOT_PRESENT;
-      break;
+    // All but a pointer to a table, at a level that can have one, ends the walk.
+    if (level === 1 || (lo & (P | PS)) !== P) break;
+    high = 0;
+    if ((hi & seldom) !== 0) {
+      if ((hi & reservedHi) !== 0) break;
+      high = highSlot(hi);
     }
-    if ((hi & control.reservedHi) !== 0) {
-      code = RESERVED;
-      break;
-    }
+    if (level >= 4 && (lo & reservedTop) !== 0) break;
+    bits = (bits << 9) | (moreBits >>> 23);
+    moreBits <<= 9;
     anyHi |= hi;
-    if (level === 1) break;
-    if (level >= 4) {
-      if ((lo & control.reservedTop) !== 0) {
-        code = RESERVED;
-        break;
-      }
-    } else if ((lo & PS) !== 0) {
-      if ((lo & control.reservedLarge(level)) !== 0) code = RESERVED;
-      break;
-    }
     above &= lo;
     level--;
   }
@@ -177,8 +165,22 @@ function descend(
   result.tableHi = tableHi;
   result.above = above;
   result.dirty = (lo & D) !== 0;
-  result.rights = rightsOf(above, anyHi, lo, hi);
-  return code;
+  result.rights = rightsOf(above, anyHi | hi, lo, hi);
+  return endOf(control, level, lo, hi);
+}
+
+/** The part of a word index that the high word of a pointer gives: bit 30, or -1 for a table where no memory is. */
+function highSlot(hi: number): number {
+  return (hi & BEYOND_MEMORY) === 0 ? (hi & 1) << 30 : -1;
+}
+
+/** What the last entry read is: a leaf (OK), or what stopped the walk. */
+function endOf(control: ControlRegisters, level: number, lo: number, hi: number): number {
+  if ((lo & P) === 0) return NOT_PRESENT;
+  if ((hi & control.reservedHi) !== 0) return RESERVED;
+  if (level === 1) return OK;
+  const reserved = level >= 4 ? control.reservedTop : control.reservedLarge(level);
+  return (lo & reserved) === 0 ? OK : RESERVED;
 }
 
 /** Raw rights from the AND of the low words above the leaf, the OR of all high words, and the leaf itself. */
@@ -199,18 +201,19 @@ function keyedRight({ keyPage }: CpuModel, above: number): number {
   return keyPage === "every" || (above & U) !== 0 ? RIGHT_KEYED : 0;
 }
 
-function keepStep(
-  result: WalkResult,
-  level: number,
-  tableLo: number,
-  tableHi: number,
-  lo: number,
-  hi: number,
-): void {
-  const index = tableIndex(level, result.linearLo, result.linearHi);
-  result.pathAddress[level] = frameOf(tableLo, tableHi) * 4096 + index * 8;
-  result.pathLo[level] = lo;
-  result.pathHi[level] = hi;
+/** Reads the entries of the walk just made once more, and keeps them: only what updates or records them needs them. */
+function keepPath(memory: PhysicalMemory, control: ControlRegisters, result: WalkResult): void {
+  const { start, linearLo, linearHi } = result;
+  let lo = start === null ? control.rootLo : start.lo;
+  let hi = start === null ? control.rootHi : start.hi;
+  for (let level = result.top; level >= result.level; level--) {
+    const address = frameOf(lo, hi) * 4096 + tableIndex(level, linearLo, linearHi) * 8;
+    result.pathAddress[level] = address;
+    lo = memory.readLo(address);
+    hi = memory.readHi(address);
+    result.pathLo[level] = lo;
+    result.pathHi[level] = hi;
+  }
 }
 
 /** DENIED_* bits for raw rights under the current control state: the check of walks and TLB hits alike. */

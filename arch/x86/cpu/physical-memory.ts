@@ -28,11 +28,12 @@ const CLEAR_STEP = 2 ** 30;
  * may point anywhere, and a walk through them must stay bounded and must not throw.
  */
 export class PhysicalMemory {
-  readonly size: number;
+  // A field without "declare" is undefined first, and V8 then looks at what it holds at each use.
+  declare readonly size: number;
   /** Index of the last word: unlike the count of words, it is a small integer even for the largest memory. */
-  readonly lastWord: number;
+  declare readonly lastWord: number;
   /** All of memory as 32-bit little-endian words: word i is at address 4 * i. */
-  readonly words: Int32Array;
+  declare readonly words: Int32Array;
 
   constructor(size: number) {
     if (!Number.isInteger(size) || size <= 0 || size % PAGE_SIZE !== 0 || size > MAX_MEMORY_BYTES) {
@@ -52,12 +53,12 @@ export class PhysicalMemory {
 
   /** Low word of the aligned entry at a physical address. */
   readLo(address: number): number {
-    return address < this.size ? this.words[address / 4]! : -1;
+    return address < this.size ? this.words[indexOf(address)]! : -1;
   }
 
   /** High word of the aligned entry at a physical address. */
   readHi(address: number): number {
-    return address < this.size ? this.words[address / 4 + 1]! : -1;
+    return address < this.size ? this.words[indexOf(address) + 1]! : -1;
   }
 
   /**
@@ -110,8 +111,9 @@ export class PhysicalMemory {
   /** One 64-bit store. Nothing is reported: page-table writes that must be seen go through Machine. */
   write(address: number, lo: number, hi: number): void {
     if (address >= this.size) return;
-    this.words[address / 4] = lo;
-    this.words[address / 4 + 1] = hi;
+    const index = indexOf(address);
+    this.words[index] = lo;
+    this.words[index + 1] = hi;
   }
 
   /**
@@ -132,4 +134,9 @@ export class PhysicalMemory {
       );
     }
   }
+}
+
+/** Index of the word at an aligned address; below 2^31 a shift finds it, without floating point. */
+function indexOf(address: number): number {
+  return address <= 0x7fff_ffff ? address >> 2 : address / 4;
 }

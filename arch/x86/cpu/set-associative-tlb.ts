@@ -152,6 +152,10 @@ export class SetAssociativeTlb {
     }
   }
 
+  watch(): boolean {
+    return false;
+  }
+
   flushAll(): void {
     for (const slot of this.live) this.empty(slot);
   }

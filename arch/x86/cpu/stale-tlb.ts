@@ -46,6 +46,7 @@ export class StaleTlb {
   private lastTag = 0;
   /** Whether any entry is large or global: only then does a lookup look further than one probe. */
   private mixed = false;
+  private changed: () => void = () => {};
 
   constructor() {
     this.restartTags();
@@ -74,6 +75,9 @@ export class StaleTlb {
     const offset = OFFSET_MASK[level] ?? 0;
     const frameLo = walk.lo & ~offset;
     const frameHi = walk.hi & 0xf_ffff;
+    if (global || level !== 1) this.mixed = true;
+    // The page may have been found as part of a larger one, or as a global one.
+    if (this.mixed) this.changed();
     const tag = global ? this.globalTag : this.tags[pcid]!;
     const slot = this.claim(keyLo(linearLo, linearHi, level), keyHi(linearHi, level), tag);
     const words = this.words;
@@ -83,11 +87,12 @@ export class StaleTlb {
     words[slot + OFFSET] = offset;
     words[slot + PFN_LO] = (frameLo >>> 12) | (frameHi << 20);
     words[slot + PFN_HI] = frameHi >>> 12;
-    if (global || level !== 1) this.mixed = true;
   }
 
   drop(slot: number): void {
-    if (slot >= 0) this.words[slot + TAG] = DEAD;
+    if (slot < 0) return;
+    this.words[slot + TAG] = DEAD;
+    this.changed();
   }
 
   invlpg(lo: number, hi: number, pcid: number): void {
@@ -117,6 +122,11 @@ export class StaleTlb {
     this.used = 0;
     this.mixed = false;
     this.restartTags();
+  }
+
+  watch(changed: () => void): boolean {
+    this.changed = changed;
+    return true;
   }
 
   entries(): TlbEntry[] {
@@ -179,7 +189,10 @@ export class StaleTlb {
     let slot = (hash(low, high, tag) & this.mask) * STRIDE;
     for (;;) {
       const found = words[slot + TAG]!;
-      if (found === tag && words[slot + KEY_LO] === low && words[slot + KEY_HI] === high) return slot;
+      if (found === tag && words[slot + KEY_LO] === low && words[slot + KEY_HI] === high) {
+        this.changed();
+        return slot;
+      }
       if (found === 0) break;
       if (found === DEAD && dead < 0) dead = slot;
       slot = (slot + STRIDE) & (words.length - 1);
@@ -236,12 +249,14 @@ export class StaleTlb {
   }
 
   private newTag(): number {
+    this.changed();
     // Tags are never reused while an entry may carry one; after two thousand million flushes, start over.
     if (this.lastTag === LAST_TAG) this.flushAll();
     return ++this.lastTag;
   }
 
   private restartTags(): void {
+    this.changed();
     for (let pcid = 0; pcid < PCIDS; pcid++) this.tags[pcid] = pcid + 1;
     this.globalTag = PCIDS + 1;
     this.lastTag = PCIDS + 1;

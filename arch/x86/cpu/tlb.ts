@@ -50,6 +50,11 @@ export interface Tlb {
   /** Drops exactly what the scope covers. */
   invalidate(scope: InvalidationScope): void;
   flushAll(): void;
+  /**
+   * From now on calls `changed` at every change after which a lookup that hit may answer otherwise; at most one watches.
+   * False where answers cannot be kept at all, because a lookup itself changes something: in a TLB that makes room.
+   */
+  watch(changed: () => void): boolean;
   /** Every entry that a lookup can still hit, in no particular order. */
   entries(): TlbEntry[];
 }
@@ -79,6 +84,10 @@ class NoTlb implements Tlb {
   invalidate(): void {}
 
   flushAll(): void {}
+
+  watch(): boolean {
+    return false;
+  }
 
   entries(): TlbEntry[] {
     return [];

@@ -101,7 +101,9 @@ export class WalkResult {
   get physical(): number {
     const mask = OFFSET_MASK[this.level] ?? 0;
     const low = (this.lo & ~mask) | (this.linearLo & mask);
-    return (this.hi & 0xf_ffff) * 2 ** 32 + (low >>> 0);
+    const high = this.hi & 0xf_ffff;
+    // Below 2^31 it stays an integer to V8, which a sum with a multiple of 2^32 is not.
+    return high === 0 && low >= 0 ? low : high * 2 ** 32 + (low >>> 0);
   }
 
   /** Frame number of the 4-KiB frame at that address. */

@@ -1,0 +1,39 @@
+import { ACCESS_READ } from "../arch/x86/cpu/access-rights.ts";
+import type { Benchmark, Workload } from "./benchmark.ts";
+import { ORDER_STRIDE, userPages } from "./user-pages.ts";
+
+const PAGES = 64;
+const ROUNDS = 1024;
+const READ = ACCESS_READ;
+
+/** A user's loads of 8 bytes from pages that the TLB holds. */
+function prepare(): Workload {
+  const { machine, order } = userPages(PAGES, "stale");
+  const { memory } = machine;
+  const cpu = machine.cpu(0);
+  const round = (): number => {
+    let sum = 0;
+    for (let i = 0; i < order.length; i += ORDER_STRIDE) {
+      const physical = cpu.translate(READ, order[i]!, order[i + 1]!);
+      if (physical < 0) throw new RangeError("a page fault");
+      sum = (sum + memory.readLo(physical) + memory.readHi(physical)) | 0;
+    }
+    return sum;
+  };
+  return {
+    operations: PAGES * ROUNDS,
+    run() {
+      let sum = 0;
+      for (let n = 0; n < ROUNDS; n++) sum = (sum + round()) | 0;
+      return sum;
+    },
+  };
+}
+
+export const tlbHitBenchmark: Benchmark = {
+  name: "tlb-hit",
+  operation: "a TLB hit and an 8-byte load; 64 pages",
+  reference: "tlb-hit",
+  rejectedFor: null,
+  prepare,
+};

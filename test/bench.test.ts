@@ -1,0 +1,80 @@
+import { spawnSync } from "node:child_process";
+import { describe, expect, test } from "vitest";
+import { BENCHMARKS } from "../bench/catalogue.ts";
+import { parseCommandLine } from "../bench/command-line.ts";
+import { median } from "../bench/measure.ts";
+
+/** Runs the bench as npm does; an empty PATH has no C compiler. */
+function bench(args: readonly string[], path = process.env.PATH) {
+  return spawnSync(process.execPath, ["--import", "tsx", "bench/run.ts", ...args], {
+    encoding: "utf8",
+    env: { ...process.env, PATH: path },
+  });
+}
+
+describe("npm run bench", () => {
+  test("--json prints the results asked for, and nothing else", () => {
+    const { status, stdout, stderr } = bench(["--json", "--only", "decode,walk", "--samples", "2"]);
+    expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+    const report = JSON.parse(stdout);
+    expect(report.version).toBe(1);
+    expect(report.results.map(({ name }: { name: string }) => name)).toEqual(["walk", "decode"]);
+    for (const result of report.results) {
+      expect(Object.keys(result)).toEqual(["name", "nsPerOp", "opsPerSecond", "samples", "reference"]);
+      expect(result.opsPerSecond * result.nsPerOp).toBeCloseTo(1e9, -3);
+      expect(result.samples).toBe(2);
+    }
+    const [walk, decode] = report.results;
+    expect(decode.reference).toBeNull();
+    if (walk.reference !== null) expect(Object.keys(walk.reference)).toEqual(["nsPerOp", "compiler"]);
+  });
+
+  test("without a C compiler there is no reference", () => {
+    const { status, stdout } = bench(["--json", "--only", "tlb-hit", "--samples", "1"], "/nowhere");
+    expect(status).toBe(0);
+    expect(JSON.parse(stdout).results[0].reference).toBeNull();
+  });
+
+  test.each([
+    { args: ["--only", "wlak"], says: /unknown name "wlak": known are walk, tlb-hit, tlb-miss/ },
+    { args: ["--frob"], says: /--frob/ },
+    { args: ["--samples", "0"], says: /--samples "0": give a number from 1 to 201/ },
+    { args: ["--json", "--only", "entry"], says: /entry: no JSON there/ },
+  ])("$args is one line on standard error and exit status 2", ({ args, says }) => {
+    const { status, stdout, stderr } = bench(args);
+    expect({ status, stdout }).toEqual({ status: 2, stdout: "" });
+    expect(stderr).toMatch(says);
+    expect(stderr.trimEnd().split("\n")).toHaveLength(1);
+  });
+});
+
+test("by default --json has the claims alone", () => {
+  expect(parseCommandLine(["--json"]).benchmarks).toEqual([
+    "walk",
+    "tlb-hit",
+    "tlb-miss",
+    "store",
+    "m1",
+    "dump",
+    "decode",
+  ]);
+  expect(parseCommandLine([]).benchmarks).toHaveLength(BENCHMARKS.length);
+});
+
+test("the rejected walks find what the chosen one finds", async () => {
+  const found: number[] = [];
+  for (const { prepare, name, rejectedFor } of BENCHMARKS) {
+    if (name !== "walk" && rejectedFor !== "walk") continue;
+    const workload = prepare();
+    await workload.run();
+    found.push(await workload.run());
+  }
+  expect(found).toHaveLength(4);
+  expect(new Set(found).size).toBe(1);
+});
+
+test("a median is the middle value, or the mean of the two in the middle", () => {
+  expect(median([9, 1, 5])).toBe(5);
+  expect(median([4, 1, 2, 9])).toBe(3);
+  expect(() => median([])).toThrow("median of no values");
+});
