@@ -4,7 +4,7 @@ import { xorshift32 } from "./xorshift32.ts";
 
 /*
  * The address space that both programs build, word for word (reference/mmu.c): 4-KiB pages from BASE on, mapped to
- * frames in a row; A and D clear, so that the first visit sets them.
+ * frames in a row; A is set, as it is after the first visit, and D clear, so that the first store sets it.
  *
  *   0x100000  PML4, PDPT, PD, then the page tables
  *   0x400000  the pages
@@ -19,8 +19,8 @@ const FIRST_PAGE = 0x40_0000;
 const BASE_HI = 0x7f00;
 const PML4_INDEX = 254;
 const SEED = 12_345;
-/** P, R/W, U/S. */
-const USER = 7;
+/** P, R/W, U/S, A. */
+const USER = 0x27;
 /** Data pages are no code. */
 const XD = 0x8000_0000 | 0;
 /** Words of a linear address. */

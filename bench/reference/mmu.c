@@ -314,13 +314,13 @@ static struct pages *user_pages(uint32_t count) {
                                     .globals = true};
     for (int index = 0; index < 512; index++)
         cpu->control.permissions[index] = judge((index & 15) << 1, (index >> 4) & 7, index >> 7);
-    write64(cpu, ROOT + 8 * 254, PDPT | P | W | U);
-    write64(cpu, PDPT, PD | P | W | U);
+    write64(cpu, ROOT + 8 * 254, PDPT | P | W | U | A);
+    write64(cpu, PDPT, PD | P | W | U | A);
     for (uint32_t table = 0; table * 512 < count; table++)
-        write64(cpu, PD + 8 * table, (FIRST_PT + 4096 * table) | P | W | U);
+        write64(cpu, PD + 8 * table, (FIRST_PT + 4096 * table) | P | W | U | A);
     for (uint32_t page = 0; page < count; page++) {
         uint64_t frame = FIRST_PAGE + UINT64_C(4096) * page;
-        write64(cpu, FIRST_PT + 8 * page, frame | P | W | U | XD);
+        write64(cpu, FIRST_PT + 8 * page, frame | P | W | U | A | XD);
         write64(cpu, frame + offset_in(page), page);
         pages->order[page] = BASE + UINT64_C(4096) * page + offset_in(page);
     }
