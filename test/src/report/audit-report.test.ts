@@ -77,7 +77,10 @@ describe("the audit of a real guest with the default listeners", () => {
       expect(first.replay).toContain("ptescope audit test/data/guest-a1 --protocol b");
     }
     const first = run("b").findings[0]!.first;
-    expect(first.stale?.rights).toMatch(/^read/);
+    expect(first.stale?.to).toContain(`frame 0x${first.frame?.toString(16)}`);
+    // Rule 9 is about writable sptes: its first must say so, in words and as a flag.
+    const writable = run("b").findings.find(({ rule }) => rule === 9)?.first.stale;
+    expect(writable).toMatchObject({ rights: "read, write", writable: true });
     expect(first.changedBy?.caller).toBe("try_to_unmap_one");
     expect(first.frame).not.toBeNull();
     expect(first.address).not.toBeNull();
