@@ -1,5 +1,5 @@
 import { readGuestDirectory } from "../src/formats/guest-snapshot.ts";
-import { auditGuest } from "../src/report/audit-report.ts";
+import { auditGuest } from "../src/jobs/reclaim/audit-report.ts";
 
 const SAMPLE = new URL("../src/samples/guest-a1", import.meta.url).pathname;
 

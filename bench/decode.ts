@@ -2,7 +2,7 @@ import { cpuModel, DEFAULT_CPU_MODEL } from "../arch/x86/cpu/cpu-model.ts";
 import { Entry } from "../arch/x86/cpu/entry.ts";
 import { decodeEntry, decodeLines, LINUX_LEVELS } from "../src/inspect/decode-report.ts";
 import { linuxCodec } from "../src/inspect/linux-reading.ts";
-import { plain } from "../src/inspect/paint.ts";
+import { plain } from "../src/text/paint.ts";
 import type { Benchmark } from "./benchmark.ts";
 import { xorshift32 } from "./xorshift32.ts";
 

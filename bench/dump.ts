@@ -1,7 +1,7 @@
 import { fileURLToPath } from "node:url";
 import type { Terminal } from "../src/cli/output.ts";
 import { runCommandLine } from "../src/cli/run.ts";
-import { plain } from "../src/inspect/paint.ts";
+import { plain } from "../src/text/paint.ts";
 import type { Benchmark } from "./benchmark.ts";
 
 const GUEST = fileURLToPath(new URL("../src/samples/guest-a1", import.meta.url));

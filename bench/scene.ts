@@ -1,6 +1,6 @@
 import { Entry } from "../arch/x86/cpu/entry.ts";
 import { Machine } from "../arch/x86/cpu/machine.ts";
-import { VM_SHARED, VM_WRITE } from "../arch/x86/mm/pgtable-types.ts";
+import { VM_SHARED, VM_WRITE } from "../arch/x86/mm/pgtable_types.ts";
 import { switch_mm } from "../arch/x86/mm/tlb.ts";
 import { address_space } from "../src/mm/address_space.ts";
 import { Kernel } from "../src/mm/kernel.ts";

@@ -10,12 +10,13 @@ const ROOT = resolve(import.meta.dirname, "..");
  */
 const LAYERS: readonly (readonly string[])[] = [
   ["arch/x86/cpu"],
+  ["arch/x86/oracle"],
   ["arch/x86/mm"],
   ["src/mm", "src/virt"],
-  ["src/formats", "src/snapshot", "src/workload", "src/sim", "src/inspect", "src/conform"],
-  ["src/audit"],
-  ["src/report"],
-  ["src/cli", "src/index.ts"],
+  ["src/trace", "src/guest", "src/formats", "src/sim", "src/text"],
+  ["src/audit", "src/conform", "src/inspect", "src/dialects"],
+  ["src/jobs"],
+  ["src/cli", "src/package", "src/index.ts"],
 ];
 
 function sourceFiles(folder: string): string[] {

@@ -4,11 +4,11 @@ import { TLB_POLICIES, type TlbPolicy } from "../../arch/x86/cpu/tlb.ts";
 import { FormatError, quote } from "../formats/format-error.ts";
 import { type GuestSnapshot, readGuestDirectory } from "../formats/guest-snapshot.ts";
 import { isDirectory } from "../formats/gzip.ts";
+import { isTrue } from "../guest/truth.ts";
+import { type AuditSettings, auditGuest } from "../jobs/reclaim/audit-report.ts";
+import { auditText } from "../jobs/reclaim/audit-text.ts";
+import { LISTENER_KINDS, type ListenerKind, listenerKind } from "../jobs/reclaim/listeners.ts";
 import { NOTIFIER_PROTOCOLS, notifierProtocol } from "../mm/notifier-protocol.ts";
-import { type AuditSettings, auditGuest } from "../report/audit-report.ts";
-import { auditText } from "../report/audit-text.ts";
-import { isTrue } from "../snapshot/truth.ts";
-import { LISTENER_KINDS, type ListenerKind, listenerKind } from "../workload/listeners.ts";
 import {
   type Command,
   type ParsedArguments,

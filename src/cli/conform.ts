@@ -8,7 +8,7 @@ import type { Subject } from "../conform/subject.ts";
 import { CommandSubject } from "../conform/subject-command.ts";
 import { SelfSubject } from "../conform/subject-self.ts";
 import { FormatError, quote } from "../formats/format-error.ts";
-import { formatCount } from "../inspect/hex.ts";
+import { formatCount } from "../text/hex.ts";
 import {
   type Command,
   type ParsedArguments,

@@ -1,7 +1,7 @@
 import { ACCESS_READ, MODE_SUPERVISOR } from "../../arch/x86/cpu/access-rights.ts";
 import type { ControlRegisters } from "../../arch/x86/cpu/control-registers.ts";
-import type { EntryCodec } from "../../arch/x86/mm/entry-codec.ts";
-import { crashVtop } from "../inspect/crash-dialect.ts";
+import type { EntryCodec } from "../../arch/x86/mm/pte-format.ts";
+import { crashVtop } from "../dialects/crash.ts";
 import type { LeafRange } from "../inspect/leaf-ranges.ts";
 import { walkReport } from "../inspect/walk-report.ts";
 import { type Image, walkSource } from "./image.ts";

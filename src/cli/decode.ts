@@ -1,5 +1,5 @@
 import { Entry } from "../../arch/x86/cpu/entry.ts";
-import { ENTRY_LAYOUTS } from "../../arch/x86/mm/entry-codec.ts";
+import { ENTRY_LAYOUTS } from "../../arch/x86/mm/pte-format.ts";
 import { decodeEntry, decodeLines, decodeObject, LINUX_LEVELS } from "../inspect/decode-report.ts";
 import { linuxCodec } from "../inspect/linux-reading.ts";
 import { type Command, parseArguments, requirePositionals } from "./command.ts";

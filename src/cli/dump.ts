@@ -1,15 +1,14 @@
 import type { ControlRegisters } from "../../arch/x86/cpu/control-registers.ts";
-import type { EntryCodec } from "../../arch/x86/mm/entry-codec.ts";
+import type { EntryCodec } from "../../arch/x86/mm/pte-format.ts";
+import { bochsTab } from "../dialects/bochs.ts";
+import { ptTable } from "../dialects/pt.ts";
+import { qemuMem } from "../dialects/qemu-mem.ts";
+import { qemuTlb } from "../dialects/qemu-tlb.ts";
 import { validateTables } from "../formats/guest-snapshot.ts";
 import { AliasIndex } from "../inspect/alias-index.ts";
-import { bochsTab } from "../inspect/bochs-dialect.ts";
-import { formatCount, hex } from "../inspect/hex.ts";
 import { foldLeaves, type LeafRange, type PageFilter } from "../inspect/leaf-ranges.ts";
 import { LeafCursor, type LinearRange, WHOLE_SPACE } from "../inspect/leaves.ts";
 import { PAGE_TEST_NAMES, parseFilter } from "../inspect/page-filter.ts";
-import { ptTable } from "../inspect/pt-dialect.ts";
-import { qemuMem } from "../inspect/qemu-mem.ts";
-import { qemuTlb } from "../inspect/qemu-tlb.ts";
 import {
   ALIAS_LEGEND,
   PageCounts,
@@ -18,6 +17,7 @@ import {
   rangeTable,
   rangeTableHeader,
 } from "../inspect/range-table.ts";
+import { formatCount, hex } from "../text/hex.ts";
 import {
   type Command,
   type ParsedArguments,

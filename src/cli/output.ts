@@ -1,4 +1,4 @@
-import { coloured, type Paint, plain } from "../inspect/paint.ts";
+import { coloured, type Paint, plain } from "../text/paint.ts";
 
 /** Where a command's words go. */
 export interface Terminal {

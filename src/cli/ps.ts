@@ -6,7 +6,6 @@ import {
   readGuestDirectory,
 } from "../formats/guest-snapshot.ts";
 import { isDirectory } from "../formats/gzip.ts";
-import { formatBytes, formatCount, hex } from "../inspect/hex.ts";
 import { linuxCodec } from "../inspect/linux-reading.ts";
 import {
   addCounts,
@@ -15,6 +14,7 @@ import {
   mappedPages,
   type ProcessCounts,
 } from "../inspect/process-counts.ts";
+import { formatBytes, formatCount, hex } from "../text/hex.ts";
 import { type Command, parseArguments, requirePositionals } from "./command.ts";
 import type { Terminal } from "./output.ts";
 

@@ -6,12 +6,12 @@ import {
   MODE_SUPERVISOR,
   MODE_USER,
 } from "../../arch/x86/cpu/access-rights.ts";
-import { bochsPage } from "../inspect/bochs-dialect.ts";
-import { crashVtop } from "../inspect/crash-dialect.ts";
-import { hex } from "../inspect/hex.ts";
-import { ptWalk } from "../inspect/pt-dialect.ts";
+import { bochsPage } from "../dialects/bochs.ts";
+import { crashVtop } from "../dialects/crash.ts";
+import { ptWalk } from "../dialects/pt.ts";
 import { walkReport } from "../inspect/walk-report.ts";
 import { missingTable, walkLines, walkObject } from "../inspect/walk-text.ts";
+import { hex } from "../text/hex.ts";
 import {
   type Command,
   type ParsedArguments,

@@ -1,5 +1,5 @@
-import { formatCount, hex } from "../inspect/hex.ts";
-import type { Paint } from "../inspect/paint.ts";
+import { formatCount, hex } from "../text/hex.ts";
+import type { Paint } from "../text/paint.ts";
 import { CONFORM_FORMAT, CONFORM_VERSION, type ConformCase, type Step } from "./case.ts";
 import { caseJson } from "./case-json.ts";
 import type { Difference } from "./compare.ts";

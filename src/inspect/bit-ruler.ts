@@ -1,8 +1,8 @@
 import type { Entry } from "../../arch/x86/cpu/entry.ts";
 import type { DecodedField } from "../../arch/x86/cpu/entry-layout.ts";
-import type { EntryCodec } from "../../arch/x86/mm/entry-codec.ts";
+import type { EntryCodec } from "../../arch/x86/mm/pte-format.ts";
+import type { Paint } from "../text/paint.ts";
 import { fieldBits } from "./entry-flags.ts";
-import type { Paint } from "./paint.ts";
 
 const BITS = 64;
 const SWAP_TYPE_BITS = 5;

@@ -4,7 +4,7 @@ import { LEVEL_NAMES } from "../../arch/x86/cpu/entry-layout.ts";
 import { WALK_OK } from "../../arch/x86/cpu/page-fault.ts";
 import { INSPECT, WalkResult, walk } from "../../arch/x86/cpu/page-walk.ts";
 import { PAGE_SIZE, type PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
-import { hex } from "./hex.ts";
+import { hex } from "../text/hex.ts";
 
 const NARROWEST = 36;
 const WIDEST = 52;

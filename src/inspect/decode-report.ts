@@ -7,12 +7,12 @@ import {
   type LayoutModel,
   PTE_P,
 } from "../../arch/x86/cpu/entry-layout.ts";
-import type { EntryCodec } from "../../arch/x86/mm/entry-codec.ts";
+import type { EntryCodec } from "../../arch/x86/mm/pte-format.ts";
+import { hex } from "../text/hex.ts";
+import type { Paint } from "../text/paint.ts";
 import { bitRuler, closedColumns, hardwareColumns, swapColumns } from "./bit-ruler.ts";
 import { fieldBits } from "./entry-flags.ts";
-import { hex } from "./hex.ts";
 import { describeLinux, type LinuxReading, readLinux } from "./linux-reading.ts";
-import type { Paint } from "./paint.ts";
 
 /**
  * Linux's names of the levels, which `--level` takes. pgd is the top one: the manual's PML4, with five levels its PML5,

@@ -2,7 +2,7 @@ import { frameOf } from "../../arch/x86/cpu/entry.ts";
 import { PTE_P, PTE_PS } from "../../arch/x86/cpu/entry-layout.ts";
 import { OUTSIDE, PAGE_SIZE, type PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
 import { hasReservedBit, type ReservedBits } from "../formats/table-pages.ts";
-import { hex, hexWords } from "./hex.ts";
+import { hex, hexWords } from "../text/hex.ts";
 
 const ENTRIES = 512;
 const ENTRY_SIZE = 8;

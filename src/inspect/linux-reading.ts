@@ -1,15 +1,15 @@
 import type { Entry } from "../../arch/x86/cpu/entry.ts";
 import { PTE_P, PTE_PS } from "../../arch/x86/cpu/entry-layout.ts";
-import { EntryCodec, entryLayout, swp_offset, swp_type } from "../../arch/x86/mm/entry-codec.ts";
 import {
   _PAGE_KNL_ERRATUM_MASK,
   _PAGE_PROTNONE,
   _PAGE_PSE,
   LINUX_BITS,
   type LinuxBit,
-} from "../../arch/x86/mm/pgtable-types.ts";
+} from "../../arch/x86/mm/pgtable_types.ts";
+import { EntryCodec, entryLayout, swp_offset, swp_type } from "../../arch/x86/mm/pte-format.ts";
 import type { GuestSwapTypes } from "../formats/guest-manifest.ts";
-import { formatCount, hex } from "./hex.ts";
+import { formatCount, hex } from "../text/hex.ts";
 
 /** What Linux takes an entry for. */
 export type LinuxReading =

@@ -1,6 +1,6 @@
 import { Entry } from "../../arch/x86/cpu/entry.ts";
 import type { PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
-import type { EntryCodec } from "../../arch/x86/mm/entry-codec.ts";
+import type { EntryCodec } from "../../arch/x86/mm/pte-format.ts";
 import { LeafCursor, userHalf } from "./leaves.ts";
 import { type LinuxReading, readLinux } from "./linux-reading.ts";
 

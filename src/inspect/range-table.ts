@@ -1,8 +1,8 @@
+import { formatBytes, formatCount, hex, hexAddress, hexPhysical } from "../text/hex.ts";
+import type { Paint } from "../text/paint.ts";
 import type { Alias, Aliases, AliasIndex } from "./alias-index.ts";
-import { formatBytes, formatCount, hex, hexAddress, hexPhysical } from "./hex.ts";
 import { type LeafRange, type PageRights, pagesOf, reach } from "./leaf-ranges.ts";
 import { pageName } from "./leaves.ts";
-import type { Paint } from "./paint.ts";
 
 /** Aliases that a line of the table spells out, and an object of the JSON form. */
 const ALIASES_IN_TABLE = 2;

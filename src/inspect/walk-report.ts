@@ -18,7 +18,7 @@ import { isCanonical, linearHi, linearLo } from "../../arch/x86/cpu/linear-addre
 import { type FaultReason, WALK_DENIED, WALK_OK } from "../../arch/x86/cpu/page-fault.ts";
 import { INSPECT, type PathStep, tableIndex, WalkResult, walk } from "../../arch/x86/cpu/page-walk.ts";
 import { PAGE_SIZE, type PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
-import type { EntryCodec } from "../../arch/x86/mm/entry-codec.ts";
+import type { EntryCodec } from "../../arch/x86/mm/pte-format.ts";
 import { hasReservedBit } from "../formats/table-pages.ts";
 import { type CpuDifference, cpuDifferences } from "./cpu-differences.ts";
 import { fieldBits, fieldNames } from "./entry-flags.ts";

@@ -1,5 +1,5 @@
 import type { KernelThread } from "../../arch/x86/mm/events.ts";
-import { PAGE_SIZE, VM_EXEC, VM_READ, VM_WRITE } from "../../arch/x86/mm/pgtable-types.ts";
+import { PAGE_SIZE, VM_EXEC, VM_READ, VM_WRITE } from "../../arch/x86/mm/pgtable_types.ts";
 import { IntervalTree } from "./interval-tree.ts";
 import { down_write, rw_semaphore, up_write } from "./locks.ts";
 import { VM_SOFTDIRTY, type vm_area_struct, vmaLastPgoff } from "./vma.ts";

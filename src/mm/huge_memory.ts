@@ -21,7 +21,7 @@ import {
   type pmd_t,
   type pte_t,
   VM_WRITE,
-} from "../../arch/x86/mm/pgtable-types.ts";
+} from "../../arch/x86/mm/pgtable_types.ts";
 import { pmd_populate, pmdp_invalidate, set_pmd_at } from "../../arch/x86/mm/ptep.ts";
 import type { Kernel } from "./kernel.ts";
 import { lockTable, unlockTable } from "./locks.ts";

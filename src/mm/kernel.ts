@@ -1,6 +1,5 @@
 import type { Entry } from "../../arch/x86/cpu/entry.ts";
 import type { Machine } from "../../arch/x86/cpu/machine.ts";
-import { EntryCodec, entryLayout } from "../../arch/x86/mm/entry-codec.ts";
 import type { KernelThread } from "../../arch/x86/mm/events.ts";
 import {
   type Task as ArchTask,
@@ -9,7 +8,8 @@ import {
   type TlbState,
 } from "../../arch/x86/mm/kernel-context.ts";
 import { pte_unused } from "../../arch/x86/mm/pgtable.ts";
-import type { pte_t } from "../../arch/x86/mm/pgtable-types.ts";
+import type { pte_t } from "../../arch/x86/mm/pgtable_types.ts";
+import { EntryCodec, entryLayout } from "../../arch/x86/mm/pte-format.ts";
 import type { MmEvent, MmObserver } from "./events.ts";
 import { MemMap } from "./mem_map.ts";
 import { mm_struct } from "./mm_struct.ts";

@@ -2,7 +2,7 @@ import { flush_dcache_page, update_mmu_cache } from "../../arch/x86/mm/cacheflus
 import type { KernelThread } from "../../arch/x86/mm/events.ts";
 import { readEntry } from "../../arch/x86/mm/kernel-context.ts";
 import { pte_mkhuge, pte_mkold, pte_mksoft_dirty, pte_mkwrite } from "../../arch/x86/mm/pgtable.ts";
-import { VM_WRITE } from "../../arch/x86/mm/pgtable-types.ts";
+import { VM_WRITE } from "../../arch/x86/mm/pgtable_types.ts";
 import { set_pte_at } from "../../arch/x86/mm/ptep.ts";
 import type { Kernel } from "./kernel.ts";
 import { mlock_vma_page } from "./mlock.ts";

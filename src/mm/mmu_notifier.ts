@@ -1,5 +1,5 @@
 import type { KernelThread } from "../../arch/x86/mm/events.ts";
-import type { pte_t } from "../../arch/x86/mm/pgtable-types.ts";
+import type { pte_t } from "../../arch/x86/mm/pgtable_types.ts";
 import type { NotifierOp } from "./events.ts";
 import type { mm_struct } from "./mm_struct.ts";
 

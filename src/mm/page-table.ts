@@ -1,7 +1,7 @@
 import { frameOf } from "../../arch/x86/cpu/entry.ts";
 import { readEntry } from "../../arch/x86/mm/kernel-context.ts";
 import { pud_huge, pud_present, tableIndex } from "../../arch/x86/mm/pgtable.ts";
-import { _PAGE_PRESENT, _PAGE_PSE, PAGE_SIZE } from "../../arch/x86/mm/pgtable-types.ts";
+import { _PAGE_PRESENT, _PAGE_PSE, PAGE_SIZE } from "../../arch/x86/mm/pgtable_types.ts";
 import type { Kernel } from "./kernel.ts";
 import type { mm_struct } from "./mm_struct.ts";
 

@@ -2,7 +2,7 @@ import { flush_cache_page } from "../../arch/x86/mm/cacheflush.ts";
 import type { KernelThread } from "../../arch/x86/mm/events.ts";
 import { readEntry } from "../../arch/x86/mm/kernel-context.ts";
 import { pte_dirty, pte_mkclean, pte_write, pte_wrprotect } from "../../arch/x86/mm/pgtable.ts";
-import { PAGE_SIZE, PMD_SIZE, VM_SHARED } from "../../arch/x86/mm/pgtable-types.ts";
+import { PAGE_SIZE, PMD_SIZE, VM_SHARED } from "../../arch/x86/mm/pgtable_types.ts";
 import { pmdp_huge_clear_flush, ptep_clear_flush, set_pte_at } from "../../arch/x86/mm/ptep.ts";
 import type { Kernel } from "./kernel.ts";
 import {

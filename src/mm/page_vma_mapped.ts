@@ -1,4 +1,3 @@
-import { swp_offset } from "../../arch/x86/mm/entry-codec.ts";
 import type { KernelThread } from "../../arch/x86/mm/events.ts";
 import { readEntry } from "../../arch/x86/mm/kernel-context.ts";
 import {
@@ -8,7 +7,8 @@ import {
   pte_none,
   pte_present,
 } from "../../arch/x86/mm/pgtable.ts";
-import { HPAGE_PMD_ORDER, PAGE_SIZE, PMD_SIZE } from "../../arch/x86/mm/pgtable-types.ts";
+import { HPAGE_PMD_ORDER, PAGE_SIZE, PMD_SIZE } from "../../arch/x86/mm/pgtable_types.ts";
+import { swp_offset } from "../../arch/x86/mm/pte-format.ts";
 import type { LockLevel } from "./events.ts";
 import type { Kernel } from "./kernel.ts";
 import { tryLockTable, unlockTable } from "./locks.ts";

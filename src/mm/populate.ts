@@ -1,5 +1,5 @@
 import { pte_mkdirty, pte_mkwrite } from "../../arch/x86/mm/pgtable.ts";
-import { VM_EXEC, VM_READ, VM_SHARED, VM_WRITE } from "../../arch/x86/mm/pgtable-types.ts";
+import { VM_EXEC, VM_READ, VM_SHARED, VM_WRITE } from "../../arch/x86/mm/pgtable_types.ts";
 import { set_pte_at } from "../../arch/x86/mm/ptep.ts";
 import type { address_space } from "./address_space.ts";
 import { anon_vma_prepare } from "./anon_vma.ts";

@@ -6,7 +6,7 @@ import {
   type pmd_t,
   type pte_t,
   type pud_t,
-} from "../../arch/x86/mm/pgtable-types.ts";
+} from "../../arch/x86/mm/pgtable_types.ts";
 import {
   pmdp_clear_flush_young,
   pmdp_huge_clear_flush,

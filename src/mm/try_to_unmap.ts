@@ -2,7 +2,7 @@ import { flush_cache_page } from "../../arch/x86/mm/cacheflush.ts";
 import type { KernelThread } from "../../arch/x86/mm/events.ts";
 import { readEntry } from "../../arch/x86/mm/kernel-context.ts";
 import { pte_dirty, pte_soft_dirty, pte_write } from "../../arch/x86/mm/pgtable.ts";
-import { PAGE_SIZE, type pte_t } from "../../arch/x86/mm/pgtable-types.ts";
+import { PAGE_SIZE, type pte_t } from "../../arch/x86/mm/pgtable_types.ts";
 import {
   ptep_clear_flush,
   ptep_get_and_clear,

@@ -1,4 +1,4 @@
-import { PAGE_SIZE, type pgprot_t, vm_get_page_prot } from "../../arch/x86/mm/pgtable-types.ts";
+import { PAGE_SIZE, type pgprot_t, vm_get_page_prot } from "../../arch/x86/mm/pgtable_types.ts";
 import type { address_space } from "./address_space.ts";
 import type { anon_vma, anon_vma_chain } from "./anon_vma.ts";
 import type { MemMap } from "./mem_map.ts";

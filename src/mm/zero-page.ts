@@ -1,5 +1,5 @@
-import type { pmd_t } from "../../arch/x86/mm/pgtable-types.ts";
-import { HPAGE_PMD_ORDER, PAGE_SIZE } from "../../arch/x86/mm/pgtable-types.ts";
+import type { pmd_t } from "../../arch/x86/mm/pgtable_types.ts";
+import { HPAGE_PMD_ORDER, PAGE_SIZE } from "../../arch/x86/mm/pgtable_types.ts";
 import type { Kernel } from "./kernel.ts";
 
 /*

@@ -12,7 +12,7 @@ import {
 import { createTlb, type Tlb, type TlbPolicy } from "../../arch/x86/cpu/tlb.ts";
 import { TLB_DIRTY } from "../../arch/x86/cpu/tlb-entry.ts";
 import { WHOLE_MM } from "../../arch/x86/mm/events.ts";
-import { PAGE_SIZE } from "../../arch/x86/mm/pgtable-types.ts";
+import { PAGE_SIZE } from "../../arch/x86/mm/pgtable_types.ts";
 import type { NotifierOp } from "../mm/events.ts";
 import type { mm_struct } from "../mm/mm_struct.ts";
 import type { mmu_notifier, mmu_notifier_ops } from "../mm/mmu_notifier.ts";

@@ -7,7 +7,7 @@ import {
   PAGE_SIZE,
   PMD_SIZE,
   type pte_t,
-} from "../../arch/x86/mm/pgtable-types.ts";
+} from "../../arch/x86/mm/pgtable_types.ts";
 import type { NotifierOp } from "../mm/events.ts";
 import { PG } from "../mm/mem_map.ts";
 import type { mm_struct } from "../mm/mm_struct.ts";

@@ -1,6 +1,6 @@
 import { Entry } from "../../arch/x86/cpu/entry.ts";
 import type { KernelThread } from "../../arch/x86/mm/events.ts";
-import { PAGE_SIZE } from "../../arch/x86/mm/pgtable-types.ts";
+import { PAGE_SIZE } from "../../arch/x86/mm/pgtable_types.ts";
 import { Auditor } from "../../src/audit/auditor.ts";
 import type { MmEvent, NotifierOp } from "../../src/mm/events.ts";
 import type { Kernel } from "../../src/mm/kernel.ts";

@@ -12,7 +12,7 @@ import {
   OutcomeOracle,
   permits,
   tlbsync,
-} from "../../arch/x86/cpu/index.ts";
+} from "../../src/package/cpu.ts";
 
 /** Indices used at each level: every table has two entries that matter. */
 const INDICES = [1, 2] as const;

@@ -1,6 +1,6 @@
 import { type CacheHook, WHOLE_MM } from "./events.ts";
 import type { KernelContext, MmContext, VmaContext } from "./kernel-context.ts";
-import { PAGE_SIZE } from "./pgtable-types.ts";
+import { PAGE_SIZE } from "./pgtable_types.ts";
 
 /*
  * Cache hooks do nothing on x86. They exist because their *position* is contract: an architecture with virtually

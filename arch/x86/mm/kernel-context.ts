@@ -1,7 +1,7 @@
 import type { Entry } from "../cpu/entry.ts";
 import type { Machine } from "../cpu/machine.ts";
-import type { EntryCodec } from "./entry-codec.ts";
 import type { ArchMmEvent } from "./events.ts";
+import type { EntryCodec } from "./pte-format.ts";
 
 /** A set of logical CPUs, bit n for CPU n; a machine has at most 32. */
 export type CpuMask = number;

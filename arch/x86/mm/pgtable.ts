@@ -21,7 +21,7 @@ import {
   type pmd_t,
   type pte_t,
   type pud_t,
-} from "./pgtable-types.ts";
+} from "./pgtable_types.ts";
 
 /*
  * Entry helpers that are the same in every kernel layout (arch/x86/include/asm/pgtable.h, v4.13).

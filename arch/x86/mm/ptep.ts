@@ -13,7 +13,7 @@ import {
   type pmd_t,
   type pte_t,
   type pud_t,
-} from "./pgtable-types.ts";
+} from "./pgtable_types.ts";
 import { flush_tlb_page, flush_tlb_range } from "./tlb.ts";
 
 /*

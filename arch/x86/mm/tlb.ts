@@ -9,7 +9,7 @@ import {
   TLBSTATE_OK,
   type VmaContext,
 } from "./kernel-context.ts";
-import { PAGE_SIZE, VM_HUGETLB } from "./pgtable-types.ts";
+import { PAGE_SIZE, VM_HUGETLB } from "./pgtable_types.ts";
 
 /*
  * arch/x86/mm/tlb.c of v4.13: no PCIDs, one loaded mm a CPU.

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { pte_mkclean, pte_mkwrite, pte_wrprotect } from "../../../arch/x86/mm/pgtable.ts";
-import { PAGE_NONE } from "../../../arch/x86/mm/pgtable-types.ts";
+import { PAGE_NONE } from "../../../arch/x86/mm/pgtable_types.ts";
 import { ptep_clear_flush, ptep_get_and_clear, set_pte_at } from "../../../arch/x86/mm/ptep.ts";
 import type { MmEvent } from "../../../src/mm/events.ts";
 import { page_mkclean } from "../../../src/mm/page_mkclean.ts";

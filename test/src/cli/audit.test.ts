@@ -1,8 +1,8 @@
 import { beforeAll, describe, expect, test } from "vitest";
-import type { AuditReport } from "../../../src/report/audit-report.ts";
+import type { AuditReport } from "../../../src/jobs/reclaim/audit-report.ts";
 import { type Outcome, runHere } from "./test-terminal.ts";
 
-const GUEST = "test/data/guest-a1";
+const GUEST = "src/samples/guest-a1";
 
 describe("ptescope audit", () => {
   let outcome: Outcome;

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
 import { expect, test } from "vitest";
 
-const GUEST = "test/data/guest-a1";
+const GUEST = "src/samples/guest-a1";
 
 /** The real program in its own process, as `npm run ptescope` starts it. */
 function ptescope(...args: readonly string[]): { status: number | null; output: string; errors: string } {

@@ -2,11 +2,11 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { buildCore, GuestDirectory } from "../../formats/mini-guest.ts";
 import { buildLime } from "../../support/lime-file.ts";
+import { buildCore, GuestDirectory } from "../formats/mini-guest.ts";
 import { runHere } from "./test-terminal.ts";
 
-const GUEST = "test/data/guest-a1";
+const GUEST = "src/samples/guest-a1";
 const ISOLATED = "test/data/guest-a2";
 
 describe("help", () => {

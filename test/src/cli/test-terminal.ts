@@ -1,6 +1,6 @@
 import type { Terminal } from "../../../src/cli/output.ts";
 import { runCommandLine } from "../../../src/cli/run.ts";
-import { plain } from "../../../src/inspect/paint.ts";
+import { plain } from "../../../src/text/paint.ts";
 
 /** What a command line left behind. */
 export interface Outcome {

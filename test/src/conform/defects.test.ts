@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import type { ConformCase } from "../../../src/conform/case.ts";
 import { GROUPS, type Selection, selectCases } from "../../../src/conform/pack.ts";
 import { type ConformResult, runConform, totalOf } from "../../../src/conform/runner.ts";
-import { DEFECTS, type DefectName } from "../../conform-subject/defects.ts";
+import { DEFECTS, type DefectName } from "../../support/conform-subject/defects.ts";
 import { runHere } from "../cli/test-terminal.ts";
 import { WalkerSubject } from "./walker-subject.ts";
 
@@ -52,7 +52,7 @@ describe("a walker with one of twenty mistakes", () => {
 });
 
 describe("as a program of its own", () => {
-  const command = `"${process.execPath}" --import tsx test/conform-subject/main.ts`;
+  const command = `"${process.execPath}" --import tsx test/support/conform-subject/main.ts`;
 
   test("the walker is right: status 0", async () => {
     const { status, output, errors } = await runHere(["conform", "--against", command, "--sample", "200"]);

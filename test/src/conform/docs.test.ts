@@ -53,7 +53,7 @@ describe("docs/adapters/qemu-monitor.mjs", () => {
   const path = process.env.PATH;
   beforeAll(() => {
     const file = join(folder, "qemu-system-x86_64");
-    const program = resolve("test/conform-subject/gdb-stub.ts");
+    const program = resolve("test/support/conform-subject/gdb-stub.ts");
     writeFileSync(file, `#!/bin/sh\nexec ${NODE} --import tsx "${program}"\n`);
     chmodSync(file, 0o755);
   });

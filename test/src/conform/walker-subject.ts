@@ -2,10 +2,10 @@ import { type Answer, parseAnswer } from "../../../src/conform/answer.ts";
 import type { CaseQuestion } from "../../../src/conform/case.ts";
 import { questionJson } from "../../../src/conform/case-json.ts";
 import type { Subject } from "../../../src/conform/subject.ts";
-import type { DefectName } from "../../conform-subject/defects.ts";
-import { Walker, type WireCase } from "../../conform-subject/walker.ts";
+import type { DefectName } from "../../support/conform-subject/defects.ts";
+import { Walker, type WireCase } from "../../support/conform-subject/walker.ts";
 
-/** The walker of test/conform-subject in this process, spoken to in the protocol's JSON all the same. */
+/** The walker of test/support/conform-subject in this process, spoken to in the protocol's JSON all the same. */
 export class WalkerSubject implements Subject {
   readonly name = "test walker";
   readonly skip = null;

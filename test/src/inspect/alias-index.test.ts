@@ -107,7 +107,7 @@ describe("aliases", () => {
   });
 
   test("of espfix, 65,536 times the same page: each of its neighbours is asked in passing", () => {
-    const core = imageFile("test/data/guest-a1");
+    const core = imageFile("src/samples/guest-a1");
     const memory = new PhysicalMemory(core.memoryTop);
     loadInto(memory, core);
     const cursor = (): LeafCursor => new LeafCursor(memory, core.note!.cr3.get("big")!, 4);

@@ -70,7 +70,7 @@ function sum(ranges: readonly LeafRange[]): { accessed: number; dirty: number } 
 
 describe("folding", () => {
   test("a real kernel and process come apart again into exactly their pages", () => {
-    const core = imageFile("test/data/guest-a1");
+    const core = imageFile("src/samples/guest-a1");
     const memory = new PhysicalMemory(core.memoryTop);
     loadInto(memory, core);
     const root = core.note!.cr3.get("thp")!;

@@ -4,6 +4,7 @@ import { Entry } from "../../../arch/x86/cpu/entry.ts";
 import { loadGuest, readGuestDirectory } from "../../../src/formats/guest-snapshot.ts";
 import { describeLinux, linuxCodec, readLinux } from "../../../src/inspect/linux-reading.ts";
 import { addCounts, countEntries, emptyCounts } from "../../../src/inspect/process-counts.ts";
+import { GUEST_DIRECTORIES } from "../../support/guests.ts";
 
 function read(layout: string, value: bigint, level = 1): ReturnType<typeof readLinux> {
   return readLinux(linuxCodec(layout, null), level, Entry.fromBigInt(value));
@@ -95,25 +96,28 @@ describe("entries of later layouts", () => {
 });
 
 describe("counts of a guest's processes", () => {
-  test.each(["guest-a1", "guest-a2"])("%s: one scan of the tables finds what the capture counted", (name) => {
-    const guest = readGuestDirectory(`test/data/${name}`);
-    const memory = loadGuest(guest);
-    const codec = linuxCodec(guest.layout, guest.swapTypes);
-    const sum = emptyCounts();
-    for (const { root } of guest.processes) addCounts(sum, countEntries(memory, root, guest.levels, codec));
-    const { totals } = JSON.parse(readFileSync(`test/data/${name}/counts.json`, "utf8")) as {
-      totals: Record<string, number>;
-    };
-    expect(sum).toEqual({
-      ...emptyCounts(),
-      // The capture counted device pages apart.
-      present4K: totals["present-4K"]! + totals["pfnmap-present"]!,
-      present2M: totals["present-2M"],
-      protNone4K: totals["prot-none-4K"],
-      protNone2M: totals["prot-none-2M"],
-      swap: totals["swap type 0"],
-      hwpoison: totals["swap type 26"],
-      marker: totals["swap type 30"],
-    });
-  });
+  test.each(["guest-a1", "guest-a2"] as const)(
+    "%s: one scan of the tables finds what the capture counted",
+    (name) => {
+      const guest = readGuestDirectory(GUEST_DIRECTORIES[name]);
+      const memory = loadGuest(guest);
+      const codec = linuxCodec(guest.layout, guest.swapTypes);
+      const sum = emptyCounts();
+      for (const { root } of guest.processes) addCounts(sum, countEntries(memory, root, guest.levels, codec));
+      const { totals } = JSON.parse(readFileSync(`test/data/${name}/counts.json`, "utf8")) as {
+        totals: Record<string, number>;
+      };
+      expect(sum).toEqual({
+        ...emptyCounts(),
+        // The capture counted device pages apart.
+        present4K: totals["present-4K"]! + totals["pfnmap-present"]!,
+        present2M: totals["present-2M"],
+        protNone4K: totals["prot-none-4K"],
+        protNone2M: totals["prot-none-2M"],
+        swap: totals["swap type 0"],
+        hwpoison: totals["swap type 26"],
+        marker: totals["swap type 30"],
+      });
+    },
+  );
 });

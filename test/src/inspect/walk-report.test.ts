@@ -10,12 +10,12 @@ import { ControlRegisters } from "../../../arch/x86/cpu/control-registers.ts";
 import { cpuModel } from "../../../arch/x86/cpu/cpu-model.ts";
 import { Entry } from "../../../arch/x86/cpu/entry.ts";
 import { WIDEST_LAYOUT } from "../../../arch/x86/cpu/entry-layout.ts";
-import { ENTRY_LAYOUTS } from "../../../arch/x86/mm/entry-codec.ts";
+import { ENTRY_LAYOUTS } from "../../../arch/x86/mm/pte-format.ts";
 import { decodeEntry, decodeLines, decodeObject } from "../../../src/inspect/decode-report.ts";
 import { linuxCodec } from "../../../src/inspect/linux-reading.ts";
-import { coloured, plain } from "../../../src/inspect/paint.ts";
 import { type WalkSource, walkReport } from "../../../src/inspect/walk-report.ts";
 import { errorCodeWords, walkLines, walkObject } from "../../../src/inspect/walk-text.ts";
+import { coloured, plain } from "../../../src/text/paint.ts";
 import { TableBuilder } from "./table-builder.ts";
 
 const NX = 1n << 63n;

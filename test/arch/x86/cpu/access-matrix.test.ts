@@ -9,7 +9,7 @@ import {
   PF_RSVD,
   PF_U,
   PF_W,
-} from "../../../../arch/x86/cpu/index.ts";
+} from "../../../../src/package/cpu.ts";
 import { Fixture, KINDS, MODEL, PDE, PDPTE, PML4E, PTE, T } from "./fixture.ts";
 
 /**

@@ -13,7 +13,7 @@ import {
   WalkResult,
   walk,
   wrmsr,
-} from "../../../../arch/x86/cpu/index.ts";
+} from "../../../../src/package/cpu.ts";
 import { Fixture, MODEL, outcome, PDPTE, PML4E, PTE, ROOT, T } from "./fixture.ts";
 
 const KEY1 = 0x0800_0000_0011_0007n;

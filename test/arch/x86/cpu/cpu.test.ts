@@ -7,7 +7,7 @@ import {
   Entry,
   type HardwareEvent,
   Machine,
-} from "../../../../arch/x86/cpu/index.ts";
+} from "../../../../src/package/cpu.ts";
 import { Fixture, MODEL, outcome, PAGE_A, PAGE_B, PTE, ROOT, T } from "./fixture.ts";
 
 describe("accesses", () => {

@@ -8,7 +8,7 @@ import {
   cpuModel,
   Machine,
   type MachineOptions,
-} from "../../../../arch/x86/cpu/index.ts";
+} from "../../../../src/package/cpu.ts";
 
 /** The fixture of the conformance facts: one linear address whose four entries have known places. */
 export const T = 0x0000_0080_0004_0000;

@@ -7,7 +7,7 @@ import {
   invlpgb,
   invpcid,
   tlbsync,
-} from "../../../../arch/x86/cpu/index.ts";
+} from "../../../../src/package/cpu.ts";
 import { Fixture, MODEL, PDE, PTE, ROOT, T } from "./fixture.ts";
 
 const AMD: CpuModel = { ...cpuModel("amd-zen4"), name: "fixture-amd", maxPhyAddr: 40 };

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { type AccessResult, type AccessSize, type Cpu, untagHi } from "../../../../arch/x86/cpu/index.ts";
+import { type AccessResult, type AccessSize, type Cpu, untagHi } from "../../../../src/package/cpu.ts";
 import { Fixture, MODEL, outcome, PTE, T } from "./fixture.ts";
 
 const ALL = (1n << 64n) - 1n;

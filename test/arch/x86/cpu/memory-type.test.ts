@@ -16,7 +16,7 @@ import {
   WalkResult,
   walk,
   wrmsr,
-} from "../../../../arch/x86/cpu/index.ts";
+} from "../../../../src/package/cpu.ts";
 import { Fixture, PAGE_A, PDE, PDPTE, PTE, ROOT, T } from "./fixture.ts";
 
 const COLUMNS = ["UC", "UC-", "WC", "WT", "WB", "WP"] as const;

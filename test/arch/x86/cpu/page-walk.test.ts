@@ -16,7 +16,7 @@ import {
   WALK_RESERVED,
   WalkResult,
   walk,
-} from "../../../../arch/x86/cpu/index.ts";
+} from "../../../../src/package/cpu.ts";
 import { Fixture, MODEL, PAGE_A, PDE, PDPTE, PML4E, PTE, ROOT, T } from "./fixture.ts";
 
 type Step = ["read" | "write" | "fetch", "user" | "sup"];

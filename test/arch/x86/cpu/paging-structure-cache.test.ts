@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { ACCESS_READ, ACCESS_WRITE, cpuModel } from "../../../../arch/x86/cpu/index.ts";
+import { ACCESS_READ, ACCESS_WRITE, cpuModel } from "../../../../src/package/cpu.ts";
 import { Fixture, MODEL, PDE, PDPTE, PML4E, PTE, ROOT, T } from "./fixture.ts";
 
 const NEIGHBOUR = T + 0x1000;

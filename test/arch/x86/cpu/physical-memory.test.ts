@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { MAX_MEMORY_BYTES, OUTSIDE, PhysicalMemory } from "../../../../arch/x86/cpu/index.ts";
+import { MAX_MEMORY_BYTES, OUTSIDE, PhysicalMemory } from "../../../../src/package/cpu.ts";
 import { Fixture, PTE, T } from "./fixture.ts";
 
 const GIB = 2 ** 30;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { CpuModel } from "../../../../arch/x86/cpu/index.ts";
+import type { CpuModel } from "../../../../src/package/cpu.ts";
 import { Fixture, MODEL, PAGE_A, PAGE_B, PDE, PDPTE, PML4E, PTE, T } from "./fixture.ts";
 
 /**

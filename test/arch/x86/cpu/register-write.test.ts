@@ -8,7 +8,7 @@ import {
   movCr4,
   wrmsr,
   wrpkru,
-} from "../../../../arch/x86/cpu/index.ts";
+} from "../../../../src/package/cpu.ts";
 import { Fixture, MODEL, ROOT, T } from "./fixture.ts";
 
 const CR0 = 0x8001_0011n;

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { SetAssociativeTlb } from "../../../../arch/x86/cpu/set-associative-tlb.ts";
 import {
   ACCESS_FETCH,
   ACCESS_READ,
@@ -11,8 +12,7 @@ import {
   type TlbUse,
   WalkResult,
   walk,
-} from "../../../../arch/x86/cpu/index.ts";
-import { SetAssociativeTlb } from "../../../../arch/x86/cpu/set-associative-tlb.ts";
+} from "../../../../src/package/cpu.ts";
 import { Fixture, PDE, PDPTE, PTE, T } from "./fixture.ts";
 
 const FIRST = T - (T % 2 ** 21);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { AccessResult } from "../../../../arch/x86/cpu/index.ts";
+import type { AccessResult } from "../../../../src/package/cpu.ts";
 import { Fixture, outcome, PDE, PDPTE, PML4E, PTE, T } from "./fixture.ts";
 
 /** The accesses of M4, with what they are to the rules; WRUSS is the kernel's store to a user's shadow stack. */

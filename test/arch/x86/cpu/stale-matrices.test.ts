@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { type AccessResult, type Cpu, invpcid, type MachineOptions } from "../../../../arch/x86/cpu/index.ts";
+import { type AccessResult, type Cpu, invpcid, type MachineOptions } from "../../../../src/package/cpu.ts";
 import { Fixture, PAGE_A, PAGE_B, PDE, PDPTE, PML4E, PTE, ROOT, T } from "./fixture.ts";
 
 /**

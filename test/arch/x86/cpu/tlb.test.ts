@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { ACCESS_READ, ACCESS_WRITE, createTlb, type TlbPolicy } from "../../../../arch/x86/cpu/index.ts";
+import { ACCESS_READ, ACCESS_WRITE, createTlb, type TlbPolicy } from "../../../../src/package/cpu.ts";
 import { Fixture, PAGE_A, PAGE_B, PDE, PDPTE, PTE, ROOT, T } from "./fixture.ts";
 
 /** Which page a read of T reaches: "A", "B", or the fault. */

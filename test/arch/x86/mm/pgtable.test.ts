@@ -1,6 +1,5 @@
 import { describe, expect, test } from "vitest";
 import { Entry } from "../../../../arch/x86/cpu/entry.ts";
-import { EntryCodec, entryLayout } from "../../../../arch/x86/mm/entry-codec.ts";
 import { read_pkru } from "../../../../arch/x86/mm/kernel-context.ts";
 import * as pgtable from "../../../../arch/x86/mm/pgtable.ts";
 import {
@@ -29,7 +28,8 @@ import {
   VM_SHARED,
   VM_WRITE,
   vm_get_page_prot,
-} from "../../../../arch/x86/mm/pgtable-types.ts";
+} from "../../../../arch/x86/mm/pgtable_types.ts";
+import { EntryCodec, entryLayout } from "../../../../arch/x86/mm/pte-format.ts";
 import { Scene } from "../../../support/scene.ts";
 
 const e = (value: bigint) => Entry.fromBigInt(value);

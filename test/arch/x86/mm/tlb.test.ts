@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { WHOLE_MM } from "../../../../arch/x86/mm/events.ts";
 import { TLBSTATE_LAZY, TLBSTATE_OK } from "../../../../arch/x86/mm/kernel-context.ts";
-import { VM_HUGETLB } from "../../../../arch/x86/mm/pgtable-types.ts";
+import { VM_HUGETLB } from "../../../../arch/x86/mm/pgtable_types.ts";
 import {
   cpumask_test_cpu,
   enter_lazy_tlb,

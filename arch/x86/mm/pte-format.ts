@@ -1,0 +1,391 @@
+import { Entry, frameOf } from "../cpu/entry.ts";
+import {
+  _PAGE_ACCESSED,
+  _PAGE_DEVMAP_HI,
+  _PAGE_DIRTY,
+  _PAGE_PAT,
+  _PAGE_PCD,
+  _PAGE_PRESENT,
+  _PAGE_PROTNONE,
+  _PAGE_PSE,
+  _PAGE_PWT,
+  _PAGE_SOFT_DIRTY,
+  _PAGE_SPECIAL,
+  _PAGE_UFFD_WP,
+  type pgprot_t,
+  type pmd_t,
+  type pte_t,
+} from "./pgtable_types.ts";
+
+/** Where a swap entry keeps its parts inside a pte that is not present. Type fields are 5 bits, offsets 50. */
+interface SwapLayout {
+  readonly typeBit: number;
+  readonly offsetBit: number;
+  /** Since the L1TF mitigation the offset is stored inverted, so that it points at no real frame. */
+  readonly offsetInverted: boolean;
+  readonly softDirtyBit: number;
+  readonly uffdWpBit: number | null;
+  readonly exclusiveBit: number | null;
+}
+
+/** The numbers of the swap types that are not swap areas. Configuration moves them; a snapshot may override. */
+export interface SwapTypes {
+  /** Types below this one are swap areas (MAX_SWAPFILES). */
+  readonly swapfiles: number;
+  readonly hwpoison: number;
+  readonly migrationRead: number;
+  readonly migrationReadExclusive: number | null;
+  readonly migrationWrite: number;
+  readonly marker: number | null;
+  readonly swapinError: number | null;
+}
+
+/** How one kernel lays out its entries. The algorithm that runs on them is another choice (design D5). */
+export interface EntryLayout {
+  readonly name: string;
+  readonly kernels: string;
+  /** Physical address bits of a pte's frame field: 46 makes bits 46..51 flags. */
+  readonly physicalBits: 46 | 52;
+  /** Entries with P=0 that are not zero hold the complement of their frame number (L1TF). */
+  readonly invertsNotPresent: boolean;
+  readonly swap: SwapLayout;
+  readonly swapTypes: SwapTypes;
+  readonly uffdWp: boolean;
+  /** Bit of a present read-only entry that keeps its dirty state (shadow-stack CPUs), or null. */
+  readonly savedDirtyBit: number | null;
+  /** pte_modify also keeps DEVMAP, PAT and UFFD_WP. */
+  readonly keepsLateBits: boolean;
+  /** Nothing is ever written in this layout: it was not checked against a running guest. */
+  readonly decodeOnly: boolean;
+}
+
+const SWAP_4_13: SwapLayout = {
+  typeBit: 9,
+  offsetBit: 14,
+  offsetInverted: false,
+  softDirtyBit: 7,
+  uffdWpBit: null,
+  exclusiveBit: null,
+};
+const SWAP_L1TF: SwapLayout = {
+  ...SWAP_4_13,
+  typeBit: 59,
+  offsetBit: 9,
+  offsetInverted: true,
+  softDirtyBit: 1,
+};
+const SWAP_6_1: SwapLayout = { ...SWAP_L1TF, uffdWpBit: 2, exclusiveBit: 3 };
+
+const TYPES_4_13: SwapTypes = {
+  swapfiles: 29,
+  hwpoison: 29,
+  migrationRead: 30,
+  migrationReadExclusive: null,
+  migrationWrite: 31,
+  marker: null,
+  swapinError: null,
+};
+const TYPES_4_14: SwapTypes = {
+  ...TYPES_4_13,
+  swapfiles: 27,
+  hwpoison: 27,
+  migrationRead: 28,
+  migrationWrite: 29,
+};
+
+const LINUX_4_13: EntryLayout = {
+  name: "linux-4.13",
+  kernels: "4.13, 4-level build",
+  physicalBits: 46,
+  invertsNotPresent: false,
+  swap: SWAP_4_13,
+  swapTypes: TYPES_4_13,
+  uffdWp: false,
+  savedDirtyBit: null,
+  keepsLateBits: false,
+  decodeOnly: false,
+};
+const LINUX_6_1: EntryLayout = {
+  ...LINUX_4_13,
+  name: "linux-6.1",
+  kernels: "6.1",
+  physicalBits: 52,
+  invertsNotPresent: true,
+  swap: SWAP_6_1,
+  swapTypes: {
+    swapfiles: 26,
+    hwpoison: 26,
+    migrationRead: 27,
+    migrationReadExclusive: 28,
+    migrationWrite: 29,
+    marker: 30,
+    swapinError: 31,
+  },
+  uffdWp: true,
+  keepsLateBits: true,
+};
+
+/** The layouts that are known, by name. */
+export const ENTRY_LAYOUTS: Readonly<Record<string, EntryLayout>> = {
+  "linux-4.13": LINUX_4_13,
+  "linux-4.14": {
+    ...LINUX_4_13,
+    name: "linux-4.14",
+    kernels: "4.14 as released, before the L1TF mitigation; 4.17 differs only in its 52 physical bits",
+    swap: { ...SWAP_4_13, softDirtyBit: 1 },
+    swapTypes: TYPES_4_14,
+  },
+  l1tf: {
+    ...LINUX_4_13,
+    name: "l1tf",
+    kernels: "4.18.1 and later until 5.x; 4.14.74 has it with 46 physical bits",
+    physicalBits: 52,
+    invertsNotPresent: true,
+    swap: SWAP_L1TF,
+    swapTypes: TYPES_4_14,
+  },
+  "linux-6.1": LINUX_6_1,
+  "linux-6.12": {
+    ...LINUX_6_1,
+    name: "linux-6.12",
+    kernels: "6.12",
+    swapTypes: {
+      swapfiles: 27,
+      hwpoison: 27,
+      migrationRead: 28,
+      migrationReadExclusive: 29,
+      migrationWrite: 30,
+      marker: 31,
+      swapinError: null,
+    },
+    savedDirtyBit: 58,
+    decodeOnly: true,
+  },
+};
+
+/** The layout of that name. Throws RangeError listing the known ones. */
+export function entryLayout(name: string): EntryLayout {
+  const layout = Object.hasOwn(ENTRY_LAYOUTS, name) ? ENTRY_LAYOUTS[name] : undefined;
+  if (layout === undefined) {
+    throw new RangeError(
+      `unknown kernel layout "${name}": known are ${Object.keys(ENTRY_LAYOUTS).join(", ")}`,
+    );
+  }
+  return layout;
+}
+
+/**
+ * A swap entry in the form that is the same for all architectures (swp_entry_t.val: type << 57 | offset), as
+ * page_private keeps it. Never to be mixed with the pte form, whose bits lie elsewhere.
+ */
+export type swp_entry_t = Entry;
+
+const GENERIC_TYPE_SHIFT_HI = 57 - 32;
+const OFFSET_HI_MASK = 0x3_ffff;
+const MAX_OFFSET = 2 ** 50;
+
+/** Builds a generic swap entry (include/linux/swapops.h swp_entry). Throws RangeError for a field too wide. */
+export function swp_entry(type: number, offset: number): swp_entry_t {
+  if (!Number.isInteger(type) || type < 0 || type > 31) {
+    throw new RangeError(`swap type ${type}: give an integer from 0 to 31`);
+  }
+  if (!Number.isInteger(offset) || offset < 0 || offset >= MAX_OFFSET) {
+    throw new RangeError(`swap offset ${offset}: give an integer from 0 to 2^50-1`);
+  }
+  return new Entry(offset | 0, Math.floor(offset / 2 ** 32) | (type << GENERIC_TYPE_SHIFT_HI));
+}
+
+export function swp_type(entry: swp_entry_t): number {
+  return entry.hi >>> GENERIC_TYPE_SHIFT_HI;
+}
+
+export function swp_offset(entry: swp_entry_t): number {
+  return (entry.hi & OFFSET_HI_MASK) * 2 ** 32 + (entry.lo >>> 0);
+}
+
+function hasBit(pte: pte_t, bit: number | null): boolean {
+  return bit !== null && (pte.lo & (1 << bit)) !== 0;
+}
+
+/**
+ * The part of Linux's entry helpers that depends on the kernel's layout. Helpers that are the same in all
+ * kernels are plain functions in pgtable.ts.
+ */
+export class EntryCodec {
+  readonly layout: EntryLayout;
+  readonly types: SwapTypes;
+  /** High word of PTE_PFN_MASK; its low word is always 0xfffff000. */
+  readonly pfnMaskHi: number;
+  readonly #chgLo: number;
+  readonly #chgHi: number;
+
+  constructor(layout: EntryLayout, types: SwapTypes = layout.swapTypes) {
+    this.layout = layout;
+    this.types = types;
+    this.pfnMaskHi = layout.physicalBits === 46 ? 0x3fff : 0xf_ffff;
+    const late = layout.keepsLateBits ? _PAGE_PAT | _PAGE_UFFD_WP : 0;
+    const kept = _PAGE_PCD | _PAGE_PWT | _PAGE_SPECIAL | _PAGE_ACCESSED | _PAGE_DIRTY | _PAGE_SOFT_DIRTY;
+    this.#chgLo = 0xffff_f000 | kept | late | 0;
+    this.#chgHi = this.pfnMaskHi | (layout.keepsLateBits ? _PAGE_DEVMAP_HI : 0);
+  }
+
+  /** Frame number of a present or PROT_NONE entry (asm/pgtable.h pte_pfn); meaningless for a swap entry. */
+  pte_pfn(pte: pte_t): number {
+    if ((pte.lo & _PAGE_PRESENT) !== 0 || !this.layout.invertsNotPresent) {
+      return frameOf(pte.lo, pte.hi & this.pfnMaskHi);
+    }
+    return (pte.lo | pte.hi) === 0 ? 0 : frameOf(~pte.lo, ~pte.hi & this.pfnMaskHi);
+  }
+
+  /** Frame number of a pmd; with PSE set, that of its 2 MiB page's head (asm/pgtable.h pmd_pfn). */
+  pmd_pfn(pmd: pmd_t): number {
+    const pfn = this.pte_pfn(pmd);
+    return (pmd.lo & _PAGE_PSE) === 0 ? pfn : pfn - (pfn % 512);
+  }
+
+  /** The entry for a frame with these protection bits (asm/pgtable.h pfn_pte). */
+  pfn_pte(pfn: number, prot: pgprot_t): pte_t {
+    const lo = (pfn << 12) | 0;
+    const hi = Math.floor(pfn / 0x10_0000);
+    if (this.layout.invertsNotPresent && (prot.lo & _PAGE_PRESENT) === 0 && (prot.lo | prot.hi) !== 0) {
+      return new Entry((~lo & 0xffff_f000) | prot.lo, (~hi & this.pfnMaskHi) | prot.hi);
+    }
+    return new Entry(lo | prot.lo, hi | prot.hi);
+  }
+
+  /** As pfn_pte: a page is its frame number here (asm/pgtable.h mk_pte). */
+  mk_pte(page: number, prot: pgprot_t): pte_t {
+    return this.pfn_pte(page, prot);
+  }
+
+  /** The pmd for a THP's head; frame bits below 2 MiB stay clear even when the frame is stored inverted. */
+  mk_huge_pmd(page: number, prot: pgprot_t): pmd_t {
+    const pmd = this.pfn_pte(page, prot);
+    return new Entry((pmd.lo & 0xffe0_0fff) | prot.lo | _PAGE_PSE, pmd.hi);
+  }
+
+  /** Replaces the protection, keeps frame, A, D, soft-dirty and cache bits (asm/pgtable.h pte_modify). */
+  pte_modify(pte: pte_t, newprot: pgprot_t): pte_t {
+    return this.#modify(pte, newprot, this.#chgLo, 0xffff_f000);
+  }
+
+  /** As pte_modify, and PSE is kept (asm/pgtable.h pmd_modify). */
+  pmd_modify(pmd: pmd_t, newprot: pgprot_t): pmd_t {
+    return this.#modify(pmd, newprot, this.#chgLo | _PAGE_PSE, 0xffe0_0000);
+  }
+
+  #modify(old: Entry, prot: pgprot_t, chgLo: number, frameLo: number): Entry {
+    const lo = (old.lo & chgLo) | (prot.lo & ~chgLo);
+    const hi = (old.hi & this.#chgHi) | (prot.hi & ~this.#chgHi);
+    return this.#invertOnChange(old, lo, hi, frameLo);
+  }
+
+  /** Clears P and PROTNONE, leaves PSE: what pmdp_invalidate stores (asm/pgtable.h pmd_mknotpresent). */
+  pmd_mknotpresent(pmd: pmd_t): pmd_t {
+    return this.#invertOnChange(pmd, pmd.lo & ~(_PAGE_PRESENT | _PAGE_PROTNONE), pmd.hi, 0xffe0_0000);
+  }
+
+  #invertOnChange(old: Entry, lo: number, hi: number, frameLo: number): Entry {
+    const flips = ((old.lo ^ lo) & _PAGE_PRESENT) !== 0;
+    if (!flips || !this.layout.invertsNotPresent) return new Entry(lo, hi);
+    return new Entry(lo ^ frameLo, hi ^ this.pfnMaskHi);
+  }
+
+  /** The pte form of a generic swap entry (asm/pgtable_64.h __swp_entry). */
+  swp_entry_to_pte(entry: swp_entry_t): pte_t {
+    const { typeBit, offsetBit, offsetInverted } = this.layout.swap;
+    const type = swp_type(entry);
+    const offsetLo = offsetInverted ? ~entry.lo : entry.lo;
+    const offsetHi = (offsetInverted ? ~entry.hi : entry.hi) & OFFSET_HI_MASK;
+    const lo = offsetLo << offsetBit;
+    const hi = (offsetHi << offsetBit) | (offsetLo >>> (32 - offsetBit));
+    return typeBit < 32
+      ? new Entry(lo | (type << typeBit), hi)
+      : new Entry(lo, hi | (type << (typeBit - 32)));
+  }
+
+  /** The generic form of a swap, migration or poison pte; flags such as soft-dirty are dropped first. */
+  pte_to_swp_entry(pte: pte_t): swp_entry_t {
+    const { typeBit, offsetBit, offsetInverted } = this.layout.swap;
+    const type = ((typeBit < 32 ? pte.lo >>> typeBit : pte.hi >>> (typeBit - 32)) & 31) | 0;
+    let lo = (pte.lo >>> offsetBit) | (pte.hi << (32 - offsetBit));
+    let hi = (pte.hi >>> offsetBit) & OFFSET_HI_MASK;
+    if (offsetInverted) {
+      lo = ~lo;
+      hi = ~hi & OFFSET_HI_MASK;
+    }
+    return new Entry(lo, hi | (type << GENERIC_TYPE_SHIFT_HI));
+  }
+
+  pte_swp_mksoft_dirty(pte: pte_t): pte_t {
+    return new Entry(pte.lo | (1 << this.layout.swap.softDirtyBit), pte.hi);
+  }
+
+  pte_swp_soft_dirty(pte: pte_t): boolean {
+    return (pte.lo & (1 << this.layout.swap.softDirtyBit)) !== 0;
+  }
+
+  pte_swp_clear_soft_dirty(pte: pte_t): pte_t {
+    return new Entry(pte.lo & ~(1 << this.layout.swap.softDirtyBit), pte.hi);
+  }
+
+  /** Whether the page was write-protected by userfaultfd when it was swapped out; false in layouts without the bit. */
+  pte_swp_uffd_wp(pte: pte_t): boolean {
+    return hasBit(pte, this.layout.swap.uffdWpBit);
+  }
+
+  /** Whether the page was this process's alone when it was swapped out (5.19 and later); false in older layouts. */
+  pte_swp_exclusive(pte: pte_t): boolean {
+    return hasBit(pte, this.layout.swap.exclusiveBit);
+  }
+
+  /** Whether a present entry is write-protected by userfaultfd; false in layouts without the bit. */
+  pte_uffd_wp(pte: pte_t): boolean {
+    return this.layout.uffdWp && (pte.lo & _PAGE_UFFD_WP) !== 0;
+  }
+
+  /** Whether a type number is not a swap area's (include/linux/swapops.h non_swap_entry). */
+  non_swap_entry(entry: swp_entry_t): boolean {
+    return swp_type(entry) >= this.types.swapfiles;
+  }
+
+  is_migration_entry(entry: swp_entry_t): boolean {
+    const type = swp_type(entry);
+    return (
+      type === this.types.migrationRead ||
+      type === this.types.migrationWrite ||
+      type === this.types.migrationReadExclusive
+    );
+  }
+
+  is_write_migration_entry(entry: swp_entry_t): boolean {
+    return swp_type(entry) === this.types.migrationWrite;
+  }
+
+  is_hwpoison_entry(entry: swp_entry_t): boolean {
+    return swp_type(entry) === this.types.hwpoison;
+  }
+
+  /** A pte that only carries a flag: neither swapped nor migrating (include/linux/swapops.h, 5.19 and later). */
+  is_pte_marker_entry(entry: swp_entry_t): boolean {
+    return swp_type(entry) === this.types.marker;
+  }
+
+  /**
+   * The entry that stands for a page on the move. Like make_hwpoison_entry, the kernel asserts that the page is
+   * locked; a codec sees no struct page, so here the caller answers for it (page_vma_mapped_walk checks).
+   */
+  make_migration_entry(page: number, write: boolean): swp_entry_t {
+    return swp_entry(write ? this.types.migrationWrite : this.types.migrationRead, page);
+  }
+
+  /** The same page's entry without the right to write, as fork and mprotect need it; given back, not changed. */
+  make_migration_entry_read(entry: swp_entry_t): swp_entry_t {
+    return swp_entry(this.types.migrationRead, swp_offset(entry));
+  }
+
+  /** The entry that stands for a page with broken memory; the page must be locked. */
+  make_hwpoison_entry(page: number): swp_entry_t {
+    return swp_entry(this.types.hwpoison, page);
+  }
+}

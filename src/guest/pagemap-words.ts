@@ -1,0 +1,138 @@
+import { _PAGE_SOFT_DIRTY, _PAGE_UFFD_WP, VM_HUGETLB } from "../../arch/x86/mm/pgtable_types.ts";
+import { type EntryCodec, swp_type } from "../../arch/x86/mm/pte-format.ts";
+import type { MemMap } from "../mm/mem_map.ts";
+import { VM_PFNMAP, VM_SOFTDIRTY } from "../mm/vma.ts";
+import {
+  framesAt,
+  type NumberedVma,
+  type UserEntries,
+  type UserEntry,
+  type UserMapping,
+} from "./guest-mappings.ts";
+
+/** Flags of a pagemap word (Documentation/admin-guide/mm/pagemap.rst); all lie in its high word. */
+export const PAGEMAP_BITS = [
+  { bit: 63, name: "PM_PRESENT", meaning: "in memory: bits 0..54 are the frame number" },
+  { bit: 62, name: "PM_SWAP", meaning: "a software entry: bits 0..4 are its type, 5..54 its offset" },
+  { bit: 61, name: "PM_FILE", meaning: "a file's page, or shared memory's, or the huge zero page" },
+  { bit: 57, name: "PM_UFFD_WP", meaning: "write-protected by userfaultfd" },
+  { bit: 56, name: "PM_MMAP_EXCLUSIVE", meaning: "mapped once" },
+  { bit: 55, name: "PM_SOFT_DIRTY", meaning: "written since clear_refs" },
+] as const;
+
+type PagemapBit = (typeof PAGEMAP_BITS)[number]["name"];
+
+/** Masks in the high word. */
+const PM = Object.fromEntries(PAGEMAP_BITS.map(({ bit, name }) => [name, 1 << (bit - 32)])) as Record<
+  PagemapBit,
+  number
+>;
+const FRAME_HI_MASK = 0x7f_ffff;
+const PAGE_SIZE = 4096;
+const MARKER_UFFD_WP = 1;
+
+/** What prediction needs beside the entries. */
+export interface PagemapContext {
+  readonly codec: EntryCodec;
+  readonly mem_map: MemMap;
+  /** Mappings of each frame by all processes. */
+  readonly mapcounts: Uint32Array;
+}
+
+/**
+ * The words that /proc/PID/pagemap prints (fs/proc/task_mmu.c of 6.1), predicted from the entries: for each vma two
+ * 32-bit words a page, low first.
+ */
+export function predictPagemap(
+  context: PagemapContext,
+  vmas: readonly NumberedVma[],
+  { mappings, software }: UserEntries,
+): Int32Array[] {
+  const runs = vmas.map(({ vma, vm_flags }) => {
+    const run = new Int32Array((2 * (vma.end - vma.start)) / PAGE_SIZE);
+    const hole = softDirtyOf(vm_flags);
+    if (hole !== 0) for (let i = 1; i < run.length; i += 2) run[i] = hole;
+    return run;
+  });
+  for (const mapping of mappings) {
+    const vma = vmas[mapping.vma];
+    // The words of a PFNMAP vma are those of a hole.
+    if (vma === undefined || (vma.vm_flags & VM_PFNMAP) !== 0) continue;
+    const flags = presentFlags(context, mapping, vma.vm_flags);
+    fill(runs[mapping.vma]!, vma, mapping, (i) => {
+      const pfn = mapping.pfn + i;
+      return [pfn | 0, flags | Math.floor(pfn / 2 ** 32)];
+    });
+  }
+  for (const found of software) {
+    const vma = vmas[found.vma];
+    if (vma === undefined || (vma.vm_flags & VM_PFNMAP) !== 0) continue;
+    predictSoftware(context, runs[found.vma]!, vma, found);
+  }
+  return runs;
+}
+
+/** Stores a word for each page of an entry, as far as it lies in the vma. */
+function fill(
+  run: Int32Array,
+  { vma }: NumberedVma,
+  { address, level }: UserEntry,
+  word: (page: number) => readonly [number, number],
+): void {
+  const first = (address - vma.start) / PAGE_SIZE;
+  const count = Math.min(framesAt(level), run.length / 2 - first);
+  for (let i = 0; i < count; i++) {
+    const [lo, hi] = word(i);
+    run[2 * (first + i)] = lo;
+    run[2 * (first + i) + 1] = hi;
+  }
+}
+
+function softDirtyOf(vm_flags: number): number {
+  return (vm_flags & VM_SOFTDIRTY) !== 0 ? PM.PM_SOFT_DIRTY : 0;
+}
+
+function presentFlags(
+  { codec, mem_map, mapcounts }: PagemapContext,
+  { entry, pfn, level, reason }: UserMapping,
+  vm_flags: number,
+): number {
+  let flags = PM.PM_PRESENT | softDirtyOf(vm_flags);
+  // hugetlb prints the vma's soft-dirty flag only.
+  const soft = (vm_flags & VM_HUGETLB) === 0 && (entry.lo & _PAGE_SOFT_DIRTY) !== 0;
+  if (soft) flags |= PM.PM_SOFT_DIRTY;
+  if (codec.layout.uffdWp && (entry.lo & _PAGE_UFFD_WP) !== 0) flags |= PM.PM_UFFD_WP;
+  // A pmd always has a page behind it, a special pte has none.
+  const page = reason === null || (level > 1 && mem_map.pfn_valid(pfn));
+  if (!page) return flags;
+  if (!mem_map.PageAnon(pfn)) flags |= PM.PM_FILE;
+  // Of a pmd's page 6.1 looks at the head only.
+  if (mapcounts[pfn] === 1) flags |= PM.PM_MMAP_EXCLUSIVE;
+  return flags;
+}
+
+function predictSoftware(
+  { codec, mem_map }: PagemapContext,
+  run: Int32Array,
+  vma: NumberedVma,
+  found: UserEntry,
+): void {
+  const { entry, level } = found;
+  const generic = codec.pte_to_swp_entry(entry);
+  const type = swp_type(generic);
+  const { softDirtyBit, uffdWpBit } = codec.layout.swap;
+  let flags = softDirtyOf(vma.vm_flags);
+  if (uffdWpBit !== null && (entry.lo & (1 << uffdWpBit)) !== 0) flags |= PM.PM_UFFD_WP;
+  if ((vma.vm_flags & VM_HUGETLB) !== 0) {
+    fill(run, vma, found, () => [0, flags]);
+    return;
+  }
+  flags |= PM.PM_SWAP;
+  if ((entry.lo & (1 << softDirtyBit)) !== 0) flags |= PM.PM_SOFT_DIRTY;
+  if (codec.is_pte_marker_entry(generic) && (generic.lo & MARKER_UFFD_WP) !== 0) flags |= PM.PM_UFFD_WP;
+  if (codec.is_migration_entry(generic) && !mem_map.PageAnon(generic.lo)) flags |= PM.PM_FILE;
+  fill(run, vma, found, (i) => {
+    const lo = (generic.lo + (level > 1 ? i : 0)) | 0;
+    return [(lo << 5) | type, flags | (((generic.hi << 5) | (lo >>> 27)) & FRAME_HI_MASK)];
+  });
+}

@@ -1,0 +1,110 @@
+import type { KernelThread } from "../../../arch/x86/mm/events.ts";
+import { PAGE_SIZE } from "../../../arch/x86/mm/pgtable_types.ts";
+import type { Kernel } from "../../mm/kernel.ts";
+import type { mm_struct } from "../../mm/mm_struct.ts";
+import type { Random } from "../../sim/random.ts";
+import type { Iommu } from "../../virt/iommu.ts";
+import type { Kvm } from "../../virt/kvm.ts";
+
+/** One place in one address space that the actors may touch. */
+export interface Target {
+  readonly page: number;
+  readonly mm: mm_struct;
+  readonly address: number;
+  /** Bytes that the entry mapped when the batch began: a large mapping is touched anywhere inside. */
+  readonly length: number;
+  readonly writable: boolean;
+}
+
+/** The secondary MMUs of one address space. */
+export interface Listeners {
+  readonly kvms: readonly Kvm[];
+  readonly iommus: readonly Iommu[];
+}
+
+/** What the actors did and what came of it. */
+export interface Traffic {
+  accesses: number;
+  faults: number;
+  guestAccesses: number;
+  deviceAccesses: number;
+}
+
+/** Writes once in three times where the mapping allows it. */
+const WRITE_ONE_IN = 3;
+
+/** Everything that uses memory while the kernel works on it: user programs, guests, devices. */
+export class Actors {
+  readonly traffic: Traffic = { accesses: 0, faults: 0, guestAccesses: 0, deviceAccesses: 0 };
+  /** What may be touched now; the job replaces it with each batch. */
+  targets: readonly Target[] = [];
+  readonly #kernel: Kernel;
+  readonly #random: Random;
+  readonly #listeners: ReadonlyMap<mm_struct, Listeners>;
+
+  constructor(kernel: Kernel, random: Random, listeners: ReadonlyMap<mm_struct, Listeners>) {
+    this.#kernel = kernel;
+    this.#random = random;
+    this.#listeners = listeners;
+  }
+
+  /** A user program on one CPU: touches what the loaded mm maps, for ever. */
+  *user(cpu: number): KernelThread<void> {
+    for (;;) {
+      yield "access";
+      const target = this.#pick();
+      if (target?.mm === this.#kernel.cpu_tlbstate[cpu]!.loaded_mm) this.touch(cpu, target);
+    }
+  }
+
+  /** Guests that run for ever, each behind one mm's KVM listeners. */
+  *guests(): KernelThread<void> {
+    for (;;) {
+      yield "access";
+      const target = this.#pick();
+      if (target !== undefined) yield* this.guestTouch(target);
+    }
+  }
+
+  /** Devices that read and write for ever. */
+  *devices(): KernelThread<void> {
+    for (;;) {
+      yield "access";
+      const target = this.#pick();
+      if (target !== undefined) this.deviceTouch(target);
+    }
+  }
+
+  /** One load or store of a user program. */
+  touch(cpu: number, target: Target): void {
+    this.traffic.accesses++;
+    if (this.#kernel.machine.cpu(cpu).touch(this.#somewhereIn(target), this.#writes(target)) !== null)
+      this.traffic.faults++;
+  }
+
+  *guestTouch(target: Target): KernelThread<void> {
+    for (const kvm of this.#listeners.get(target.mm)?.kvms ?? []) {
+      this.traffic.guestAccesses++;
+      yield* kvm.access(this.#somewhereIn(target), this.#writes(target));
+    }
+  }
+
+  deviceTouch(target: Target): void {
+    for (const iommu of this.#listeners.get(target.mm)?.iommus ?? []) {
+      this.traffic.deviceAccesses++;
+      iommu.access(this.#somewhereIn(target), this.#writes(target));
+    }
+  }
+
+  #somewhereIn({ address, length }: Target): number {
+    return length === PAGE_SIZE ? address : address + PAGE_SIZE * this.#random.below(length / PAGE_SIZE);
+  }
+
+  #writes(target: Target): boolean {
+    return target.writable && this.#random.oneIn(WRITE_ONE_IN);
+  }
+
+  #pick(): Target | undefined {
+    return this.targets.length === 0 ? undefined : this.targets[this.#random.below(this.targets.length)];
+  }
+}
