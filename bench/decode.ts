@@ -1,7 +1,7 @@
 import { cpuModel, DEFAULT_CPU_MODEL } from "../arch/x86/cpu/cpu-model.ts";
 import { Entry } from "../arch/x86/cpu/entry.ts";
 import { decodeEntry, decodeLines, LINUX_LEVELS } from "../src/inspect/decode-report.ts";
-import { linuxCodec } from "../src/inspect/linux-reading.ts";
+import { linuxPteFormat } from "../src/inspect/linux-reading.ts";
 import { plain } from "../src/text/paint.ts";
 import type { Benchmark } from "./benchmark.ts";
 import { xorshift32 } from "./xorshift32.ts";
@@ -19,14 +19,14 @@ export const decodeBenchmark: Benchmark = {
     const random = xorshift32(SEED);
     const entries = Array.from({ length: ENTRIES }, () => new Entry(random() | 0, random() | 0));
     const model = { ...cpuModel(DEFAULT_CPU_MODEL), nxe: true, pge: true, keys: false };
-    const codecs = [linuxCodec("linux-6.1", null)];
+    const pteFormats = [linuxPteFormat("linux-6.1", null)];
     return {
       operations: ENTRIES,
       run() {
         let lines = 0;
         for (const [i, entry] of entries.entries()) {
           const level = LINUX_LEVELS[i % LINUX_LEVELS.length]!;
-          lines += decodeLines(decodeEntry(entry, level, 5, model, codecs), model.name, plain).length;
+          lines += decodeLines(decodeEntry(entry, level, 5, model, pteFormats), model.name, plain).length;
         }
         return lines;
       },

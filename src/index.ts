@@ -6,7 +6,7 @@ export { Entry } from "../arch/x86/cpu/entry.ts";
 export { Machine, type MachineOptions } from "../arch/x86/cpu/machine.ts";
 export type { PageFault } from "../arch/x86/cpu/page-fault.ts";
 export type { KernelThread, Step } from "../arch/x86/mm/events.ts";
-export { ENTRY_LAYOUTS, EntryCodec, type EntryLayout, entryLayout } from "../arch/x86/mm/pte-format.ts";
+export { PTE_LAYOUTS, PteFormat, type PteLayout, pteLayout } from "../arch/x86/mm/pte-format.ts";
 export { switch_mm } from "../arch/x86/mm/tlb.ts";
 export { Auditor } from "./audit/auditor.ts";
 export { Counters } from "./audit/counters.ts";

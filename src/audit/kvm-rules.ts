@@ -143,16 +143,16 @@ function openRangeAt(guest: Guest, address: number) {
 /** What the host's own entry says of a 4K page: its frame, -1 if none is present, and whether it is writable. */
 function hostEntry(mm: mm_struct, address: number): { frame: number; writable: boolean } {
   const nothing = { frame: -1, writable: false };
-  const { codec } = mm.kernel;
+  const { format } = mm.kernel;
   const pmdp = pmdSlot(mm, address);
   if (pmdp === NO_SLOT) return nothing;
   const pmd = readEntry(mm, pmdp);
   if ((pmd.lo & PRESENT) === 0) return nothing;
   if ((pmd.lo & HUGE) !== 0) {
     const offset = Math.floor((address % 2 ** 21) / 4096);
-    return { frame: codec.pmd_pfn(pmd) + offset, writable: (pmd.lo & RIGHT_WRITE) !== 0 };
+    return { frame: format.pmd_pfn(pmd) + offset, writable: (pmd.lo & RIGHT_WRITE) !== 0 };
   }
   const pte = readEntry(mm, pteSlotUnder(mm, pmdp, address));
   if ((pte.lo & PRESENT) === 0) return nothing;
-  return { frame: codec.pte_pfn(pte), writable: (pte.lo & RIGHT_WRITE) !== 0 };
+  return { frame: format.pte_pfn(pte), writable: (pte.lo & RIGHT_WRITE) !== 0 };
 }

@@ -264,7 +264,7 @@ export class TableMap {
   #mappedFrame(entry: Entry, level: number): number {
     if ((entry.lo & PRESENT) !== 0) return this.#isLeaf(entry, level) ? leafFrame(entry, level) : -1;
     if ((entry.lo & PROT_NONE) === 0 || (level > 1 && (level > 3 || (entry.lo & HUGE) === 0))) return -1;
-    const frame = this.#kernel.codec.pte_pfn(entry);
+    const frame = this.#kernel.format.pte_pfn(entry);
     return level === 1 ? frame : frame - (frame % FRAMES_OF_LEVEL[level]!);
   }
 

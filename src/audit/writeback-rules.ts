@@ -1,4 +1,4 @@
-import { swp_offset, swp_type } from "../../arch/x86/mm/pte-format.ts";
+import { swp_offset, swp_type } from "../../arch/x86/mm/swap-entry.ts";
 import { SWAP_HAS_CACHE } from "../mm/swapfile.ts";
 import type { AuditState, NewerData } from "./audit-state.ts";
 import {

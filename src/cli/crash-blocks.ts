@@ -1,6 +1,6 @@
 import { ACCESS_READ, MODE_SUPERVISOR } from "../../arch/x86/cpu/access-rights.ts";
 import type { ControlRegisters } from "../../arch/x86/cpu/control-registers.ts";
-import type { EntryCodec } from "../../arch/x86/mm/pte-format.ts";
+import type { PteFormat } from "../../arch/x86/mm/pte-format.ts";
 import { crashVtop } from "../dialects/crash.ts";
 import type { LeafRange } from "../inspect/leaf-ranges.ts";
 import { walkReport } from "../inspect/walk-report.ts";
@@ -10,16 +10,16 @@ import { type Image, walkSource } from "./image.ts";
 export function* crashBlocks(
   image: Image,
   control: ControlRegisters,
-  codec: EntryCodec,
+  pteFormat: PteFormat,
   ranges: Iterable<LeafRange>,
 ): Generator<string> {
-  const source = walkSource(image, control, codec);
+  const source = walkSource(image, control, pteFormat);
   const access = { kind: ACCESS_READ, mode: MODE_SUPERVISOR } as const;
   let first = true;
   for (const { start, rights } of ranges) {
     if (rights.reserved) continue;
     if (!first) yield "";
     first = false;
-    yield* crashVtop(walkReport(source, BigInt(start), access), control.root, codec);
+    yield* crashVtop(walkReport(source, BigInt(start), access), control.root, pteFormat);
   }
 }

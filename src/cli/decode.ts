@@ -1,9 +1,9 @@
 import { Entry } from "../../arch/x86/cpu/entry.ts";
-import { ENTRY_LAYOUTS } from "../../arch/x86/mm/pte-format.ts";
+import { PTE_LAYOUTS } from "../../arch/x86/mm/pte-format.ts";
 import { decodeEntry, decodeLines, decodeObject, LINUX_LEVELS } from "../inspect/decode-report.ts";
-import { linuxCodec } from "../inspect/linux-reading.ts";
+import { linuxPteFormat } from "../inspect/linux-reading.ts";
 import { type Command, parseArguments, requirePositionals } from "./command.ts";
-import { codecOf, DEFAULT_LAYOUT, MODEL_OPTIONS, modelOf } from "./image.ts";
+import { DEFAULT_LAYOUT, MODEL_OPTIONS, modelOf, pteFormatOf } from "./image.ts";
 import { parseHex } from "./options.ts";
 
 const ALL_KERNELS = "all";
@@ -20,7 +20,7 @@ export const decodeCommand: Command = {
     },
     kernel: {
       value: "LAYOUT",
-      help: `${Object.keys(ENTRY_LAYOUTS).join(", ")}, or all (default ${DEFAULT_LAYOUT})`,
+      help: `${Object.keys(PTE_LAYOUTS).join(", ")}, or all (default ${DEFAULT_LAYOUT})`,
     },
     ...MODEL_OPTIONS,
     json: { help: "the same as JSON" },
@@ -37,11 +37,11 @@ export const decodeCommand: Command = {
     const level = parsed.choice("level", LINUX_LEVELS);
     const levels = parsed.choice("levels", ["4", "5"]) === "5" ? 5 : 4;
     const everyKernel = parsed.text("kernel") === ALL_KERNELS;
-    const codecs = everyKernel
-      ? Object.keys(ENTRY_LAYOUTS).map((name) => linuxCodec(name, null))
-      : [codecOf(null, parsed)];
+    const pteFormats = everyKernel
+      ? Object.keys(PTE_LAYOUTS).map((name) => linuxPteFormat(name, null))
+      : [pteFormatOf(null, parsed)];
     const model = modelOf(parsed);
-    const decoded = decodeEntry(entry, level, levels, model, codecs);
+    const decoded = decodeEntry(entry, level, levels, model, pteFormats);
     const output = parsed.has("json")
       ? JSON.stringify(decodeObject(decoded, model.name))
       : decodeLines(decoded, model.name, terminal.paint).join("\n");

@@ -1,5 +1,5 @@
 import type { ControlRegisters } from "../../arch/x86/cpu/control-registers.ts";
-import type { EntryCodec } from "../../arch/x86/mm/pte-format.ts";
+import type { PteFormat } from "../../arch/x86/mm/pte-format.ts";
 import { bochsTab } from "../dialects/bochs.ts";
 import { ptTable } from "../dialects/pt.ts";
 import { qemuMem } from "../dialects/qemu-mem.ts";
@@ -29,12 +29,12 @@ import { crashBlocks } from "./crash-blocks.ts";
 import {
   type AddressSpace,
   chooseSpace,
-  codecOf,
   controlOf,
   IMAGE_NOTE,
   type Image,
   MODEL_OPTIONS,
   modelOf,
+  pteFormatOf,
   SPACE_OPTIONS,
   withImage,
 } from "./image.ts";
@@ -103,7 +103,7 @@ export const dumpCommand: Command = {
       listing.validate(format);
       if (parsed.has("json")) await listing.json(parsed);
       else if (format === "table") await listing.table(parsed);
-      else await listing.dialect(format, parsed, codecOf(image, parsed));
+      else await listing.dialect(format, parsed, pteFormatOf(image, parsed));
     });
     return 0;
   },
@@ -219,7 +219,11 @@ class Listing {
   }
 
   /** Other tools read these formats: nothing but their lines goes to standard output. */
-  async dialect(format: Exclude<Format, "table">, parsed: ParsedArguments, codec: EntryCodec): Promise<void> {
+  async dialect(
+    format: Exclude<Format, "table">,
+    parsed: ParsedArguments,
+    pteFormat: PteFormat,
+  ): Promise<void> {
     const { limit, filter } = this.#choice;
     const leaves = this.#leaves(!isQemu(format));
     const lines = {
@@ -227,7 +231,7 @@ class Listing {
       "qemu-mem": () => qemuMem(leaves),
       pt: () => ptTable(leaves, filter, parsed.has("phys")),
       bochs: () => bochsTab(leaves, filter),
-      crash: () => crashBlocks(this.#image, this.#control, codec, foldLeaves(leaves, filter)),
+      crash: () => crashBlocks(this.#image, this.#control, pteFormat, foldLeaves(leaves, filter)),
     }[format]();
     const end = await writeLines(this.#terminal, lines, limit);
     const stopped = stoppedBy(end, leaves, limit);

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { type ControlRegisters, controlFromRegisters } from "../../arch/x86/cpu/control-registers.ts";
 import { type CpuModel, cpuModel } from "../../arch/x86/cpu/cpu-model.ts";
 import { PAGE_SIZE, PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
-import type { EntryCodec } from "../../arch/x86/mm/pte-format.ts";
+import type { PteFormat } from "../../arch/x86/mm/pte-format.ts";
 import { FormatError, quote } from "../formats/format-error.ts";
 import { type GuestManifest, MAX_GUEST_BYTES, parseGuestManifest } from "../formats/guest-manifest.ts";
 import { imageFile, MANIFEST_LIMITS } from "../formats/guest-snapshot.ts";
@@ -16,7 +16,7 @@ import {
 } from "../formats/image-file.ts";
 import { type MemoryImage, segmentAt } from "../formats/memory-image.ts";
 import { ReadBudget } from "../formats/read-budget.ts";
-import { linuxCodec } from "../inspect/linux-reading.ts";
+import { linuxPteFormat } from "../inspect/linux-reading.ts";
 import type { WalkSource } from "../inspect/walk-report.ts";
 import { type OptionSpec, type ParsedArguments, UsageError } from "./command.ts";
 import { parseRoot } from "./options.ts";
@@ -154,23 +154,23 @@ export function controlOf(image: Image, space: AddressSpace, model: CpuModel): C
 }
 
 /** What a walk of this image reads. */
-export function walkSource(image: Image, control: ControlRegisters, codec: EntryCodec): WalkSource {
+export function walkSource(image: Image, control: ControlRegisters, pteFormat: PteFormat): WalkSource {
   const { memory, core } = image;
   return {
     memory,
     control,
-    codec,
+    pteFormat,
     holds: (page) => segmentAt(core, page) !== undefined,
     load: (page) => core.loadPage?.(memory, page),
   };
 }
 
-/** The codec of --kernel, or of the guest's own kernel. Throws RangeError that lists the layouts. */
-export function codecOf(image: Image | null, parsed: ParsedArguments): EntryCodec {
+/** The pteFormat of --kernel, or of the guest's own kernel. Throws RangeError that lists the layouts. */
+export function pteFormatOf(image: Image | null, parsed: ParsedArguments): PteFormat {
   const chosen = parsed.text("kernel");
   const manifest = image?.manifest ?? null;
   const layout = chosen ?? manifest?.layout ?? DEFAULT_LAYOUT;
-  return linuxCodec(layout, manifest !== null && manifest.layout === layout ? manifest.swapTypes : null);
+  return linuxPteFormat(layout, manifest !== null && manifest.layout === layout ? manifest.swapTypes : null);
 }
 
 /** The CPU of --cpu and --maxphyaddr. Throws RangeError that lists the models, and UsageError. */

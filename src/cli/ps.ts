@@ -6,7 +6,7 @@ import {
   readGuestDirectory,
 } from "../formats/guest-snapshot.ts";
 import { isDirectory } from "../formats/gzip.ts";
-import { linuxCodec } from "../inspect/linux-reading.ts";
+import { linuxPteFormat } from "../inspect/linux-reading.ts";
 import {
   addCounts,
   countEntries,
@@ -59,10 +59,10 @@ export const psCommand: Command = {
 
 function countAll(guest: GuestSnapshot, terminal: Terminal): CountedProcess[] {
   const memory = loadGuest(guest);
-  const codec = linuxCodec(guest.layout, guest.swapTypes);
+  const pteFormat = linuxPteFormat(guest.layout, guest.swapTypes);
   const counted = guest.processes.map((process) => {
     terminal.progress(`counting ${process.name}`);
-    return { process, counts: countEntries(memory, process.root, guest.levels, codec) };
+    return { process, counts: countEntries(memory, process.root, guest.levels, pteFormat) };
   });
   terminal.progress("");
   return counted;

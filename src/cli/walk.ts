@@ -21,11 +21,11 @@ import {
 } from "./command.ts";
 import {
   chooseSpace,
-  codecOf,
   controlOf,
   IMAGE_NOTE,
   MODEL_OPTIONS,
   modelOf,
+  pteFormatOf,
   SPACE_OPTIONS,
   walkSource,
   withImage,
@@ -77,8 +77,8 @@ export const walkCommand: Command = {
     await withImage(path, parsed, async (image) => {
       const space = chooseSpace(image, parsed);
       const control = controlOf(image, space, modelOf(parsed));
-      const codec = codecOf(image, parsed);
-      const source = walkSource(image, control, codec);
+      const pteFormat = pteFormatOf(image, parsed);
+      const source = walkSource(image, control, pteFormat);
       const reports = addresses.map((address) =>
         walkReport(source, address, { kind, mode: modeOf(parsed, address) }),
       );
@@ -101,7 +101,7 @@ export const walkCommand: Command = {
         table: () => [[paint("quiet", title)], ...reports.map((report) => walkLines(report, paint))],
         pt: () => reports.map((report) => ptWalk(report, control.root)),
         bochs: () => reports.map(bochsPage),
-        crash: () => reports.map((report) => crashVtop(report, control.root, codec)),
+        crash: () => reports.map((report) => crashVtop(report, control.root, pteFormat)),
       }[format]();
       await terminal.write(`${blocks.map((lines) => lines.join("\n")).join("\n\n")}\n`);
       // The other tools' formats have no word for it.

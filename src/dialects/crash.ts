@@ -1,5 +1,5 @@
 import { PTE_G, PTE_P, PTE_PS } from "../../arch/x86/cpu/entry-layout.ts";
-import type { EntryCodec } from "../../arch/x86/mm/pte-format.ts";
+import type { PteFormat } from "../../arch/x86/mm/pte-format.ts";
 import { type LinuxReading, readLinux } from "../inspect/linux-reading.ts";
 import type { WalkReport, WalkStep } from "../inspect/walk-report.ts";
 import { hex } from "../text/hex.ts";
@@ -18,10 +18,10 @@ const LARGE = ["", "", " (2MB)", " (1GB)"] as const;
  *
  * As in crash, a PROT_NONE entry has its page, though the hardware faults. An entry with a reserved bit has none.
  */
-export function crashVtop(report: WalkReport, root: number, codec: EntryCodec): string[] {
+export function crashVtop(report: WalkReport, root: number, pteFormat: PteFormat): string[] {
   const { address, steps } = report;
   const last = steps.at(-1);
-  const reading = last === undefined ? null : readLinux(codec, last.level, last.entry);
+  const reading = last === undefined ? null : readLinux(pteFormat, last.level, last.entry);
   const page = pageOf(report, last, reading);
   const physical = page === null ? "(not mapped)" : digits(page.physical);
   const lines = [

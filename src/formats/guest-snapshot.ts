@@ -41,7 +41,7 @@ export interface GuestSnapshot extends PagingState {
   readonly directory: string;
   readonly name: string;
   readonly kernelRelease: string;
-  /** Name of the entry layout of that kernel (arch/x86/mm/entry-codec.ts). */
+  /** Name of the entry layout of that kernel (arch/x86/mm/entry-pteFormat.ts). */
   readonly layout: string;
   /** Page-table isolation: every process has two roots. */
   readonly pti: boolean;

@@ -1,7 +1,7 @@
 import { Entry } from "../../arch/x86/cpu/entry.ts";
 import type { PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
 import { _PAGE_PRESENT, _PAGE_PROTNONE, _PAGE_PSE, _PAGE_SPECIAL } from "../../arch/x86/mm/pgtable_types.ts";
-import type { EntryCodec } from "../../arch/x86/mm/pte-format.ts";
+import type { PteFormat } from "../../arch/x86/mm/pte-format.ts";
 import type { GuestSnapshot } from "../formats/guest-snapshot.ts";
 import type { GuestVma } from "../formats/proc-maps.ts";
 import { KPF } from "../formats/proc-pagemap.ts";
@@ -92,7 +92,7 @@ export function flattenVmas(guest: GuestSnapshot): NumberedVma[] {
 export function collectEntries(
   guest: GuestSnapshot,
   memory: PhysicalMemory,
-  codec: EntryCodec,
+  format: PteFormat,
   vmas: readonly NumberedVma[],
 ): UserEntries {
   const mappings: UserMapping[] = [];
@@ -110,7 +110,7 @@ export function collectEntries(
         software.push({ process, vma, address, level, slot, entry });
         return;
       }
-      const pfn = leafFrame(codec, entry, level);
+      const pfn = leafFrame(format, entry, level);
       const reason = reasonOf(guest.kpageflags, vmas[vma], level, entry, pfn);
       mappings.push({ process, vma, address, level, slot, entry, pfn, reason });
     });
@@ -124,8 +124,8 @@ function mapsFrames(lo: number, level: number): boolean {
   return (lo & (_PAGE_PRESENT | _PAGE_PROTNONE | (level > 1 ? _PAGE_PSE : 0))) !== 0;
 }
 
-function leafFrame(codec: EntryCodec, entry: Entry, level: number): number {
-  const pfn = codec.pte_pfn(entry);
+function leafFrame(format: PteFormat, entry: Entry, level: number): number {
+  const pfn = format.pte_pfn(entry);
   return level === 1 ? pfn : pfn - (pfn % framesAt(level));
 }
 

@@ -1,10 +1,5 @@
-import {
-  type EntryCodec,
-  type SwapTypes,
-  swp_entry,
-  swp_offset,
-  swp_type,
-} from "../../arch/x86/mm/pte-format.ts";
+import type { PteFormat, SwapTypes } from "../../arch/x86/mm/pte-format.ts";
+import { swp_entry, swp_offset, swp_type } from "../../arch/x86/mm/swap-entry.ts";
 import type { GuestSwapTypes } from "../formats/guest-manifest.ts";
 import { KPF } from "../formats/proc-pagemap.ts";
 import type { Kernel } from "../mm/kernel.ts";
@@ -35,7 +30,7 @@ export interface SoftwareEntries {
   readonly swap: readonly SwapEntry[];
 }
 
-/** The type numbers of a guest's kernel, for its {@link EntryCodec}. */
+/** The type numbers of a guest's kernel, for its {@link PteFormat}. */
 export function swapTypesOf(types: GuestSwapTypes): SwapTypes {
   const [first, last] = types.migration;
   return {
@@ -50,12 +45,12 @@ export function swapTypesOf(types: GuestSwapTypes): SwapTypes {
 }
 
 /** What each software entry is, and the swap entries among them. */
-export function sortSoftware(codec: EntryCodec, entries: readonly UserEntry[]): SoftwareEntries {
+export function sortSoftware(format: PteFormat, entries: readonly UserEntry[]): SoftwareEntries {
   const counts = new Map<SoftwareKind, number>();
   const swap: SwapEntry[] = [];
   for (const found of entries) {
-    const generic = codec.pte_to_swp_entry(found.entry);
-    const kind = softwareKind(codec, swp_type(generic));
+    const generic = format.pte_to_swp_entry(found.entry);
+    const kind = softwareKind(format, swp_type(generic));
     counts.set(kind, (counts.get(kind) ?? 0) + 1);
     const offset = swp_offset(generic);
     if (kind === "swap" && swp_type(generic) === 0 && offset < MAX_SLOTS) swap.push({ ...found, offset });
@@ -63,7 +58,7 @@ export function sortSoftware(codec: EntryCodec, entries: readonly UserEntry[]): 
   return { counts, swap };
 }
 
-function softwareKind({ types }: EntryCodec, type: number): SoftwareKind {
+function softwareKind({ types }: PteFormat, type: number): SoftwareKind {
   if (type < types.swapfiles) return "swap";
   if (type === types.hwpoison) return "hwpoison";
   if (type === types.marker) return "pte marker";

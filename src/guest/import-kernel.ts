@@ -2,7 +2,7 @@ import { CONTROL_BITS } from "../../arch/x86/cpu/control-registers.ts";
 import type { CpuModel } from "../../arch/x86/cpu/cpu-model.ts";
 import { Machine } from "../../arch/x86/cpu/machine.ts";
 import type { TlbPolicy } from "../../arch/x86/cpu/tlb.ts";
-import { EntryCodec, entryLayout } from "../../arch/x86/mm/pte-format.ts";
+import { PteFormat, pteLayout } from "../../arch/x86/mm/pte-format.ts";
 import { loadInto } from "../formats/elf-core.ts";
 import { type GuestSnapshot, guestRoots, validateTables } from "../formats/guest-snapshot.ts";
 import { Kernel, type KernelOptions } from "../mm/kernel.ts";
@@ -88,12 +88,12 @@ export interface ImportedGuest {
  */
 export function importGuest(guest: GuestSnapshot, options: ImportOptions = {}): ImportedGuest {
   const machine = bootMachine(guest, options);
-  const codec = new EntryCodec(entryLayout(guest.layout), swapTypesOf(guest.swapTypes));
+  const format = new PteFormat(pteLayout(guest.layout), swapTypesOf(guest.swapTypes));
   const vmas = flattenVmas(guest);
-  const entries = collectEntries(guest, machine.memory, codec, vmas);
-  const software = sortSoftware(codec, entries.software);
+  const entries = collectEntries(guest, machine.memory, format, vmas);
+  const software = sortSoftware(format, entries.software);
   const kernel = bootKernel(guest, machine, {
-    layout: codec,
+    layout: format,
     swapSlots: slotsFor(software.swap, guest.kpageflags.length),
     ...(options.notifiers === undefined ? {} : { notifiers: options.notifiers }),
   });

@@ -1,5 +1,6 @@
 import { _PAGE_SOFT_DIRTY, _PAGE_UFFD_WP, VM_HUGETLB } from "../../arch/x86/mm/pgtable_types.ts";
-import { type EntryCodec, swp_type } from "../../arch/x86/mm/pte-format.ts";
+import type { PteFormat } from "../../arch/x86/mm/pte-format.ts";
+import { swp_type } from "../../arch/x86/mm/swap-entry.ts";
 import type { MemMap } from "../mm/mem_map.ts";
 import { VM_PFNMAP, VM_SOFTDIRTY } from "../mm/vma.ts";
 import {
@@ -33,7 +34,7 @@ const MARKER_UFFD_WP = 1;
 
 /** What prediction needs beside the entries. */
 export interface PagemapContext {
-  readonly codec: EntryCodec;
+  readonly format: PteFormat;
   readonly mem_map: MemMap;
   /** Mappings of each frame by all processes. */
   readonly mapcounts: Uint32Array;
@@ -93,7 +94,7 @@ function softDirtyOf(vm_flags: number): number {
 }
 
 function presentFlags(
-  { codec, mem_map, mapcounts }: PagemapContext,
+  { format, mem_map, mapcounts }: PagemapContext,
   { entry, pfn, level, reason }: UserMapping,
   vm_flags: number,
 ): number {
@@ -101,7 +102,7 @@ function presentFlags(
   // hugetlb prints the vma's soft-dirty flag only.
   const soft = (vm_flags & VM_HUGETLB) === 0 && (entry.lo & _PAGE_SOFT_DIRTY) !== 0;
   if (soft) flags |= PM.PM_SOFT_DIRTY;
-  if (codec.layout.uffdWp && (entry.lo & _PAGE_UFFD_WP) !== 0) flags |= PM.PM_UFFD_WP;
+  if (format.layout.uffdWp && (entry.lo & _PAGE_UFFD_WP) !== 0) flags |= PM.PM_UFFD_WP;
   // A pmd always has a page behind it, a special pte has none.
   const page = reason === null || (level > 1 && mem_map.pfn_valid(pfn));
   if (!page) return flags;
@@ -112,15 +113,15 @@ function presentFlags(
 }
 
 function predictSoftware(
-  { codec, mem_map }: PagemapContext,
+  { format, mem_map }: PagemapContext,
   run: Int32Array,
   vma: NumberedVma,
   found: UserEntry,
 ): void {
   const { entry, level } = found;
-  const generic = codec.pte_to_swp_entry(entry);
+  const generic = format.pte_to_swp_entry(entry);
   const type = swp_type(generic);
-  const { softDirtyBit, uffdWpBit } = codec.layout.swap;
+  const { softDirtyBit, uffdWpBit } = format.layout.swap;
   let flags = softDirtyOf(vma.vm_flags);
   if (uffdWpBit !== null && (entry.lo & (1 << uffdWpBit)) !== 0) flags |= PM.PM_UFFD_WP;
   if ((vma.vm_flags & VM_HUGETLB) !== 0) {
@@ -129,8 +130,8 @@ function predictSoftware(
   }
   flags |= PM.PM_SWAP;
   if ((entry.lo & (1 << softDirtyBit)) !== 0) flags |= PM.PM_SOFT_DIRTY;
-  if (codec.is_pte_marker_entry(generic) && (generic.lo & MARKER_UFFD_WP) !== 0) flags |= PM.PM_UFFD_WP;
-  if (codec.is_migration_entry(generic) && !mem_map.PageAnon(generic.lo)) flags |= PM.PM_FILE;
+  if (format.is_pte_marker_entry(generic) && (generic.lo & MARKER_UFFD_WP) !== 0) flags |= PM.PM_UFFD_WP;
+  if (format.is_migration_entry(generic) && !mem_map.PageAnon(generic.lo)) flags |= PM.PM_FILE;
   fill(run, vma, found, (i) => {
     const lo = (generic.lo + (level > 1 ? i : 0)) | 0;
     return [(lo << 5) | type, flags | (((generic.hi << 5) | (lo >>> 27)) & FRAME_HI_MASK)];

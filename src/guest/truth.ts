@@ -36,10 +36,10 @@ export function isTrue({ kpagecount, pagemap, rmap }: Truth): boolean {
 export function checkTruth(imported: ImportedGuest): Truth {
   const { guest, machine, kernel } = imported;
   const vmas = flattenVmas(guest);
-  const entries = collectEntries(guest, machine.memory, kernel.codec, vmas);
+  const entries = collectEntries(guest, machine.memory, kernel.format, vmas);
   const mapcounts = countFrames(entries.mappings, kernel.mem_map);
   const mismatches: string[] = [];
-  const context = { codec: kernel.codec, mem_map: kernel.mem_map, mapcounts };
+  const context = { format: kernel.format, mem_map: kernel.mem_map, mapcounts };
   return {
     kpagecount: checkKpagecount(imported, mapcounts, mismatches),
     pagemap: checkPagemap(guest, predictPagemap(context, vmas, entries), mismatches),

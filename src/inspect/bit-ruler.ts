@@ -1,6 +1,6 @@
 import type { Entry } from "../../arch/x86/cpu/entry.ts";
 import type { DecodedField } from "../../arch/x86/cpu/entry-layout.ts";
-import type { EntryCodec } from "../../arch/x86/mm/pte-format.ts";
+import type { PteFormat } from "../../arch/x86/mm/pte-format.ts";
 import type { Paint } from "../text/paint.ts";
 import { fieldBits } from "./entry-flags.ts";
 
@@ -46,8 +46,8 @@ export function hardwareColumns(fields: readonly DecodedField[]): RulerField[] {
 }
 
 /** The columns of a swap, migration or poison entry as a kernel lays them out; `-` is for bits without a meaning. */
-export function swapColumns(codec: EntryCodec): RulerField[] {
-  const { typeBit, offsetBit, softDirtyBit, uffdWpBit, exclusiveBit, offsetInverted } = codec.layout.swap;
+export function swapColumns(pteFormat: PteFormat): RulerField[] {
+  const { typeBit, offsetBit, softDirtyBit, uffdWpBit, exclusiveBit, offsetInverted } = pteFormat.layout.swap;
   const single = (name: string, bit: number | null): RulerField[] =>
     bit === null ? [] : [{ name, bits: [bit, bit] }];
   const named: RulerField[] = [

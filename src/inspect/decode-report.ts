@@ -7,7 +7,7 @@ import {
   type LayoutModel,
   PTE_P,
 } from "../../arch/x86/cpu/entry-layout.ts";
-import type { EntryCodec } from "../../arch/x86/mm/pte-format.ts";
+import type { PteFormat } from "../../arch/x86/mm/pte-format.ts";
 import { hex } from "../text/hex.ts";
 import type { Paint } from "../text/paint.ts";
 import { bitRuler, closedColumns, hardwareColumns, swapColumns } from "./bit-ruler.ts";
@@ -23,7 +23,7 @@ export type LinuxLevel = (typeof LINUX_LEVELS)[number];
 
 /** What one kernel takes an entry for. */
 export interface KernelReading {
-  readonly codec: EntryCodec;
+  readonly pteFormat: PteFormat;
   readonly linux: LinuxReading;
 }
 
@@ -53,7 +53,7 @@ export function decodeEntry(
   name: LinuxLevel,
   levels: 4 | 5,
   model: LayoutModel,
-  codecs: readonly EntryCodec[],
+  pteFormats: readonly PteFormat[],
 ): DecodedEntry {
   const level = levelOf(name, levels);
   const kind = kindOf(level, entry.lo);
@@ -67,7 +67,7 @@ export function decodeEntry(
     present: (entry.lo & PTE_P) !== 0,
     fields,
     reserved: reserved.map((field) => `${field.name} ${fieldBits(field)}`),
-    kernels: codecs.map((codec) => ({ codec, linux: readLinux(codec, level, entry) })),
+    kernels: pteFormats.map((pteFormat) => ({ pteFormat, linux: readLinux(pteFormat, level, entry) })),
   };
 }
 
@@ -89,9 +89,9 @@ export function decodeLines(decoded: DecodedEntry, cpu: string, paint: Paint): s
     lines.push("hardware  not present: P=0, every other bit is ignored");
   }
   lines.push("");
-  const width = Math.max(...kernels.map(({ codec }) => codec.layout.name.length));
-  for (const { codec, linux } of kernels) {
-    lines.push(`${codec.layout.name.padEnd(width)}  ${describeLinux(linux)}`);
+  const width = Math.max(...kernels.map(({ pteFormat }) => pteFormat.layout.name.length));
+  for (const { pteFormat, linux } of kernels) {
+    lines.push(`${pteFormat.layout.name.padEnd(width)}  ${describeLinux(linux)}`);
     if ("flags" in linux) lines.push(`${" ".repeat(width)}  ${linux.flags.join("|")}`);
   }
   return lines;
@@ -100,7 +100,7 @@ export function decodeLines(decoded: DecodedEntry, cpu: string, paint: Paint): s
 /** The decoded entry as an object with stable field names. */
 export function decodeObject(decoded: DecodedEntry, cpu: string): object {
   const { entry, name, level, kind, present, fields, reserved, kernels } = decoded;
-  const readings = kernels.map(({ codec, linux }) => ({ layout: codec.layout.name, ...linux }));
+  const readings = kernels.map(({ pteFormat, linux }) => ({ layout: pteFormat.layout.name, ...linux }));
   return {
     format: "ptescope-decode",
     version: 1,
@@ -128,12 +128,12 @@ export function decodeObject(decoded: DecodedEntry, cpu: string): object {
 function ruler({ entry, present, fields, kernels }: DecodedEntry, paint: Paint): string[] {
   if (present) return bitRuler(entry, hardwareColumns(fields), paint);
   const drawings: { readonly lines: readonly string[]; readonly names: string[] }[] = [];
-  for (const { codec, linux } of kernels) {
+  for (const { pteFormat, linux } of kernels) {
     const closed = linux.kind === "prot-none" || linux.kind === "invalidated";
-    const lines = bitRuler(entry, closed ? closedColumns(fields) : swapColumns(codec), paint);
+    const lines = bitRuler(entry, closed ? closedColumns(fields) : swapColumns(pteFormat), paint);
     const known = drawings.find((drawing) => drawing.lines.join("\n") === lines.join("\n"));
-    if (known === undefined) drawings.push({ lines, names: [codec.layout.name] });
-    else known.names.push(codec.layout.name);
+    if (known === undefined) drawings.push({ lines, names: [pteFormat.layout.name] });
+    else known.names.push(pteFormat.layout.name);
   }
   if (drawings.length === 1) return [...drawings[0]!.lines];
   return drawings.flatMap(({ lines, names }, at) => [

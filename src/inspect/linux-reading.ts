@@ -7,7 +7,8 @@ import {
   LINUX_BITS,
   type LinuxBit,
 } from "../../arch/x86/mm/pgtable_types.ts";
-import { EntryCodec, entryLayout, swp_offset, swp_type } from "../../arch/x86/mm/pte-format.ts";
+import { PteFormat, pteLayout } from "../../arch/x86/mm/pte-format.ts";
+import { swp_offset, swp_type } from "../../arch/x86/mm/swap-entry.ts";
 import type { GuestSwapTypes } from "../formats/guest-manifest.ts";
 import { formatCount, hex } from "../text/hex.ts";
 
@@ -57,12 +58,12 @@ const MIGRATION_PFN = 2 ** 40;
 /** Pages, and swap entries in their place, exist up to the PUD. */
 const LAST_HUGE_LEVEL = 3;
 
-/** The codec of a layout by name, with the swap type numbers of a guest's own kernel where they are known. */
-export function linuxCodec(layout: string, types: GuestSwapTypes | null): EntryCodec {
-  const found = entryLayout(layout);
-  if (types === null) return new EntryCodec(found);
+/** The pteFormat of a layout by name, with the swap type numbers of a guest's own kernel where they are known. */
+export function linuxPteFormat(layout: string, types: GuestSwapTypes | null): PteFormat {
+  const found = pteLayout(layout);
+  if (types === null) return new PteFormat(found);
   const [first, last] = types.migration;
-  return new EntryCodec(found, {
+  return new PteFormat(found, {
     // The kernel numbers the special types from MAX_SWAPFILES up, hwpoison first.
     swapfiles: types.hwpoison,
     hwpoison: types.hwpoison,
@@ -74,8 +75,8 @@ export function linuxCodec(layout: string, types: GuestSwapTypes | null): EntryC
   });
 }
 
-/** Reads an entry of a level (1 = pte, 2 = pmd, 3 = pud, 4 = pgd or p4d, 5 = pgd) as the codec's kernel does. */
-export function readLinux(codec: EntryCodec, level: number, entry: Entry): LinuxReading {
+/** Reads an entry of a level (1 = pte, 2 = pmd, 3 = pud, 4 = pgd or p4d, 5 = pgd) as the pteFormat's kernel does. */
+export function readLinux(pteFormat: PteFormat, level: number, entry: Entry): LinuxReading {
   const { lo, hi } = entry;
   const huge = level > 1 && (lo & PTE_PS) !== 0;
   if (((lo & ~_PAGE_KNL_ERRATUM_MASK) | hi) === 0) return { kind: "none" };
@@ -83,23 +84,23 @@ export function readLinux(codec: EntryCodec, level: number, entry: Entry): Linux
     // Nothing maps a page above the pud: the kernel calls such an entry bad and clears it.
     if (huge && level > LAST_HUGE_LEVEL) return { kind: "bad" };
     const kind = level === 1 || huge ? "present" : "table";
-    return { kind, pfn: pfnOf(codec, level, entry), flags: linuxFlags(codec, level, entry) };
+    return { kind, pfn: pfnOf(pteFormat, level, entry), flags: linuxFlags(pteFormat, level, entry) };
   }
   if (level > LAST_HUGE_LEVEL) return { kind: "bad" };
   if ((lo & _PAGE_PROTNONE) !== 0 || huge) {
     const kind = (lo & _PAGE_PROTNONE) !== 0 ? "prot-none" : "invalidated";
-    return { kind, pfn: pfnOf(codec, level, entry), flags: linuxFlags(codec, level, entry) };
+    return { kind, pfn: pfnOf(pteFormat, level, entry), flags: linuxFlags(pteFormat, level, entry) };
   }
-  return readSwap(codec, entry);
+  return readSwap(pteFormat, entry);
 }
 
 /** Names of the flags that Linux has set in a present or PROT_NONE entry (mm/pgtable_types.h). */
-export function linuxFlags(codec: EntryCodec, level: number, entry: Entry): string[] {
+export function linuxFlags(pteFormat: PteFormat, level: number, entry: Entry): string[] {
   const names: string[] = [];
   for (const linuxBit of LINUX_BITS) {
     const { bit } = linuxBit;
     const set = bit < 32 ? (entry.lo >>> bit) & 1 : (entry.hi >>> (bit - 32)) & 1;
-    const name = set === 0 ? null : nameOf(linuxBit, codec, level, entry);
+    const name = set === 0 ? null : nameOf(linuxBit, pteFormat, level, entry);
     if (name !== null) names.push(name);
   }
   return names;
@@ -135,20 +136,21 @@ export function describeLinux(reading: LinuxReading): string {
   }
 }
 
-function readSwap(codec: EntryCodec, entry: Entry): LinuxReading {
-  const { types } = codec;
-  const generic = codec.pte_to_swp_entry(codec.pte_swp_clear_soft_dirty(entry));
+function readSwap(pteFormat: PteFormat, entry: Entry): LinuxReading {
+  const { types } = pteFormat;
+  const generic = pteFormat.pte_to_swp_entry(pteFormat.pte_swp_clear_soft_dirty(entry));
   const type = swp_type(generic);
   const offset = swp_offset(generic);
-  if (!codec.non_swap_entry(generic)) return { kind: "swap", type, offset, ...swapFlagsOf(codec, entry) };
-  if (codec.is_migration_entry(generic)) {
+  if (!pteFormat.non_swap_entry(generic))
+    return { kind: "swap", type, offset, ...swapFlagsOf(pteFormat, entry) };
+  if (pteFormat.is_migration_entry(generic)) {
     const access =
       type === types.migrationWrite ? "write" : type === types.migrationRead ? "read" : "read, exclusive";
     const pfn = types.marker === null ? offset : offset % MIGRATION_PFN;
-    return { kind: "migration", type, pfn, access, ...swapFlagsOf(codec, entry) };
+    return { kind: "migration", type, pfn, access, ...swapFlagsOf(pteFormat, entry) };
   }
-  if (codec.is_hwpoison_entry(generic)) return { kind: "hwpoison", type, pfn: offset };
-  if (codec.is_pte_marker_entry(generic)) {
+  if (pteFormat.is_hwpoison_entry(generic)) return { kind: "hwpoison", type, pfn: offset };
+  if (pteFormat.is_pte_marker_entry(generic)) {
     return {
       kind: "marker",
       type,
@@ -159,11 +161,11 @@ function readSwap(codec: EntryCodec, entry: Entry): LinuxReading {
   return { kind: "unknown-type", type, offset };
 }
 
-function swapFlagsOf(codec: EntryCodec, entry: Entry): SwapFlags {
-  const { uffdWpBit, exclusiveBit } = codec.layout.swap;
+function swapFlagsOf(pteFormat: PteFormat, entry: Entry): SwapFlags {
+  const { uffdWpBit, exclusiveBit } = pteFormat.layout.swap;
   const isSet = (bit: number | null): boolean => bit !== null && ((entry.lo >>> bit) & 1) === 1;
   return {
-    softDirty: codec.pte_swp_soft_dirty(entry),
+    softDirty: pteFormat.pte_swp_soft_dirty(entry),
     uffdWp: isSet(uffdWpBit),
     exclusive: isSet(exclusiveBit),
   };
@@ -175,14 +177,14 @@ function swapFlags({ softDirty, uffdWp, exclusive }: SwapFlags): string {
   return set.length === 0 ? "" : `; ${set.join(", ")}`;
 }
 
-function pfnOf(codec: EntryCodec, level: number, entry: Entry): number {
-  if (level === 1) return codec.pte_pfn(entry);
-  const pfn = codec.pmd_pfn(entry);
+function pfnOf(pteFormat: PteFormat, level: number, entry: Entry): number {
+  if (level === 1) return pteFormat.pte_pfn(entry);
+  const pfn = pteFormat.pmd_pfn(entry);
   return level === 3 && (entry.lo & _PAGE_PSE) !== 0 ? pfn - (pfn % 2 ** 18) : pfn;
 }
 
 /** The name a bit has in this entry, or null where it is part of something else. */
-function nameOf({ bit, name }: LinuxBit, codec: EntryCodec, level: number, entry: Entry): string | null {
+function nameOf({ bit, name }: LinuxBit, pteFormat: PteFormat, level: number, entry: Entry): string | null {
   const present = (entry.lo & PTE_P) !== 0;
   switch (name) {
     case "PSE":
@@ -192,9 +194,9 @@ function nameOf({ bit, name }: LinuxBit, codec: EntryCodec, level: number, entry
     case "GLOBAL":
       return present ? name : "PROTNONE";
     case "UFFD_WP":
-      return codec.layout.uffdWp ? name : null;
+      return pteFormat.layout.uffdWp ? name : null;
     case "DEVMAP":
-      return bit === codec.layout.savedDirtyBit ? "SAVED_DIRTY" : name;
+      return bit === pteFormat.layout.savedDirtyBit ? "SAVED_DIRTY" : name;
     default:
       return name;
   }

@@ -1,6 +1,6 @@
 import { Entry } from "../../arch/x86/cpu/entry.ts";
 import type { PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
-import type { EntryCodec } from "../../arch/x86/mm/pte-format.ts";
+import type { PteFormat } from "../../arch/x86/mm/pte-format.ts";
 import { LeafCursor, userHalf } from "./leaves.ts";
 import { type LinuxReading, readLinux } from "./linux-reading.ts";
 
@@ -24,12 +24,12 @@ export function countEntries(
   memory: PhysicalMemory,
   root: number,
   levels: 4 | 5,
-  codec: EntryCodec,
+  pteFormat: PteFormat,
 ): ProcessCounts {
   const counts = emptyCounts();
   const leaves = new LeafCursor(memory, root, levels, { range: userHalf(levels), notPresent: true });
   while (leaves.next()) {
-    const { kind } = readLinux(codec, leaves.level, new Entry(leaves.lo, leaves.hi));
+    const { kind } = readLinux(pteFormat, leaves.level, new Entry(leaves.lo, leaves.hi));
     if (kind === "none") continue;
     counts[fieldOf(kind, leaves.level)]++;
   }

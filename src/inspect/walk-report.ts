@@ -18,7 +18,7 @@ import { isCanonical, linearHi, linearLo } from "../../arch/x86/cpu/linear-addre
 import { type FaultReason, WALK_DENIED, WALK_OK } from "../../arch/x86/cpu/page-fault.ts";
 import { INSPECT, type PathStep, tableIndex, WalkResult, walk } from "../../arch/x86/cpu/page-walk.ts";
 import { PAGE_SIZE, type PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
-import type { EntryCodec } from "../../arch/x86/mm/pte-format.ts";
+import type { PteFormat } from "../../arch/x86/mm/pte-format.ts";
 import { hasReservedBit } from "../formats/table-pages.ts";
 import { type CpuDifference, cpuDifferences } from "./cpu-differences.ts";
 import { fieldBits, fieldNames } from "./entry-flags.ts";
@@ -87,7 +87,7 @@ export interface WalkReport {
 export interface WalkSource {
   readonly memory: PhysicalMemory;
   readonly control: ControlRegisters;
-  readonly codec: EntryCodec;
+  readonly pteFormat: PteFormat;
   /** Whether the image holds the page at this physical address. */
   holds(page: number): boolean;
   /** Brings the page at a physical address into memory, for images that are not loaded whole. */
@@ -99,7 +99,7 @@ const LAST_LEAF_LEVEL = 3;
 
 /** Walks one address of an image: the CPU's own walk, which changes nothing here. */
 export function walkReport(source: WalkSource, address: bigint, access: WalkAccess): WalkReport {
-  const { memory, control, codec } = source;
+  const { memory, control, pteFormat } = source;
   const lo = linearLo(address);
   const hi = linearHi(address);
   const nothing = { address, access, mapping: null, differences: [], linux: null };
@@ -113,7 +113,7 @@ export function walkReport(source: WalkSource, address: bigint, access: WalkAcce
     const steps = stepsOf(result.path.slice(0, missing), control);
     return { ...nothing, steps, end: { kind: "missing-table", table } };
   }
-  const reading = readLinux(codec, result.level, result.entry);
+  const reading = readLinux(pteFormat, result.level, result.entry);
   const mapping = code === WALK_OK || code === WALK_DENIED ? mappingOf(result) : null;
   return {
     address,

@@ -1,5 +1,5 @@
 import type { ArchMmEvent } from "../../arch/x86/mm/events.ts";
-import type { swp_entry_t } from "../../arch/x86/mm/pte-format.ts";
+import type { swp_entry_t } from "../../arch/x86/mm/swap-entry.ts";
 import type { mm_struct } from "./mm_struct.ts";
 
 export type NotifierOp =

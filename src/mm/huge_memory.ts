@@ -106,7 +106,7 @@ export function* __split_huge_pmd(
   const table = tableOf(pmdp);
   yield* lockTable(k, table, "pmd");
   const pmd = readEntry(mm, pmdp);
-  const mapped = k.codec.pmd_pfn(pmd);
+  const mapped = k.format.pmd_pfn(pmd);
   if ((pmd_trans_huge(pmd) || pmd_devmap(pmd)) && (page === null || page === mapped)) {
     if (pmd_trans_huge(pmd)) clear_page_mlock(k, mapped);
     yield* __split_huge_pmd_locked(k, vma, pmdp, haddr, freeze);
@@ -126,7 +126,7 @@ function* __split_huge_pmd_locked(
   const { mem_map } = k;
   const mm = vma.vm_mm;
   const huge = readEntry(mm, pmdp);
-  const page = k.codec.pmd_pfn(huge);
+  const page = k.format.pmd_pfn(huge);
   if (pmd_devmap(huge)) {
     // Device memory has no counts to move: faults fill the small entries.
     if (k.contended) yield "entry";
@@ -176,7 +176,7 @@ function* __split_huge_zero_page_pmd(
   const pgtable = pgtable_trans_huge_withdraw(mm, pmdp);
   for (let i = 0; i < HPAGE_PMD_NR; i++) {
     const zero = my_zero_pfn(k, haddr + i * PAGE_SIZE);
-    k.plantEntry(pgtable * PAGE_SIZE + i * 8, pte_mkspecial(k.codec.pfn_pte(zero, vma.vm_page_prot)));
+    k.plantEntry(pgtable * PAGE_SIZE + i * 8, pte_mkspecial(k.format.pfn_pte(zero, vma.vm_page_prot)));
   }
   if (k.contended) yield "entry";
   pmd_populate(mm, pmdp, pgtable);
@@ -194,17 +194,17 @@ export function set_huge_zero_page(
 ): boolean {
   if (!pmd_none(readEntry(mm, pmdp))) return false;
   pgtable_trans_huge_deposit(mm, pmdp, pgtable);
-  set_pmd_at(mm, haddr, pmdp, k.codec.mk_huge_pmd(zero_page, vma.vm_page_prot));
+  set_pmd_at(mm, haddr, pmdp, k.format.mk_huge_pmd(zero_page, vma.vm_page_prot));
   return true;
 }
 
 /** One of the 512 entries. Dirty goes to the page, never to the small entries. */
 function smallEntry(k: Kernel, vma: vm_area_struct, pmd: pmd_t, page: number, freeze: boolean): pte_t {
   if (freeze) {
-    const entry = k.codec.swp_entry_to_pte(k.codec.make_migration_entry(page, pmd_write(pmd)));
-    return pmd_soft_dirty(pmd) ? k.codec.pte_swp_mksoft_dirty(entry) : entry;
+    const entry = k.format.swp_entry_to_pte(k.format.make_migration_entry(page, pmd_write(pmd)));
+    return pmd_soft_dirty(pmd) ? k.format.pte_swp_mksoft_dirty(entry) : entry;
   }
-  let pte = k.codec.mk_pte(page, vma.vm_page_prot);
+  let pte = k.format.mk_pte(page, vma.vm_page_prot);
   if ((vma.vm_flags & VM_WRITE) !== 0) pte = pte_mkwrite(pte);
   if (!pmd_write(pmd)) pte = pte_wrprotect(pte);
   if (!pmd_young(pmd)) pte = pte_mkold(pte);

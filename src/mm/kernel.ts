@@ -9,7 +9,7 @@ import {
 } from "../../arch/x86/mm/kernel-context.ts";
 import { pte_unused } from "../../arch/x86/mm/pgtable.ts";
 import type { pte_t } from "../../arch/x86/mm/pgtable_types.ts";
-import { EntryCodec, entryLayout } from "../../arch/x86/mm/pte-format.ts";
+import { PteFormat, pteLayout } from "../../arch/x86/mm/pte-format.ts";
 import type { MmEvent, MmObserver } from "./events.ts";
 import { MemMap } from "./mem_map.ts";
 import { mm_struct } from "./mm_struct.ts";
@@ -18,8 +18,8 @@ import { FrameAllocator } from "./page_alloc.ts";
 import { SwapSpace } from "./swapfile.ts";
 
 export interface KernelOptions {
-  /** Entry layout by name (default linux-4.13), or a codec, for a guest with its own swap type numbers. */
-  readonly layout?: string | EntryCodec;
+  /** Entry layout by name (default linux-4.13), or a format, for a guest with its own swap type numbers. */
+  readonly layout?: string | PteFormat;
   /** Notifier protocol by name (default c, the seed's). */
   readonly notifiers?: string;
   /** Physical address of the kernel's own root table (default: a fresh one from the top of memory). */
@@ -53,7 +53,7 @@ export class Kernel implements KernelContext {
   readonly machine: Machine;
   /** Levels of the page tables, 4 or 5. */
   readonly levels: 4 | 5;
-  readonly codec: EntryCodec;
+  readonly format: PteFormat;
   readonly mem_map: MemMap;
   readonly protocol: NotifierProtocol;
   readonly frames: FrameAllocator;
@@ -77,9 +77,11 @@ export class Kernel implements KernelContext {
     this.machine = machine;
     this.levels = machine.cpu(0).control.levels;
     const layout = options.layout ?? "linux-4.13";
-    this.codec = typeof layout === "string" ? new EntryCodec(entryLayout(layout)) : layout;
-    if (this.codec.layout.decodeOnly) {
-      throw new RangeError(`layout ${this.codec.layout.name} can be decoded only: no kernel runs on it here`);
+    this.format = typeof layout === "string" ? new PteFormat(pteLayout(layout)) : layout;
+    if (this.format.layout.decodeOnly) {
+      throw new RangeError(
+        `layout ${this.format.layout.name} can be decoded only: no kernel runs on it here`,
+      );
     }
     this.protocol = notifierProtocol(options.notifiers ?? "c");
     this.mem_map = new MemMap(machine.memory.size / 4096);

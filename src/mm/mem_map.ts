@@ -1,5 +1,5 @@
 import { Entry } from "../../arch/x86/cpu/entry.ts";
-import { swp_entry, type swp_entry_t } from "../../arch/x86/mm/pte-format.ts";
+import { swp_entry, type swp_entry_t } from "../../arch/x86/mm/swap-entry.ts";
 import type { address_space } from "./address_space.ts";
 import type { anon_vma } from "./anon_vma.ts";
 

@@ -69,7 +69,7 @@ function* remove_migration_pte(
   address: number,
   old: number,
 ): KernelThread<boolean> {
-  const { codec, mem_map } = k;
+  const { format, mem_map } = k;
   const mm = vma.vm_mm;
   k.current.caller = "remove_migration_pte";
   const v = new PageVmaMappedWalk(k, old, vma, address, PVMW_SYNC | PVMW_MIGRATION);
@@ -84,9 +84,9 @@ function* remove_migration_pte(
       const subpage = page - mem_map.page_to_pgoff(page) + linear_page_index(vma, v.address);
       get_page(k, subpage);
       const swp = readEntry(mm, v.pte);
-      let pte = pte_mkold(codec.mk_pte(subpage, vma.vm_page_prot));
-      if (codec.pte_swp_soft_dirty(swp)) pte = pte_mksoft_dirty(pte);
-      if (codec.is_write_migration_entry(codec.pte_to_swp_entry(swp)) && (vma.vm_flags & VM_WRITE) !== 0) {
+      let pte = pte_mkold(format.mk_pte(subpage, vma.vm_page_prot));
+      if (format.pte_swp_soft_dirty(swp)) pte = pte_mksoft_dirty(pte);
+      if (format.is_write_migration_entry(format.pte_to_swp_entry(swp)) && (vma.vm_flags & VM_WRITE) !== 0) {
         pte = pte_mkwrite(pte);
       }
       flush_dcache_page(k, subpage);

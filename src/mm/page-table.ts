@@ -28,7 +28,7 @@ export function pudSlot(mm: mm_struct, address: number): number {
     const slot = table + tableIndex(address, level) * 8;
     const lo = memory.readLo(slot);
     if ((lo & _PAGE_PRESENT) === 0) return NO_SLOT;
-    table = frameOf(lo, memory.readHi(slot) & mm.kernel.codec.pfnMaskHi) * PAGE_SIZE;
+    table = frameOf(lo, memory.readHi(slot) & mm.kernel.format.pfnMaskHi) * PAGE_SIZE;
   }
   return table + tableIndex(address, 3) * 8;
 }
@@ -40,14 +40,14 @@ export function pmdSlot(mm: mm_struct, address: number): number {
   const { memory } = mm.kernel.machine;
   const lo = memory.readLo(slot);
   if ((lo & (_PAGE_PRESENT | _PAGE_PSE)) !== _PAGE_PRESENT) return NO_SLOT;
-  const table = frameOf(lo, memory.readHi(slot) & mm.kernel.codec.pfnMaskHi) * PAGE_SIZE;
+  const table = frameOf(lo, memory.readHi(slot) & mm.kernel.format.pfnMaskHi) * PAGE_SIZE;
   return table + tableIndex(address, 2) * 8;
 }
 
 /** Slot of the pte under a pmd slot that points to a table. */
 export function pteSlotUnder(mm: mm_struct, pmdp: number, address: number): number {
   const { memory } = mm.kernel.machine;
-  const pfn = frameOf(memory.readLo(pmdp), memory.readHi(pmdp) & mm.kernel.codec.pfnMaskHi);
+  const pfn = frameOf(memory.readLo(pmdp), memory.readHi(pmdp) & mm.kernel.format.pfnMaskHi);
   return pfn * PAGE_SIZE + tableIndex(address, 1) * 8;
 }
 
@@ -94,7 +94,7 @@ function ensureTable(k: Kernel, slot: number): number {
   const { memory } = k.machine;
   const lo = memory.readLo(slot);
   if ((lo & _PAGE_PRESENT) !== 0) {
-    return frameOf(lo, memory.readHi(slot) & k.codec.pfnMaskHi) * PAGE_SIZE;
+    return frameOf(lo, memory.readHi(slot) & k.format.pfnMaskHi) * PAGE_SIZE;
   }
   const pfn = k.frames.allocate();
   memory.clear(pfn * PAGE_SIZE, PAGE_SIZE);

@@ -70,7 +70,7 @@ export function* page_mkclean_one(
       const entry = readEntry(mm, slot);
       if (!pte_dirty(entry) && !pte_write(entry)) continue;
       // As in 4.13, the cache hook covers one 4K page even of a huge mapping.
-      flush_cache_page(vma, at, huge ? page : k.codec.pte_pfn(entry));
+      flush_cache_page(vma, at, huge ? page : k.format.pte_pfn(entry));
       if (k.contended) yield "entry";
       const old = yield* huge ? pmdp_huge_clear_flush(vma, at, slot) : ptep_clear_flush(vma, at, slot);
       if (k.contended) yield "entry";

@@ -8,7 +8,7 @@ import {
   pte_present,
 } from "../../arch/x86/mm/pgtable.ts";
 import { HPAGE_PMD_ORDER, PAGE_SIZE, PMD_SIZE } from "../../arch/x86/mm/pgtable_types.ts";
-import { swp_offset } from "../../arch/x86/mm/pte-format.ts";
+import { swp_offset } from "../../arch/x86/mm/swap-entry.ts";
 import type { LockLevel } from "./events.ts";
 import type { Kernel } from "./kernel.ts";
 import { tryLockTable, unlockTable } from "./locks.ts";
@@ -163,7 +163,7 @@ function lockPmd(v: PageVmaMappedWalk): number {
   if (!pmd_present(pmde)) return notFound(v);
   if (pmd_trans_huge(pmde)) {
     if ((v.flags & PVMW_MIGRATION) !== 0) return notFound(v);
-    return v.k.codec.pmd_pfn(pmde) === v.page ? PVMW_FOUND : notFound(v);
+    return v.k.format.pmd_pfn(pmde) === v.page ? PVMW_FOUND : notFound(v);
   }
   unlock(v);
   return mapPte(v);
@@ -208,13 +208,13 @@ function nextPte(v: PageVmaMappedWalk): number {
 
 /** Whether the entry at hand maps the page, or is a migration entry for it (check_pte). */
 function checkPte(v: PageVmaMappedWalk): boolean {
-  const { codec, mem_map } = v.k;
+  const { format, mem_map } = v.k;
   const pte = readEntry(v.vma.vm_mm, v.pte);
   let pfn: number;
   if ((v.flags & PVMW_MIGRATION) !== 0) {
     if (!is_swap_pte(pte)) return false;
-    const entry = codec.pte_to_swp_entry(pte);
-    if (!codec.is_migration_entry(entry)) return false;
+    const entry = format.pte_to_swp_entry(pte);
+    if (!format.is_migration_entry(entry)) return false;
     pfn = swp_offset(entry);
     if (!mem_map.pfn_valid(pfn) || !mem_map.PageLocked(pfn)) {
       page_vma_mapped_walk_done(v);
@@ -222,7 +222,7 @@ function checkPte(v: PageVmaMappedWalk): boolean {
     }
   } else {
     if (!pte_present(pte)) return false;
-    pfn = codec.pte_pfn(pte);
+    pfn = format.pte_pfn(pte);
   }
   return pfn >= v.page && pfn - v.page < mem_map.hpage_nr_pages(v.page);
 }

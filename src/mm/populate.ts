@@ -53,7 +53,7 @@ export function mapAnonymous(k: Kernel, vma: vm_area_struct, address: number): n
   k.mem_map.setFlag(page, PG.uptodate | PG.lru);
   page_add_new_anon_rmap(k, page, vma, address, false);
   inc_mm_counter(mm, MM_ANONPAGES);
-  const clean = k.codec.mk_pte(page, vma.vm_page_prot);
+  const clean = k.format.mk_pte(page, vma.vm_page_prot);
   set_pte_at(mm, address, slot, (vma.vm_flags & VM_WRITE) === 0 ? clean : pte_mkwrite(pte_mkdirty(clean)));
   return page;
 }

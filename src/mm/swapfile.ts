@@ -1,4 +1,4 @@
-import { swp_entry, type swp_entry_t, swp_offset, swp_type } from "../../arch/x86/mm/pte-format.ts";
+import { swp_entry, type swp_entry_t, swp_offset, swp_type } from "../../arch/x86/mm/swap-entry.ts";
 import type { Kernel } from "./kernel.ts";
 import { PG } from "./mem_map.ts";
 

@@ -136,7 +136,7 @@ export function* try_to_unmap_one(
         page_vma_mapped_walk_done(v);
         break;
       }
-      const pfn = k.codec.pte_pfn(readEntry(mm, v.pte));
+      const pfn = k.format.pte_pfn(readEntry(mm, v.pte));
       flush_cache_page(vma, v.address, pfn);
       if (k.contended) yield "entry";
       let pteval: pte_t;
@@ -197,12 +197,12 @@ export function* try_to_unmap_one(
  */
 function replaceEntry(v: PageVmaMappedWalk, subpage: number, pteval: pte_t, flags: number): Unmapped {
   const { k, page, vma, address, pte } = v;
-  const { codec, mem_map } = k;
+  const { format, mem_map } = k;
   const mm = vma.vm_mm;
   if (pte_dirty(pteval)) set_page_dirty(k, page);
   update_hiwater_rss(mm);
   if (mem_map.PageHWPoison(page) && (flags & TTU_IGNORE_HWPOISON) === 0) {
-    const poisoned = codec.swp_entry_to_pte(codec.make_hwpoison_entry(subpage));
+    const poisoned = format.swp_entry_to_pte(format.make_hwpoison_entry(subpage));
     if (mem_map.PageHuge(page)) {
       mm.hugetlb_usage -= mem_map.hpage_nr_pages(page);
       set_huge_swap_pte_at(mm, address, pte, poisoned);
@@ -217,8 +217,8 @@ function replaceEntry(v: PageVmaMappedWalk, subpage: number, pteval: pte_t, flag
     return GONE.unused;
   }
   if ((flags & TTU_MIGRATION) !== 0) {
-    const entry = codec.make_migration_entry(subpage, pte_write(pteval));
-    set_pte_at(mm, address, pte, withSoftDirty(k, codec.swp_entry_to_pte(entry), pteval));
+    const entry = format.make_migration_entry(subpage, pte_write(pteval));
+    set_pte_at(mm, address, pte, withSoftDirty(k, format.swp_entry_to_pte(entry), pteval));
     return GONE.migration;
   }
   if (mem_map.PageAnon(page)) return replaceAnonEntry(v, subpage, pteval);
@@ -250,7 +250,7 @@ function replaceAnonEntry(v: PageVmaMappedWalk, subpage: number, pteval: pte_t):
   mm.onMmlist = true;
   dec_mm_counter(mm, MM_ANONPAGES);
   inc_mm_counter(mm, MM_SWAPENTS);
-  set_pte_at(mm, address, pte, withSoftDirty(k, k.codec.swp_entry_to_pte(entry), pteval));
+  set_pte_at(mm, address, pte, withSoftDirty(k, k.format.swp_entry_to_pte(entry), pteval));
   return GONE.swap;
 }
 
@@ -263,7 +263,7 @@ function dropMapping(v: PageVmaMappedWalk, subpage: number, branch: UnmapBranch)
 }
 
 function withSoftDirty(k: Kernel, swp_pte: pte_t, pteval: pte_t): pte_t {
-  return pte_soft_dirty(pteval) ? k.codec.pte_swp_mksoft_dirty(swp_pte) : swp_pte;
+  return pte_soft_dirty(pteval) ? k.format.pte_swp_mksoft_dirty(swp_pte) : swp_pte;
 }
 
 /** A stack that exec has not finished building: its pages must not migrate (mm/rmap.c). */

@@ -35,7 +35,7 @@ export function is_huge_zero_page(k: Kernel, page: number): boolean {
 }
 
 export function is_huge_zero_pmd(k: Kernel, pmd: pmd_t): boolean {
-  return is_huge_zero_page(k, k.codec.pmd_pfn(pmd));
+  return is_huge_zero_page(k, k.format.pmd_pfn(pmd));
 }
 
 function clearFrames(k: Kernel, pfn: number, nr: number): void {

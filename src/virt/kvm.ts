@@ -189,7 +189,7 @@ export class Kvm implements mmu_notifier {
     const entry = large ? pmd : readEntry(mm, pteSlotUnder(mm, pmdp, hva));
     if (!pte_access_permitted(entry, write) || (!large && pte_special(entry))) return null;
     const offset = large ? Math.floor((hva % PMD_SIZE) / PAGE_SIZE) : 0;
-    const pfn = (large ? k.codec.pmd_pfn(entry) : k.codec.pte_pfn(entry)) + offset;
+    const pfn = (large ? k.format.pmd_pfn(entry) : k.format.pte_pfn(entry)) + offset;
     if (!k.mem_map.pfn_valid(pfn) || k.mem_map.page_count(pfn) === 0) return null;
     get_page(k, pfn);
     return { pfn, large, writable: pte_write(entry) };
@@ -310,7 +310,7 @@ export class Kvm implements mmu_notifier {
     for (const spte of this.#inRange(address, address + 1)) {
       this.#drop(spte);
       if (pte_write(pte) || spte.level === 2) continue;
-      const pfn = this.mm.kernel.codec.pte_pfn(pte);
+      const pfn = this.mm.kernel.format.pte_pfn(pte);
       const repointed = { ...spte, pfn, writable: false, accessed: false, dirty: false };
       this.#small.set(spte.gfn, repointed);
       this.#reportInstall(repointed, this.mmu_notifier_seq, true);

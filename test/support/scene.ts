@@ -2,7 +2,7 @@ import { Entry } from "../../arch/x86/cpu/entry.ts";
 import { Machine, type MachineOptions } from "../../arch/x86/cpu/machine.ts";
 import { readEntry } from "../../arch/x86/mm/kernel-context.ts";
 import { PAGE_SIZE, VM_EXEC, VM_READ, VM_SHARED, VM_WRITE } from "../../arch/x86/mm/pgtable_types.ts";
-import { swp_entry } from "../../arch/x86/mm/pte-format.ts";
+import { swp_entry } from "../../arch/x86/mm/swap-entry.ts";
 import { switch_mm } from "../../arch/x86/mm/tlb.ts";
 import { address_space } from "../../src/mm/address_space.ts";
 import { anon_vma_fork, anon_vma_prepare } from "../../src/mm/anon_vma.ts";

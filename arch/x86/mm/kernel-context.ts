@@ -1,7 +1,7 @@
 import type { Entry } from "../cpu/entry.ts";
 import type { Machine } from "../cpu/machine.ts";
 import type { ArchMmEvent } from "./events.ts";
-import type { EntryCodec } from "./pte-format.ts";
+import type { PteFormat } from "./pte-format.ts";
 
 /** A set of logical CPUs, bit n for CPU n; a machine has at most 32. */
 export type CpuMask = number;
@@ -27,7 +27,7 @@ export const TLBSTATE_LAZY = 2;
 /** One running kernel, as far as the x86 layer sees it; src/mm implements it. */
 export interface KernelContext {
   readonly machine: Machine;
-  readonly codec: EntryCodec;
+  readonly format: PteFormat;
   readonly cpu_tlbstate: readonly TlbState[];
   readonly init_mm: MmContext;
   /** The thread that executes now; the scheduler switches it. */

@@ -190,7 +190,7 @@ export function pmd_huge(pmd: pmd_t): boolean {
 
 /**
  * Not a plain table pointer: huge and swap entries are "bad" as well. `pfnMaskHi` is the layout's
- * (EntryCodec.pfnMaskHi): where the frame field has 46 bits, bits 46..51 are flags and make a table bad.
+ * (PteFormat.pfnMaskHi): where the frame field has 46 bits, bits 46..51 are flags and make a table bad.
  */
 export function pmd_bad(pmd: pmd_t, pfnMaskHi: number): boolean {
   const flagsLo = (pmd.lo & _PAGE_PSE) === 0 ? pmd.lo & 0xfff : pmd.lo & 0x1f_ffff;

@@ -16,6 +16,14 @@ import {
   type pmd_t,
   type pte_t,
 } from "./pgtable_types.ts";
+import {
+  OFFSET_HI_MASK,
+  swp_entry,
+  type swp_entry_t,
+  swp_offset,
+  swp_type,
+  TYPE_SHIFT_HI,
+} from "./swap-entry.ts";
 
 /** Where a swap entry keeps its parts inside a pte that is not present. Type fields are 5 bits, offsets 50. */
 interface SwapLayout {
@@ -41,7 +49,7 @@ export interface SwapTypes {
 }
 
 /** How one kernel lays out its entries. The algorithm that runs on them is another choice (design D5). */
-export interface EntryLayout {
+export interface PteLayout {
   readonly name: string;
   readonly kernels: string;
   /** Physical address bits of a pte's frame field: 46 makes bits 46..51 flags. */
@@ -93,7 +101,7 @@ const TYPES_4_14: SwapTypes = {
   migrationWrite: 29,
 };
 
-const LINUX_4_13: EntryLayout = {
+const LINUX_4_13: PteLayout = {
   name: "linux-4.13",
   kernels: "4.13, 4-level build",
   physicalBits: 46,
@@ -105,7 +113,7 @@ const LINUX_4_13: EntryLayout = {
   keepsLateBits: false,
   decodeOnly: false,
 };
-const LINUX_6_1: EntryLayout = {
+const LINUX_6_1: PteLayout = {
   ...LINUX_4_13,
   name: "linux-6.1",
   kernels: "6.1",
@@ -126,7 +134,7 @@ const LINUX_6_1: EntryLayout = {
 };
 
 /** The layouts that are known, by name. */
-export const ENTRY_LAYOUTS: Readonly<Record<string, EntryLayout>> = {
+export const PTE_LAYOUTS: Readonly<Record<string, PteLayout>> = {
   "linux-4.13": LINUX_4_13,
   "linux-4.14": {
     ...LINUX_4_13,
@@ -164,43 +172,12 @@ export const ENTRY_LAYOUTS: Readonly<Record<string, EntryLayout>> = {
 };
 
 /** The layout of that name. Throws RangeError listing the known ones. */
-export function entryLayout(name: string): EntryLayout {
-  const layout = Object.hasOwn(ENTRY_LAYOUTS, name) ? ENTRY_LAYOUTS[name] : undefined;
+export function pteLayout(name: string): PteLayout {
+  const layout = Object.hasOwn(PTE_LAYOUTS, name) ? PTE_LAYOUTS[name] : undefined;
   if (layout === undefined) {
-    throw new RangeError(
-      `unknown kernel layout "${name}": known are ${Object.keys(ENTRY_LAYOUTS).join(", ")}`,
-    );
+    throw new RangeError(`unknown kernel layout "${name}": known are ${Object.keys(PTE_LAYOUTS).join(", ")}`);
   }
   return layout;
-}
-
-/**
- * A swap entry in the form that is the same for all architectures (swp_entry_t.val: type << 57 | offset), as
- * page_private keeps it. Never to be mixed with the pte form, whose bits lie elsewhere.
- */
-export type swp_entry_t = Entry;
-
-const GENERIC_TYPE_SHIFT_HI = 57 - 32;
-const OFFSET_HI_MASK = 0x3_ffff;
-const MAX_OFFSET = 2 ** 50;
-
-/** Builds a generic swap entry (include/linux/swapops.h swp_entry). Throws RangeError for a field too wide. */
-export function swp_entry(type: number, offset: number): swp_entry_t {
-  if (!Number.isInteger(type) || type < 0 || type > 31) {
-    throw new RangeError(`swap type ${type}: give an integer from 0 to 31`);
-  }
-  if (!Number.isInteger(offset) || offset < 0 || offset >= MAX_OFFSET) {
-    throw new RangeError(`swap offset ${offset}: give an integer from 0 to 2^50-1`);
-  }
-  return new Entry(offset | 0, Math.floor(offset / 2 ** 32) | (type << GENERIC_TYPE_SHIFT_HI));
-}
-
-export function swp_type(entry: swp_entry_t): number {
-  return entry.hi >>> GENERIC_TYPE_SHIFT_HI;
-}
-
-export function swp_offset(entry: swp_entry_t): number {
-  return (entry.hi & OFFSET_HI_MASK) * 2 ** 32 + (entry.lo >>> 0);
 }
 
 function hasBit(pte: pte_t, bit: number | null): boolean {
@@ -211,15 +188,15 @@ function hasBit(pte: pte_t, bit: number | null): boolean {
  * The part of Linux's entry helpers that depends on the kernel's layout. Helpers that are the same in all
  * kernels are plain functions in pgtable.ts.
  */
-export class EntryCodec {
-  readonly layout: EntryLayout;
+export class PteFormat {
+  readonly layout: PteLayout;
   readonly types: SwapTypes;
   /** High word of PTE_PFN_MASK; its low word is always 0xfffff000. */
   readonly pfnMaskHi: number;
   readonly #chgLo: number;
   readonly #chgHi: number;
 
-  constructor(layout: EntryLayout, types: SwapTypes = layout.swapTypes) {
+  constructor(layout: PteLayout, types: SwapTypes = layout.swapTypes) {
     this.layout = layout;
     this.types = types;
     this.pfnMaskHi = layout.physicalBits === 46 ? 0x3fff : 0xf_ffff;
@@ -314,7 +291,7 @@ export class EntryCodec {
       lo = ~lo;
       hi = ~hi & OFFSET_HI_MASK;
     }
-    return new Entry(lo, hi | (type << GENERIC_TYPE_SHIFT_HI));
+    return new Entry(lo, hi | (type << TYPE_SHIFT_HI));
   }
 
   pte_swp_mksoft_dirty(pte: pte_t): pte_t {
@@ -373,7 +350,7 @@ export class EntryCodec {
 
   /**
    * The entry that stands for a page on the move. Like make_hwpoison_entry, the kernel asserts that the page is
-   * locked; a codec sees no struct page, so here the caller answers for it (page_vma_mapped_walk checks).
+   * locked; a format sees no struct page, so here the caller answers for it (page_vma_mapped_walk checks).
    */
   make_migration_entry(page: number, write: boolean): swp_entry_t {
     return swp_entry(write ? this.types.migrationWrite : this.types.migrationRead, page);

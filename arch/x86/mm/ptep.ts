@@ -220,7 +220,7 @@ export function* pmdp_invalidate(vma: VmaContext, address: number, pmdp: number)
   const { kernel } = vma.vm_mm;
   const entry = readEntry(vma.vm_mm, pmdp);
   if (kernel.contended) yield "entry";
-  set_pmd_at(vma.vm_mm, address, pmdp, kernel.codec.pmd_mknotpresent(entry));
+  set_pmd_at(vma.vm_mm, address, pmdp, kernel.format.pmd_mknotpresent(entry));
   yield* flush_tlb_range(vma, address, address + PMD_SIZE);
 }
 
@@ -247,7 +247,7 @@ export function pmd_none_or_trans_huge_or_clear_bad(mm: MmContext, pmdp: number)
   const { kernel } = mm;
   const pmd = readEntry(mm, pmdp);
   if (pmd_none(pmd) || pmd_trans_huge(pmd)) return true;
-  if (!pmd_bad(pmd, kernel.codec.pfnMaskHi)) return false;
+  if (!pmd_bad(pmd, kernel.format.pfnMaskHi)) return false;
   kernel.emit?.({ type: "bad-pmd", mm, slot: pmdp, value: pmd });
   set_pmd_at(mm, 0, pmdp, ZERO_ENTRY);
   return true;

@@ -131,12 +131,12 @@ export class PageStory {
   }
 
   #mapsUs(entry: Entry): boolean {
-    const { codec } = this.#kernel;
+    const { format } = this.#kernel;
     if ((entry.lo & 0x101) === 0) return false;
-    const pfn = codec.pte_pfn(entry);
+    const pfn = format.pte_pfn(entry);
     if (pfn === this.#frame) return true;
     return (
-      (entry.lo & 0x80) !== 0 && codec.pmd_pfn(entry) === this.#kernel.mem_map.compound_head(this.#frame)
+      (entry.lo & 0x80) !== 0 && format.pmd_pfn(entry) === this.#kernel.mem_map.compound_head(this.#frame)
     );
   }
 

@@ -94,7 +94,7 @@ describe("35, at rest", () => {
       scene.machine.cpu(1).cpl = 3;
       scene.machine.cpu(1).touch(AT, true);
       const old = scene.run(ptep_clear_flush(vma, AT, pteSlot(mm, AT)));
-      const none = scene.kernel.codec.pte_modify(old, PAGE_NONE);
+      const none = scene.kernel.format.pte_modify(old, PAGE_NONE);
       set_pte_at(mm, AT, pteSlot(mm, AT), kept ? none : pte_mkclean(none));
       expect(scene.brokenRules()).toEqual(kept ? [] : [35]);
     }

@@ -8,7 +8,7 @@ import { ptTable, ptWalk } from "../../../src/dialects/pt.ts";
 import { qemuMem } from "../../../src/dialects/qemu-mem.ts";
 import { qemuTlb } from "../../../src/dialects/qemu-tlb.ts";
 import { LeafCursor } from "../../../src/inspect/leaves.ts";
-import { linuxCodec } from "../../../src/inspect/linux-reading.ts";
+import { linuxPteFormat } from "../../../src/inspect/linux-reading.ts";
 import { parseFilter } from "../../../src/inspect/page-filter.ts";
 import { type WalkReport, walkReport } from "../../../src/inspect/walk-report.ts";
 import { TableBuilder } from "../inspect/table-builder.ts";
@@ -56,8 +56,8 @@ function control(levels: 4 | 5): ControlRegisters {
 }
 
 function walkTo(tables: TableBuilder, levels: 4 | 5, address: bigint, layout = "linux-6.1"): WalkReport {
-  const codec = linuxCodec(layout, null);
-  const source = { memory: tables.memory, control: control(levels), codec, holds: () => true };
+  const pteFormat = linuxPteFormat(layout, null);
+  const source = { memory: tables.memory, control: control(levels), pteFormat, holds: () => true };
   return walkReport(source, address, { kind: ACCESS_READ, mode: MODE_SUPERVISOR });
 }
 
@@ -155,7 +155,7 @@ describe("five levels", () => {
 
   test("vtop: the P4D is there", () => {
     const report = walkTo(fiveLevels(), 5, 0xffff_ffff_ffff_f123n);
-    expect(crashVtop(report, ROOT, linuxCodec("linux-6.1", null))).toEqual([
+    expect(crashVtop(report, ROOT, linuxPteFormat("linux-6.1", null))).toEqual([
       "VIRTUAL           PHYSICAL",
       "fffffffffffff123  d123",
       "",
@@ -176,7 +176,7 @@ describe("five levels", () => {
 describe("vtop of entries that are not plain pages", () => {
   const tables = (): TableBuilder => new TableBuilder().table(1, 0, 2).table(2, 0, 3).table(3, 0, 4);
   const vtop = (builder: TableBuilder, address: bigint, layout: string): string[] =>
-    crashVtop(walkTo(builder, 4, address, layout), ROOT, linuxCodec(layout, null));
+    crashVtop(walkTo(builder, 4, address, layout), ROOT, linuxPteFormat(layout, null));
 
   test("a huge page", () => {
     expect(vtop(tables().at(3, 1, 0x4020_00e7n), 0x20_1234n, "linux-4.13").slice(1)).toEqual([

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { entryLayout } from "../../../arch/x86/mm/pte-format.ts";
+import { pteLayout } from "../../../arch/x86/mm/pte-format.ts";
 import type { ElfCore } from "../../../src/formats/elf-core.ts";
 import { guestLayouts, parseGuestManifest } from "../../../src/formats/guest-manifest.ts";
 import {
@@ -214,8 +214,8 @@ describe("manifest.json", () => {
     expect(parse({ kernel }).layout).toBe(layout);
   });
 
-  test("every layout is one that the codec knows", () => {
-    for (const layout of guestLayouts()) expect(entryLayout(layout).name).toBe(layout);
+  test("every layout is one that the pteFormat knows", () => {
+    for (const layout of guestLayouts()) expect(pteLayout(layout).name).toBe(layout);
   });
 
   test.each(["4.18.0", "6.10.1", "6.11.0", "60.1", "2.6.32"])("kernel %s is not known", (kernel) => {

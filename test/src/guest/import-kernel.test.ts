@@ -68,7 +68,7 @@ describe.each(["guest-a1", "guest-a2"] as const)("%s as a kernel", (name) => {
   test("processes stand on the roots that map everything", () => {
     expect([...imported.mms.keys()]).toEqual(guest.processes.map(({ name: process }) => process));
     for (const { name: process, root } of guest.processes) expect(mm(process).pgd).toBe(root);
-    expect(kernel.codec.layout.name).toBe("linux-6.1");
+    expect(kernel.format.layout.name).toBe("linux-6.1");
     expect(kernel.protocol.name).toBe("d");
     expect(machine.cpus.map(({ root }) => root)).toEqual(machine.cpus.map(() => kernel.init_mm.pgd));
   });

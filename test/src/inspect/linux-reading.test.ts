@@ -2,12 +2,12 @@ import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { Entry } from "../../../arch/x86/cpu/entry.ts";
 import { loadGuest, readGuestDirectory } from "../../../src/formats/guest-snapshot.ts";
-import { describeLinux, linuxCodec, readLinux } from "../../../src/inspect/linux-reading.ts";
+import { describeLinux, linuxPteFormat, readLinux } from "../../../src/inspect/linux-reading.ts";
 import { addCounts, countEntries, emptyCounts } from "../../../src/inspect/process-counts.ts";
 import { GUEST_DIRECTORIES } from "../../support/guests.ts";
 
 function read(layout: string, value: bigint, level = 1): ReturnType<typeof readLinux> {
-  return readLinux(linuxCodec(layout, null), level, Entry.fromBigInt(value));
+  return readLinux(linuxPteFormat(layout, null), level, Entry.fromBigInt(value));
 }
 
 const NO_FLAGS = { softDirty: false, uffdWp: false, exclusive: false };
@@ -89,7 +89,7 @@ describe("entries of later layouts", () => {
   });
 
   test("an unknown layout is refused with the list of known ones", () => {
-    expect(() => linuxCodec("linux-2.4", null)).toThrow(
+    expect(() => linuxPteFormat("linux-2.4", null)).toThrow(
       /unknown kernel layout "linux-2.4": known are linux-4.13,/,
     );
   });
@@ -101,9 +101,10 @@ describe("counts of a guest's processes", () => {
     (name) => {
       const guest = readGuestDirectory(GUEST_DIRECTORIES[name]);
       const memory = loadGuest(guest);
-      const codec = linuxCodec(guest.layout, guest.swapTypes);
+      const pteFormat = linuxPteFormat(guest.layout, guest.swapTypes);
       const sum = emptyCounts();
-      for (const { root } of guest.processes) addCounts(sum, countEntries(memory, root, guest.levels, codec));
+      for (const { root } of guest.processes)
+        addCounts(sum, countEntries(memory, root, guest.levels, pteFormat));
       const { totals } = JSON.parse(readFileSync(`test/data/${name}/counts.json`, "utf8")) as {
         totals: Record<string, number>;
       };

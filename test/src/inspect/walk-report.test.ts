@@ -10,9 +10,9 @@ import { ControlRegisters } from "../../../arch/x86/cpu/control-registers.ts";
 import { cpuModel } from "../../../arch/x86/cpu/cpu-model.ts";
 import { Entry } from "../../../arch/x86/cpu/entry.ts";
 import { WIDEST_LAYOUT } from "../../../arch/x86/cpu/entry-layout.ts";
-import { ENTRY_LAYOUTS } from "../../../arch/x86/mm/pte-format.ts";
+import { PTE_LAYOUTS } from "../../../arch/x86/mm/pte-format.ts";
 import { decodeEntry, decodeLines, decodeObject } from "../../../src/inspect/decode-report.ts";
-import { linuxCodec } from "../../../src/inspect/linux-reading.ts";
+import { linuxPteFormat } from "../../../src/inspect/linux-reading.ts";
 import { type WalkSource, walkReport } from "../../../src/inspect/walk-report.ts";
 import { errorCodeWords, walkLines, walkObject } from "../../../src/inspect/walk-text.ts";
 import { coloured, plain } from "../../../src/text/paint.ts";
@@ -33,8 +33,8 @@ function source(): WalkSource {
     .at(4, 1, 0x07ff_ffff_ffff_fc02n);
   const control = new ControlRegisters(cpuModel("intel-sapphire-rapids"));
   control.setRoot(0x1000, 0);
-  const codec = linuxCodec("linux-6.1", null);
-  return { memory: tables.memory, control, codec, holds: (page) => page < 0x8000 };
+  const pteFormat = linuxPteFormat("linux-6.1", null);
+  return { memory: tables.memory, control, pteFormat, holds: (page) => page < 0x8000 };
 }
 
 function lines(address: bigint, kind: 0 | 1 | 2, mode: 0 | 1): string[] {
@@ -101,9 +101,9 @@ describe("a walk, told", () => {
   });
 
   test("neighbouring widths with the same end are one line", () => {
-    const { memory, control, codec } = source();
+    const { memory, control, pteFormat } = source();
     memory.write(0x4010, 0x67, 0x80);
-    const report = walkReport({ memory, control, codec, holds: () => true }, 0x2123n, {
+    const report = walkReport({ memory, control, pteFormat, holds: () => true }, 0x2123n, {
       kind: ACCESS_READ,
       mode: MODE_USER,
     });
@@ -114,9 +114,9 @@ describe("a walk, told", () => {
   });
 
   test("vendors differ in bit 8 of the PML4E, and CPUs in 1-GiB pages", () => {
-    const { memory, control, codec } = source();
+    const { memory, control, pteFormat } = source();
     memory.write(0x1000, 0x2167, 0);
-    const report = walkReport({ memory, control, codec, holds: () => true }, 0x4000_0000n, {
+    const report = walkReport({ memory, control, pteFormat, holds: () => true }, 0x4000_0000n, {
       kind: ACCESS_WRITE,
       mode: MODE_SUPERVISOR,
     });
@@ -128,11 +128,11 @@ describe("a walk, told", () => {
   });
 
   test("the memory type is what the leaf's PAT, PCD and PWT choose", () => {
-    const { memory, control, codec } = source();
+    const { memory, control, pteFormat } = source();
     const entries = [0n, 1n, 2n, 3n, 16n, 17n, 18n, 19n].map((bits, at) => {
       memory.write(0x4000 + 8 * at, Number(0x5067n | (bits << 3n)), 0);
       const address = BigInt(at) << 12n;
-      const report = walkReport({ memory, control, codec, holds: () => true }, address, {
+      const report = walkReport({ memory, control, pteFormat, holds: () => true }, address, {
         kind: ACCESS_READ,
         mode: MODE_USER,
       });
@@ -163,9 +163,9 @@ describe("a walk, told", () => {
 });
 
 describe("one entry, decoded", () => {
-  const codec = linuxCodec("linux-6.1", null);
+  const pteFormat = linuxPteFormat("linux-6.1", null);
   const decoded = (value: bigint, level: "pte" | "pmd" = "pte"): ReturnType<typeof decodeEntry> =>
-    decodeEntry(Entry.fromBigInt(value), level, 4, WIDEST_LAYOUT, [codec]);
+    decodeEntry(Entry.fromBigInt(value), level, 4, WIDEST_LAYOUT, [pteFormat]);
 
   test("a PTE: every field once, and Linux's flags", () => {
     const told = decodeLines(decoded(0x8000_0000_1234_5867n), "a CPU", plain);
@@ -206,10 +206,10 @@ describe("one entry, decoded", () => {
       "XD key   avl     address                                  avl  G PAT D A PCD PWT U/S R/W P",
       "1  0000  0000000 0000000000000000000000010010001101000101 100  0 0   1 1 0   0   1   1   1",
     ]);
-    for (const name of Object.keys(ENTRY_LAYOUTS)) {
+    for (const name of Object.keys(PTE_LAYOUTS)) {
       for (const value of [0x07ff_ffff_ffff_fc00n, 0x1234_5960n, 0x1234_5867n, 0x100e7n]) {
         const entry = Entry.fromBigInt(value);
-        const report = decodeEntry(entry, "pmd", 4, WIDEST_LAYOUT, [linuxCodec(name, null)]);
+        const report = decodeEntry(entry, "pmd", 4, WIDEST_LAYOUT, [linuxPteFormat(name, null)]);
         const digits = decodeLines(report, "a CPU", plain)[4]!.replaceAll(" ", "");
         expect(BigInt(`0b${digits}`)).toBe(value);
         expect(digits).toHaveLength(64);
@@ -220,7 +220,7 @@ describe("one entry, decoded", () => {
   test("a swap entry is ruled as its kernel lays it out", () => {
     const told = (name: string): string =>
       decodeLines(
-        decodeEntry(Entry.fromBigInt(0x4080n), "pte", 4, WIDEST_LAYOUT, [linuxCodec(name, null)]),
+        decodeEntry(Entry.fromBigInt(0x4080n), "pte", 4, WIDEST_LAYOUT, [linuxPteFormat(name, null)]),
         "a CPU",
         plain,
       )[3]!.replace(/ +/g, " ");
@@ -230,8 +230,8 @@ describe("one entry, decoded", () => {
   });
 
   test("several kernels at once: one ruler for those that agree, one reading each", () => {
-    const codecs = Object.keys(ENTRY_LAYOUTS).map((name) => linuxCodec(name, null));
-    const report = decodeEntry(Entry.fromBigInt(0x07ff_ffff_ffff_fc00n), "pte", 4, WIDEST_LAYOUT, codecs);
+    const pteFormats = Object.keys(PTE_LAYOUTS).map((name) => linuxPteFormat(name, null));
+    const report = decodeEntry(Entry.fromBigInt(0x07ff_ffff_ffff_fc00n), "pte", 4, WIDEST_LAYOUT, pteFormats);
     const told = decodeLines(report, "a CPU", plain);
     expect(told).toContain("linux-6.1, linux-6.12");
     expect(told.filter((line) => line.includes("swapped out: area 0, slot 1"))).toHaveLength(3);
@@ -244,7 +244,7 @@ describe("one entry, decoded", () => {
   test("names of levels: with five the pgd is the PML5 and p4d the PML4", () => {
     const kinds = (["pte", "pmd", "pud", "p4d", "pgd"] as const).map((name) =>
       ([4, 5] as const).map(
-        (levels) => decodeEntry(Entry.fromBigInt(0x67n), name, levels, WIDEST_LAYOUT, [codec]).kind,
+        (levels) => decodeEntry(Entry.fromBigInt(0x67n), name, levels, WIDEST_LAYOUT, [pteFormat]).kind,
       ),
     );
     expect(kinds).toEqual([
@@ -269,8 +269,8 @@ test("on another CPU the walk may leave the image: then no physical address is m
   const tables = new TableBuilder().table(1, 0, 2).table(2, 0, 3).at(3, 0, 0x0008_0000_0000_4067n);
   const control = new ControlRegisters({ ...cpuModel("intel-sapphire-rapids"), maxPhyAddr: 46 });
   control.setRoot(0x1000, 0);
-  const codec = linuxCodec("linux-6.1", null);
-  const source: WalkSource = { memory: tables.memory, control, codec, holds: (page) => page < 0x8000 };
+  const pteFormat = linuxPteFormat("linux-6.1", null);
+  const source: WalkSource = { memory: tables.memory, control, pteFormat, holds: (page) => page < 0x8000 };
   const { end, differences } = walkReport(source, 0x123n, { kind: ACCESS_READ, mode: MODE_USER });
   expect(end).toMatchObject({ kind: "fault", errorCode: 0x0d });
   expect(differences).toContainEqual({

@@ -29,11 +29,11 @@ import {
   VM_WRITE,
   vm_get_page_prot,
 } from "../../../../arch/x86/mm/pgtable_types.ts";
-import { EntryCodec, entryLayout } from "../../../../arch/x86/mm/pte-format.ts";
+import { PteFormat, pteLayout } from "../../../../arch/x86/mm/pte-format.ts";
 import { Scene } from "../../../support/scene.ts";
 
 const e = (value: bigint) => Entry.fromBigInt(value);
-const PFN_MASK_HI = new EntryCodec(entryLayout("linux-4.13")).pfnMaskHi;
+const PFN_MASK_HI = new PteFormat(pteLayout("linux-4.13")).pfnMaskHi;
 
 describe("linux-mm 1.1: bits and masks", () => {
   test("the masks that code tests are the bits of the table", () => {
@@ -66,25 +66,25 @@ describe("linux-mm 1.1: bits and masks", () => {
     ["l1tf", 0x000f_ffff_ffff_f000n],
     ["linux-6.1", 0x000f_ffff_ffff_f000n],
   ])("PTE_PFN_MASK of %s", (layout, mask) => {
-    const codec = new EntryCodec(entryLayout(layout));
-    expect(new Entry(0xffff_f000, codec.pfnMaskHi)).toEqual(e(mask));
+    const format = new PteFormat(pteLayout(layout));
+    expect(new Entry(0xffff_f000, format.pfnMaskHi)).toEqual(e(mask));
     // All 64 bits set: what pte_pfn sees is the mask.
-    expect(BigInt(codec.pte_pfn(new Entry(-1, -1))) << 12n).toBe(mask);
+    expect(BigInt(format.pte_pfn(new Entry(-1, -1))) << 12n).toBe(mask);
   });
 
   test("PHYSICAL_PMD_PAGE_MASK of 4.13 is 0x3FFFFFE00000, seen through pmd_pfn", () => {
-    const codec = new EntryCodec(entryLayout("linux-4.13"));
-    expect(BigInt(codec.pmd_pfn(new Entry(-1, -1))) << 12n).toBe(0x3fff_ffe0_0000n);
-    expect(BigInt(codec.pmd_pfn(new Entry(~_PAGE_PSE, -1))) << 12n).toBe(0x3fff_ffff_f000n);
+    const format = new PteFormat(pteLayout("linux-4.13"));
+    expect(BigInt(format.pmd_pfn(new Entry(-1, -1))) << 12n).toBe(0x3fff_ffe0_0000n);
+    expect(BigInt(format.pmd_pfn(new Entry(~_PAGE_PSE, -1))) << 12n).toBe(0x3fff_ffff_f000n);
   });
 
   test("_PAGE_CHG_MASK is 0x3FFFFFFFFA78 and _HPAGE_CHG_MASK has PSE with it: what an all-ones entry keeps", () => {
-    const codec = new EntryCodec(entryLayout("linux-4.13"));
+    const format = new PteFormat(pteLayout("linux-4.13"));
     const ones = new Entry(-1, -1);
     const zero = new Entry(0, 0);
-    expect(codec.pte_modify(ones, zero)).toEqual(e(0x0000_3fff_ffff_fa78n));
-    expect(codec.pmd_modify(ones, zero)).toEqual(e(0x0000_3fff_ffff_faf8n));
-    expect(codec.pte_modify(zero, ones)).toEqual(e(0xffff_c000_0000_0587n));
+    expect(format.pte_modify(ones, zero)).toEqual(e(0x0000_3fff_ffff_fa78n));
+    expect(format.pmd_modify(ones, zero)).toEqual(e(0x0000_3fff_ffff_faf8n));
+    expect(format.pte_modify(zero, ones)).toEqual(e(0xffff_c000_0000_0587n));
   });
 });
 
@@ -216,8 +216,8 @@ test("the current CPU's keys count only while CR4.PKE is set", () => {
 });
 
 test("NUMA hinting keeps the right to write in the PROT_NONE entry", () => {
-  const codec = new EntryCodec(entryLayout("linux-4.13"));
-  const hinted = pgtable.pte_mk_savedwrite(codec.pte_modify(e(0x8000_0000_1234_5867n), PAGE_NONE));
+  const format = new PteFormat(pteLayout("linux-4.13"));
+  const hinted = pgtable.pte_mk_savedwrite(format.pte_modify(e(0x8000_0000_1234_5867n), PAGE_NONE));
   expect([pgtable.pte_protnone(hinted), pgtable.pte_savedwrite(hinted)]).toEqual([true, true]);
   expect(pgtable.pte_savedwrite(pgtable.pte_clear_savedwrite(hinted))).toBe(false);
 });
@@ -308,9 +308,9 @@ describe("linux-mm 1.4: the predicate matrix", () => {
   });
 
   test("pmd_protnone", () => {
-    const codec = new EntryCodec(entryLayout("linux-4.13"));
-    const shared = codec.mk_huge_pmd(0x40000, PAGE_SHARED);
+    const format = new PteFormat(pteLayout("linux-4.13"));
+    const shared = format.mk_huge_pmd(0x40000, PAGE_SHARED);
     expect(pgtable.pmd_protnone(shared)).toBe(false);
-    expect(pgtable.pmd_protnone(codec.pmd_modify(shared, PAGE_NONE))).toBe(true);
+    expect(pgtable.pmd_protnone(format.pmd_modify(shared, PAGE_NONE))).toBe(true);
   });
 });

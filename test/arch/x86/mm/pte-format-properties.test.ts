@@ -9,13 +9,8 @@ import {
   PAGE_SHARED,
   PAGE_SHARED_EXEC,
 } from "../../../../arch/x86/mm/pgtable_types.ts";
-import {
-  ENTRY_LAYOUTS,
-  EntryCodec,
-  swp_entry,
-  swp_offset,
-  swp_type,
-} from "../../../../arch/x86/mm/pte-format.ts";
+import { PTE_LAYOUTS, PteFormat } from "../../../../arch/x86/mm/pte-format.ts";
+import { swp_entry, swp_offset, swp_type } from "../../../../arch/x86/mm/swap-entry.ts";
 
 /* What holds in every layout, whatever the values: invariants 40, 67 and 68 of linux-mm section 8. */
 
@@ -27,7 +22,7 @@ const offset50 = fc.oneof(
   fc.constant(2 ** 50 - 1),
 );
 
-describe.each(Object.values(ENTRY_LAYOUTS).map((layout) => new EntryCodec(layout)))(
+describe.each(Object.values(PTE_LAYOUTS).map((layout) => new PteFormat(layout)))(
   "every layout: $layout.name",
   (each) => {
     test("67: decode(encode(type, offset)) is the same and no encoding looks present", () => {

@@ -22,32 +22,27 @@ import {
   tableIndex,
 } from "../../../../arch/x86/mm/pgtable.ts";
 import { _PAGE_TABLE, PAGE_COPY, PAGE_NONE, PAGE_SHARED } from "../../../../arch/x86/mm/pgtable_types.ts";
-import {
-  EntryCodec,
-  entryLayout,
-  swp_entry,
-  swp_offset,
-  swp_type,
-} from "../../../../arch/x86/mm/pte-format.ts";
+import { PteFormat, pteLayout } from "../../../../arch/x86/mm/pte-format.ts";
+import { swp_entry, swp_offset, swp_type } from "../../../../arch/x86/mm/swap-entry.ts";
 
-const codec = new EntryCodec(entryLayout("linux-4.13"));
-const early = new EntryCodec(entryLayout("linux-4.14"));
-const l1tf = new EntryCodec(entryLayout("l1tf"));
-const late = new EntryCodec(entryLayout("linux-6.1"));
-const latest = new EntryCodec(entryLayout("linux-6.12"));
+const format = new PteFormat(pteLayout("linux-4.13"));
+const early = new PteFormat(pteLayout("linux-4.14"));
+const l1tf = new PteFormat(pteLayout("l1tf"));
+const late = new PteFormat(pteLayout("linux-6.1"));
+const latest = new PteFormat(pteLayout("linux-6.12"));
 
 const pte = (value: bigint) => Entry.fromBigInt(value);
 const slots = (address: number) => [4, 3, 2, 1].map((level) => tableIndex(address, level));
-const swap = (type: number, offset: number) => codec.swp_entry_to_pte(swp_entry(type, offset));
+const swap = (type: number, offset: number) => format.swp_entry_to_pte(swp_entry(type, offset));
 
-const fresh = codec.mk_pte(0x12345, PAGE_COPY);
+const fresh = format.mk_pte(0x12345, PAGE_COPY);
 const dirtied = pte_mkdirty(fresh);
 const written = pte_mkwrite(dirtied);
-const none = codec.pte_modify(written, PAGE_NONE);
-const huge = codec.mk_huge_pmd(0x40000, PAGE_COPY);
+const none = format.pte_modify(written, PAGE_NONE);
+const huge = format.mk_huge_pmd(0x40000, PAGE_COPY);
 const hugeWritten = pte_mkwrite(pte_mkdirty(huge));
-const readEntry = codec.swp_entry_to_pte(codec.make_migration_entry(0x12345, false));
-const writeEntry = codec.swp_entry_to_pte(codec.make_migration_entry(0x12345, true));
+const readEntry = format.swp_entry_to_pte(format.make_migration_entry(0x12345, false));
+const writeEntry = format.swp_entry_to_pte(format.make_migration_entry(0x12345, true));
 const l1tfSwap = (type: number, offset: number) => l1tf.swp_entry_to_pte(swp_entry(type, offset));
 
 /** linux-mm 1.7, entry values. */
@@ -57,20 +52,20 @@ const VALUES: readonly (readonly [id: string, what: string, built: Entry, value:
   ["3", "#2 then pte_mkwrite", written, 0x8000_0000_1234_5867n],
   ["4", "#3 then wrprotect and mkclean", pte_mkclean(pte_wrprotect(written)), 0x8000_0000_1234_5825n],
   ["5", "#3 then pte_modify(PAGE_NONE)", none, 0x0000_0000_1234_5960n],
-  ["7", "#5 then pte_modify(PAGE_COPY)", codec.pte_modify(none, PAGE_COPY), 0x8000_0000_1234_5865n],
-  ["8", "#5 then pte_modify(PAGE_SHARED)", codec.pte_modify(none, PAGE_SHARED), 0x8000_0000_1234_5867n],
-  ["9", "zero page, special", pte_mkspecial(codec.mk_pte(0x1a2b, PAGE_COPY)), 0x8000_0000_01a2_b225n],
-  ["10", "device memory", pte_mkdevmap(codec.mk_pte(0x12345, PAGE_SHARED)), 0x8400_0000_1234_5227n],
+  ["7", "#5 then pte_modify(PAGE_COPY)", format.pte_modify(none, PAGE_COPY), 0x8000_0000_1234_5865n],
+  ["8", "#5 then pte_modify(PAGE_SHARED)", format.pte_modify(none, PAGE_SHARED), 0x8000_0000_1234_5867n],
+  ["9", "zero page, special", pte_mkspecial(format.mk_pte(0x1a2b, PAGE_COPY)), 0x8000_0000_01a2_b225n],
+  ["10", "device memory", pte_mkdevmap(format.mk_pte(0x12345, PAGE_SHARED)), 0x8400_0000_1234_5227n],
   [
     "11",
     "protection key 5",
-    codec.mk_pte(0x12345, new Entry(PAGE_COPY.lo, PAGE_COPY.hi | (5 << 27))),
+    format.mk_pte(0x12345, new Entry(PAGE_COPY.lo, PAGE_COPY.hi | (5 << 27))),
     0xa800_0000_1234_5025n,
   ],
   ["12", "swap type 0 offset 1", swap(0, 1), 0x4000n],
-  ["13", "#12 soft-dirty", codec.pte_swp_mksoft_dirty(swap(0, 1)), 0x4080n],
+  ["13", "#12 soft-dirty", format.pte_swp_mksoft_dirty(swap(0, 1)), 0x4080n],
   ["14", "swap type 1 offset 0x1234", swap(1, 0x1234), 0x48d_0200n],
-  ["15", "#14 soft-dirty in 4.13", codec.pte_swp_mksoft_dirty(swap(1, 0x1234)), 0x48d_0280n],
+  ["15", "#14 soft-dirty in 4.13", format.pte_swp_mksoft_dirty(swap(1, 0x1234)), 0x48d_0280n],
   [
     "15",
     "#14 soft-dirty in 4.14",
@@ -79,32 +74,32 @@ const VALUES: readonly (readonly [id: string, what: string, built: Entry, value:
   ],
   ["16", "swap type 28 offset 0xABCDE", swap(28, 0xabcde), 0x2_af37_b800n],
   ["17", "the largest: type 28, offset 2^50-1", swap(28, 2 ** 50 - 1), 0xffff_ffff_ffff_f800n],
-  ["18", "poison of 0x12345", codec.swp_entry_to_pte(codec.make_hwpoison_entry(0x12345)), 0x48d1_7a00n],
+  ["18", "poison of 0x12345", format.swp_entry_to_pte(format.make_hwpoison_entry(0x12345)), 0x48d1_7a00n],
   ["19", "migration read of 0x12345", readEntry, 0x48d1_7c00n],
   ["20", "migration write of 0x12345", writeEntry, 0x48d1_7e00n],
-  ["21", "#20 soft-dirty", codec.pte_swp_mksoft_dirty(writeEntry), 0x48d1_7e80n],
+  ["21", "#20 soft-dirty", format.pte_swp_mksoft_dirty(writeEntry), 0x48d1_7e80n],
   ...([0x1_0000_3e80n, 0x1_0000_7e80n, 0x1_0000_be80n] as const).map(
     (value, i) =>
       [
         "22",
         `migration write of THP subpage 0x${(0x40000 + i).toString(16)}, soft-dirty`,
-        codec.pte_swp_mksoft_dirty(codec.swp_entry_to_pte(codec.make_migration_entry(0x40000 + i, true))),
+        format.pte_swp_mksoft_dirty(format.swp_entry_to_pte(format.make_migration_entry(0x40000 + i, true))),
         value,
       ] as const,
   ),
   ["23", "mk_huge_pmd(pfn 0x40000, PAGE_COPY)", huge, 0x8000_0000_4000_00a5n],
   ["24", "#23 dirty and writable", hugeWritten, 0x8000_0000_4000_08e7n],
-  ["25", "#24 pmd_mknotpresent", codec.pmd_mknotpresent(hugeWritten), 0x8000_0000_4000_08e6n],
+  ["25", "#24 pmd_mknotpresent", format.pmd_mknotpresent(hugeWritten), 0x8000_0000_4000_08e6n],
   ["26", "#24 wrprotect and mkclean", pmd_mkclean(pmd_wrprotect(hugeWritten)), 0x8000_0000_4000_08a5n],
   ["27", "pmd_populate with table 0x777", new Entry((0x777 << 12) | _PAGE_TABLE, 0), 0x77_7067n],
   [
     "28",
     "hugetlb, shared, writable, dirty",
-    pte_mkhuge(pte_mkdirty(codec.mk_pte(0x40000, PAGE_SHARED))),
+    pte_mkhuge(pte_mkdirty(format.mk_pte(0x40000, PAGE_SHARED))),
     0x8000_0000_4000_08e7n,
   ],
-  ["29", "pte_modify(#28, PAGE_NONE): PSE is lost", codec.pte_modify(hugeWritten, PAGE_NONE), 0x4000_0960n],
-  ["30", "#29 then pte_mkhuge", pte_mkhuge(codec.pte_modify(hugeWritten, PAGE_NONE)), 0x4000_09e0n],
+  ["29", "pte_modify(#28, PAGE_NONE): PSE is lost", format.pte_modify(hugeWritten, PAGE_NONE), 0x4000_0960n],
+  ["30", "#29 then pte_mkhuge", pte_mkhuge(format.pte_modify(hugeWritten, PAGE_NONE)), 0x4000_09e0n],
   ["33", "L1TF: type 0 offset 1", l1tfSwap(0, 1), 0x07ff_ffff_ffff_fc00n],
   ["34", "L1TF: type 1 offset 0x1234", l1tfSwap(1, 0x1234), 0x0fff_ffff_ffdb_9600n],
   ["34", "L1TF: the same soft-dirty", l1tf.pte_swp_mksoft_dirty(l1tfSwap(1, 0x1234)), 0x0fff_ffff_ffdb_9602n],
@@ -155,12 +150,12 @@ describe("linux-mm 1.7", () => {
 describe("pte form and generic form", () => {
   test("soft-dirty and stray A and D bits do not reach the generic form", () => {
     for (const value of [0x48d_0200n, 0x48d_0280n, 0x48d_0260n]) {
-      expect(codec.pte_to_swp_entry(pte(value))).toEqual(swp_entry(1, 0x1234));
+      expect(format.pte_to_swp_entry(pte(value))).toEqual(swp_entry(1, 0x1234));
     }
   });
 
   test("clearing soft-dirty gives the entry back", () => {
-    for (const each of [codec, early, l1tf, late]) {
+    for (const each of [format, early, l1tf, late]) {
       const entry = each.swp_entry_to_pte(swp_entry(3, 77));
       const marked = each.pte_swp_mksoft_dirty(entry);
       expect(each.pte_swp_soft_dirty(marked)).toBe(true);
@@ -172,20 +167,24 @@ describe("pte form and generic form", () => {
   test("types of 4.13: 29 poison, 30 and 31 migration, all below are swap areas", () => {
     const kinds = Array.from({ length: 32 }, (_, type) => {
       const entry = swp_entry(type, 5);
-      return [codec.non_swap_entry(entry), codec.is_hwpoison_entry(entry), codec.is_migration_entry(entry)];
+      return [
+        format.non_swap_entry(entry),
+        format.is_hwpoison_entry(entry),
+        format.is_migration_entry(entry),
+      ];
     });
     expect(kinds.slice(0, 29).every((kind) => kind.every((is) => !is))).toBe(true);
     expect(kinds[29]).toEqual([true, true, false]);
     expect(kinds[30]).toEqual([true, false, true]);
     expect(kinds[31]).toEqual([true, false, true]);
-    expect(codec.is_write_migration_entry(swp_entry(31, 5))).toBe(true);
-    expect(codec.is_write_migration_entry(swp_entry(30, 5))).toBe(false);
-    expect(codec.is_pte_marker_entry(swp_entry(31, 5))).toBe(false);
+    expect(format.is_write_migration_entry(swp_entry(31, 5))).toBe(true);
+    expect(format.is_write_migration_entry(swp_entry(30, 5))).toBe(false);
+    expect(format.is_pte_marker_entry(swp_entry(31, 5))).toBe(false);
   });
 
   test("a guest may number its types differently (no MEMORY_FAILURE: 30 areas, migration at 30 and 31)", () => {
-    const types = { ...codec.types, swapfiles: 30, hwpoison: -1 };
-    const other = new EntryCodec(entryLayout("linux-4.13"), types);
+    const types = { ...format.types, swapfiles: 30, hwpoison: -1 };
+    const other = new PteFormat(pteLayout("linux-4.13"), types);
     expect(other.non_swap_entry(swp_entry(29, 1))).toBe(false);
     expect(other.is_migration_entry(swp_entry(30, 1))).toBe(true);
   });
@@ -194,8 +193,8 @@ describe("pte form and generic form", () => {
     expect(() => swp_entry(32, 0)).toThrow(/swap type 32.*0 to 31/);
     expect(() => swp_entry(0, 2 ** 50)).toThrow(/swap offset 1125899906842624/);
     expect(() => swp_entry(0, -1)).toThrow(RangeError);
-    expect(() => entryLayout("linux-2.4")).toThrow(/linux-2\.4.*linux-4\.13/);
-    expect(() => entryLayout("constructor")).toThrow(RangeError);
+    expect(() => pteLayout("linux-2.4")).toThrow(/linux-2\.4.*linux-4\.13/);
+    expect(() => pteLayout("constructor")).toThrow(RangeError);
   });
 });
 
@@ -273,12 +272,12 @@ describe("linux-6.1, checked against a running guest", () => {
   test("pte_modify keeps DEVMAP, PAT and UFFD_WP, which 4.13 drops", () => {
     const entry = pte(0x0400_0000_1234_5ce7n);
     expect(late.pte_modify(entry, PAGE_COPY)).toEqual(pte(0x8400_0000_1234_5ce5n));
-    expect(codec.pte_modify(entry, PAGE_COPY)).toEqual(pte(0x8000_0000_1234_5865n));
+    expect(format.pte_modify(entry, PAGE_COPY)).toEqual(pte(0x8000_0000_1234_5865n));
   });
 });
 
 describe("uffd-wp and exclusive flags", () => {
-  const old = new EntryCodec(entryLayout("linux-4.13"));
+  const old = new PteFormat(pteLayout("linux-4.13"));
   test("of a swap entry: bits 2 and 3, and no part of its type or offset", () => {
     const flagged = pte(0x07ff_ffff_ffff_fc0cn);
     expect([late.pte_swp_uffd_wp(flagged), late.pte_swp_exclusive(flagged)]).toEqual([true, true]);
@@ -304,10 +303,10 @@ describe("uffd-wp and exclusive flags", () => {
 });
 
 test("make_migration_entry_read: the same frame, without the right to write", () => {
-  for (const codec of [new EntryCodec(entryLayout("linux-4.13")), late]) {
-    const read = codec.make_migration_entry_read(codec.make_migration_entry(0x12345, true));
-    expect(read).toEqual(codec.make_migration_entry(0x12345, false));
-    expect([codec.is_migration_entry(read), codec.is_write_migration_entry(read)]).toEqual([true, false]);
+  for (const format of [new PteFormat(pteLayout("linux-4.13")), late]) {
+    const read = format.make_migration_entry_read(format.make_migration_entry(0x12345, true));
+    expect(read).toEqual(format.make_migration_entry(0x12345, false));
+    expect([format.is_migration_entry(read), format.is_write_migration_entry(read)]).toEqual([true, false]);
   }
 });
 
