@@ -1,3 +1,4 @@
+import { Linear } from "../arch/x86/cpu/address.ts";
 import { Entry } from "../arch/x86/cpu/entry.ts";
 import { Machine } from "../arch/x86/cpu/machine.ts";
 import { Kernel } from "../src/mm/kernel.ts";
@@ -6,7 +7,7 @@ import { suite } from "./suite.ts";
 
 const PAGES = 65_536;
 const HOT_PAGES = 64;
-const BASE = 0x7f00_0000_0000;
+const BASE = Linear.of(0x7f00_0000_0000);
 const SEED = 12_345;
 
 /** A user CPU whose page tables map `PAGES` 4K pages, and the addresses of the first `count` in xorshift32 order. */
@@ -17,8 +18,9 @@ function userCpu(tlb: "stale" | "none", count: number) {
   const addresses = new Float64Array(count);
   for (let i = 0; i < count; i++) {
     const pfn = kernel.frames.allocate();
-    addresses[i] = BASE + i * 4096;
-    kernel.plantEntry(ensurePteSlot(kernel, mm, BASE + i * 4096), new Entry((pfn << 12) | 0x67, pfn >>> 20));
+    const address = (BASE + i * 4096) as Linear;
+    addresses[i] = address;
+    kernel.plantEntry(ensurePteSlot(mm, address), new Entry((pfn << 12) | 0x67, pfn >>> 20));
   }
   let state = SEED;
   for (let i = count - 1; i > 0; i--) {

@@ -1,10 +1,10 @@
 import { cpuModel, DEFAULT_CPU_MODEL } from "../arch/x86/cpu/cpu-model.ts";
 import { Entry } from "../arch/x86/cpu/entry.ts";
+import { xorshift32 } from "../arch/x86/cpu/xorshift32.ts";
 import { decodeEntry, decodeLines, LINUX_LEVELS } from "../src/inspect/decode-report.ts";
 import { linuxPteFormat } from "../src/inspect/linux-reading.ts";
 import { plain } from "../src/text/paint.ts";
 import type { Benchmark } from "./benchmark.ts";
-import { xorshift32 } from "./xorshift32.ts";
 
 const ENTRIES = 1024;
 const SEED = 12_345;

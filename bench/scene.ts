@@ -1,22 +1,23 @@
+import { Linear, type Pfn, type Slot } from "../arch/x86/cpu/address.ts";
 import { Entry } from "../arch/x86/cpu/entry.ts";
 import { Machine } from "../arch/x86/cpu/machine.ts";
 import { VM_SHARED, VM_WRITE } from "../arch/x86/mm/pgtable_types.ts";
 import { switch_mm } from "../arch/x86/mm/tlb.ts";
-import { address_space } from "../src/mm/address_space.ts";
 import { Kernel } from "../src/mm/kernel.ts";
 import { PG } from "../src/mm/mem_map.ts";
-import type { mm_struct } from "../src/mm/mm_struct.ts";
+import { address_space, type mm_struct } from "../src/mm/mm_types.ts";
 import { page_add_file_rmap } from "../src/mm/page-mapcount.ts";
 import { ensurePteSlot } from "../src/mm/page-table.ts";
+import { setFileMapping } from "../src/mm/util.ts";
 
 export const PAGES = 65_536;
-export const BASE = 0x7f00_0000_0000;
+export const BASE = Linear.of(0x7f00_0000_0000);
 
 export interface Scene {
   readonly kernel: Kernel;
   readonly mm: mm_struct;
-  readonly pages: readonly number[];
-  readonly slots: readonly number[];
+  readonly pages: readonly Pfn[];
+  readonly slots: readonly Slot[];
 }
 
 /** One file of 65,536 pages mapped shared and writable, each page once, dirty; the mm is loaded on one CPU. */
@@ -27,17 +28,17 @@ export function sharedFileScene(): Scene {
   const file = new address_space("file");
   mm.insertVma({
     start: BASE,
-    end: BASE + PAGES * 4096,
+    end: (BASE + PAGES * 4096) as Linear,
     flags: 1 | VM_WRITE | VM_SHARED,
     pgoff: 0,
     file,
   });
-  const pages: number[] = [];
-  const slots: number[] = [];
+  const pages: Pfn[] = [];
+  const slots: Slot[] = [];
   for (let i = 0; i < PAGES; i++) {
     const pfn = kernel.frames.allocate();
-    const slot = ensurePteSlot(kernel, mm, BASE + i * 4096);
-    kernel.mem_map.setFileMapping(pfn, file);
+    const slot = ensurePteSlot(mm, (BASE + i * 4096) as Linear);
+    setFileMapping(kernel, pfn, file);
     kernel.mem_map.index[pfn] = i;
     kernel.mem_map._refcount[pfn] = 3;
     file.page_tree.set(i, pfn);

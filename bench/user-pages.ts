@@ -1,6 +1,6 @@
 import { Machine } from "../arch/x86/cpu/machine.ts";
 import type { TlbPolicy } from "../arch/x86/cpu/tlb.ts";
-import { xorshift32 } from "./xorshift32.ts";
+import { xorshift32 } from "../arch/x86/cpu/xorshift32.ts";
 
 /*
  * The address space that both programs build, word for word (reference/mmu.c): 4-KiB pages from BASE on, mapped to

@@ -1,284 +1,248 @@
-import type { Entry } from "../../arch/x86/cpu/entry.ts";
-import type { MmEvent } from "../mm/events.ts";
-import type { Kernel } from "../mm/kernel.ts";
-import type { mm_struct } from "../mm/mm_struct.ts";
-import type { VirtEvent, VirtObserver } from "../virt/events.ts";
-import type { Iommu } from "../virt/iommu.ts";
-import type { Kvm } from "../virt/kvm.ts";
-import { AuditState } from "./audit-state.ts";
-import { judgeBatchFlush, judgeBatchFlushed, judgeDeferral, judgeReclaimReturned } from "./batch-rules.ts";
-import {
-  judgeCacheHook,
-  judgeFill,
-  judgeFlushBegin,
-  judgePut,
-  judgeRootLoaded,
-  judgeUnmapped,
-  judgeWalkReturned,
-} from "./call-rules.ts";
-import { CpuContextMap } from "./cpu-contexts.ts";
-import { DeviceViews } from "./device-rules.ts";
-import type { Finding } from "./findings.ts";
-import { FlushLedger } from "./flush-ledger.ts";
-import { BYTES_OF_LEVEL } from "./frame-index.ts";
-import { judgeFreed } from "./free-rules.ts";
-import { TranslationCache } from "./ghost-tlb.ts";
-import {
-  judgeAllSptes,
-  judgeCounters,
-  judgeInstalled,
-  judgeSptesOf,
-  judgeUsed,
-  noteCallback,
-} from "./kvm-rules.ts";
-import {
-  judgeCallback,
-  judgeNotifierCall,
-  judgeOpenBrackets,
-  noteChange,
-  noteTouched,
-} from "./notifier-rules.ts";
-import type { Leaf } from "./table-map.ts";
-import { judgeCleaned, judgeDataAtRest, judgeWriteOut, noteStore } from "./writeback-rules.ts";
+import { NONE, type Pfn, type Slot } from "../../arch/x86/cpu/address.ts";
+import { Machine } from "../../arch/x86/cpu/machine.ts";
+import { dispatcher, type Handlers, handlerOf, IGNORED } from "../../arch/x86/cpu/record.ts";
+import type { RecordStream } from "../../arch/x86/cpu/record-stream.ts";
+import type { Kernel } from "../mm/mm_types.ts";
+import { kernelOpening, machineOpening } from "../trace/opening.ts";
+import { KINDS, type RecordKind, type TraceRecord } from "../trace/record.ts";
+import { LiveWorld, type World } from "../trace/world.ts";
+import { type Cause, FindingLog } from "./causes.ts";
+import type { Finding, RuleHead } from "./findings.ts";
+import type { Debt, TableDebt } from "./ledger/debts.ts";
+import type { Flushes } from "./ledger/flushes.ts";
+import { Ledger } from "./ledger/ledger.ts";
+import type { Moment, MomentKind } from "./ledger/moments.ts";
+import { RULES } from "./rules/index.ts";
+import type { Breach, Rule } from "./rules/rule.ts";
 
 export interface AuditorOptions {
   /** The command that replays the run up to a finding. */
   readonly replay?: (finding: Finding) => string;
+  /** The rules to judge by; default: all. */
+  readonly rules?: readonly Rule[];
+  /** Whether {@link Auditor.rewind} will be called: then changes are noted, which costs a little. Default false. */
+  readonly rewinds?: boolean;
+}
+
+/** A recording to be judged: what can be looked at in it, and what was the case when it began. */
+export interface RecordedRun {
+  readonly world: World & { restore(slot: Slot, lo: number, hi: number): void };
+  readonly opening: Iterable<TraceRecord>;
+}
+
+/** A rule with what it does for each of its subjects. */
+interface Judge {
+  readonly rule: Rule;
+  readonly visit: (subject: unknown) => void;
 }
 
 /**
- * Judges a run by what hardware, kernel and secondary MMUs report, and steers nothing (design D9). Create it when the
- * scene is built, attach `observe` to the kernel, watch the KVMs and devices, run, then call `finish`.
- *
- *   entry weakened ──► debt of every cache that may hold it ──► paid by an invalidation that covers it
- *                                                          └──► still there when it matters: a finding
+ * Judges a run by its records, and steers nothing. Of a machine or a kernel it hears by itself from its making on; a
+ * recording's records are handed to {@link observe}. At the end of the run call {@link finish}.
  *
  * What a concrete TLB kept plays no part, so a missing flush is found in a run where nobody happens to hit it.
  */
 export class Auditor {
-  readonly #state: AuditState;
-  readonly #cpus: CpuContextMap;
-  readonly #devices = new Map<mm_struct, TranslationCache[]>();
-  readonly #views: DeviceViews;
+  /** Takes a record in and judges it; for those of a recording. */
+  readonly observe: (record: TraceRecord) => void;
+  readonly #ledger: Ledger;
+  readonly #world: RecordedRun["world"];
+  readonly #records: RecordStream<TraceRecord> | null;
+  readonly #before = new Map<MomentKind, Judge[]>();
+  readonly #after = new Map<MomentKind, Judge[]>();
+  readonly #replay: AuditorOptions["replay"] | null;
+  readonly #stop: () => void;
+  #log: FindingLog;
   #finished = false;
-  readonly flushes: FlushLedger;
 
-  constructor(kernel: Kernel, options: AuditorOptions = {}) {
-    const sink = {
-      weakened: (leaf: Leaf, value: Entry) => this.#weakened(leaf, value),
-      aged: (leaf: Leaf) => this.#state.ghost.age(leaf),
-      replaced: (mm: mm_struct, page: number, level: number) =>
-        noteTouched(this.#state.task, mm, page, page + BYTES_OF_LEVEL[level]!),
-      installed: (mm: mm_struct, page: number, level: number, frame: number, slot: number) =>
-        this.#views.installed(mm, page, level, frame, slot),
+  /** Of a machine, of a kernel, or of a recording. */
+  constructor(subject: Machine | Kernel | RecordedRun, options: AuditorOptions = {}) {
+    const { world, opening, records } = runOf(subject);
+    this.#world = world;
+    this.#records = records;
+    this.#replay = options.replay ?? null;
+    this.#log = new FindingLog(this.#replay);
+    this.#ledger = new Ledger(world);
+    this.#ledger.open(opening);
+    if (options.rewinds) this.#ledger.mark();
+    for (const rule of options.rules ?? RULES) this.#appoint(rule);
+    this.#ledger.moment = (moment) => {
+      this.#judge(this.#before.get(moment.kind), moment);
+      this.#judge(this.#after.get(moment.kind), moment);
     };
-    this.#state = new AuditState(kernel, sink, options.replay ?? null);
-    this.#views = new DeviceViews(this.#state);
-    this.#cpus = new CpuContextMap(kernel, this.#state.ghost, this.#state.tables);
-    this.flushes = new FlushLedger(this.#state.ghost);
+    const handlers = this.#handlers();
+    this.observe = dispatcher(handlers);
+    this.#stop = records === null ? () => {} : records.listen(handlers);
   }
 
   /** What was found so far, in the order of finding. */
   get findings(): readonly Finding[] {
-    return this.#state.log.all;
+    return this.#log.all;
+  }
+
+  /** The same by cause: rule, call site, call owed. */
+  get causes(): readonly Cause[] {
+    return this.#log.causes();
+  }
+
+  /** Findings beyond those that are kept whole; they are counted in their causes. */
+  get findingsDropped(): number {
+    return this.#log.dropped;
   }
 
   /** How many findings each rule has; rules without one are absent. */
-  countByRule(): Map<number, number> {
-    return this.#state.log.countByRule();
-  }
-
-  /** How many events were observed. */
-  get events(): number {
-    return this.#state.event;
+  countByRule(): Map<number | string, number> {
+    return this.#log.countByRule();
   }
 
   /** Whether some tables were left out because they were too many or pointed in circles: findings may be missing. */
   get truncated(): boolean {
-    return this.#state.tables.truncated;
+    return this.#ledger.tables.truncated;
   }
 
-  /** From now on the KVM's sptes are followed, those that it has included. An observer that it had stays. */
-  watchKvm(kvm: Kvm): void {
-    const { sptes } = this.#state;
-    const guest = sptes.watch(kvm.name, kvm.mm, kvm.mmu_notifier_seq, kvm.mmu_notifier_count);
-    for (const spte of kvm.sptes()) sptes.install(guest, spte);
-    kvm.emit = both(kvm.emit, this.observe);
+  get flushes(): Flushes {
+    return this.#ledger.flushes;
   }
 
-  /** From now on the device is one of the caches that may hold the mm's translations. */
-  watchIommu(iommu: Iommu): void {
-    const cache = new TranslationCache(iommu.name, -1);
-    this.#state.ghost.attach(cache, iommu.mm);
-    const devices = this.#devices.get(iommu.mm);
-    if (devices === undefined) this.#devices.set(iommu.mm, [cache]);
-    else devices.push(cache);
-    iommu.emit = both(iommu.emit, this.observe);
+  /** The system gave a frame to another use: for systems that do not record it themselves. */
+  pageFreed(pfn: Pfn): void {
+    this.#emit({ kind: "page-freed", ...this.#header(), pfn, order: 0 });
   }
 
-  /** The run is over, nothing is in flight: what must hold at rest is judged. */
+  /** The same of a frame that was a page table. */
+  tableFreed(pfn: Pfn): void {
+    this.#emit({ kind: "table-freed", ...this.#header(), pfn, level: NONE });
+  }
+
+  /** The run is over, nothing is in flight: what must hold at rest is judged. Nothing more is heard. */
   finish(): readonly Finding[] {
     if (this.#finished) return this.findings;
     this.#finished = true;
-    const s = this.#state;
-    judgeOpenBrackets(s);
-    judgeAllSptes(s);
-    judgeDataAtRest(s);
-    this.#views.finish();
+    this.#stop();
+    this.#ledger.end();
     return this.findings;
   }
 
-  readonly observe = (event: MmEvent | VirtEvent): void => {
-    const s = this.#state;
-    s.event++;
-    switch (event.type) {
-      case "entry-written":
-        s.byKernel = event.cpu !== null;
-        s.task.lastChange = null;
-        s.tables.entryWritten(event.address, event.old, event.value);
-        return;
-      case "access":
-        if (event.write) noteStore(s, Math.floor(event.physical / 4096), `CPU ${event.cpu}`);
-        return;
-      case "walk-returned":
-        judgeWalkReturned(s, event.found, event.locksHeld);
-        return;
-      case "cache-flush":
-        s.task.cacheHook = event;
-        return;
-      case "ptl-unlocked":
-        this.#views.unlocked(event.table);
-        return;
-      case "page-put":
-        judgePut(s, event.page, event.refcount);
-        return;
-      case "page-freed":
-        judgeFreed(s, event.page);
-        return;
-      case "write-out":
-        judgeWriteOut(s, event.page);
-        return;
-      case "call-entered":
-        s.task.enter(event.call, event.page, event.mm);
-        return;
-      case "call-left":
-        this.#callLeft(event);
-        return;
-      case "notifier-called":
-        judgeNotifierCall(s, event);
-        return;
-      case "notifier-callback":
-        judgeCallback(s, event);
-        noteCallback(s, event);
-        if (event.op === "release") this.#released(event.listener, event.mm);
-        return;
-      case "invlpg":
-      case "page-fault":
-        this.#cpus.addressDropped(event.cpu, event.address);
-        return;
-      case "tlb-filled":
-        judgeFill(s, this.#cpus.current(event.cpu), event.page);
-        return;
-      default:
-        this.#observeRest(event);
-    }
-  };
+  /** Comes back to the beginning, in time of what was changed since; with the option `rewinds`. */
+  rewind(): void {
+    this.#ledger.rewind((slot, lo, hi) => this.#world.restore(slot, lo, hi));
+    this.#log = new FindingLog(this.#replay ?? null);
+    this.#finished = false;
+  }
 
-  /** The events that are rare. */
-  #observeRest(event: MmEvent | VirtEvent): void {
-    const s = this.#state;
-    switch (event.type) {
-      case "cr3-loaded":
-        this.#cpus.rootLoaded(event.cpu, event.root, event.pcid, event.keep);
-        s.resume(this.#cpus.current(event.cpu));
-        judgeRootLoaded(s, this.#cpus.current(event.cpu));
-        return;
-      case "cr4-written":
-        this.#cpus.flushed(event.cpu, event.flushed === "all" ? null : event.pcid);
-        return;
-      case "tlb-flush-begin":
-        judgeFlushBegin(s, event.mm);
-        this.flushes.begin(event.cpu);
-        return;
-      case "tlb-flush-end":
-        this.flushes.end(event.cpu, event.caller, event.site);
-        return;
-      case "tlb-batch-add":
-        judgeDeferral(s, event);
-        return;
-      case "tlb-batch-flush-begin":
-        judgeBatchFlush(s, event.mask);
-        this.flushes.begin(event.cpu);
-        return;
-      case "tlb-batch-flush-end":
-        this.flushes.end(event.cpu, event.caller, "arch_tlbbatch_flush");
-        judgeBatchFlushed(s);
-        return;
-      case "spte-installed":
-        judgeInstalled(s, event);
-        return;
-      case "spte-zapped": {
-        const guest = s.sptes.find(event.listener, event.mm);
-        if (guest !== null) s.sptes.zap(guest, event.level, event.hva);
-        return;
+  #header() {
+    const records = this.#records;
+    if (records === null) throw new TypeError("a recording tells by itself what was freed");
+    return { seq: records.next(), agent: records.agent, cpu: NONE, space: NONE };
+  }
+
+  #emit(record: TraceRecord): void {
+    this.#records?.emit(record);
+  }
+
+  #appoint(rule: Rule): void {
+    const judge: Judge = {
+      rule,
+      visit: (subject) => {
+        if (rule.broken(this.#ledger, subject)) this.#report(rule, rule.breach(this.#ledger, subject));
+      },
+    };
+    for (const [kinds, judges] of [
+      [rule.before, this.#before],
+      [rule.after, this.#after],
+    ] as const) {
+      for (const kind of kinds) {
+        const known = judges.get(kind);
+        if (known === undefined) judges.set(kind, [judge]);
+        else known.push(judge);
       }
-      case "spte-used":
-        judgeUsed(s, event);
-        return;
-      case "kvm-counters":
-        judgeCounters(s, event);
-        return;
-      case "device-access":
-        if (event.write) noteStore(s, event.pfn, event.listener);
-        return;
-      case "device-tlb-invalidated":
-        this.#deviceInvalidated(event);
-        return;
     }
   }
 
-  /** The device stops using the mm; what it still holds it must drop now. */
-  #released(listener: string, mm: mm_struct): void {
-    for (const cache of this.#devices.get(mm) ?? []) {
-      if (cache.name === listener) this.#state.ghost.detachAll(cache);
+  /** For each kind: what is judged before, how the ledger takes it in, what is judged after. */
+  #handlers(): Handlers<TraceRecord> {
+    const ledger = this.#ledger;
+    const handlers: Record<string, ((record: TraceRecord) => void) | typeof IGNORED> = {};
+    for (const kind of Object.keys(KINDS) as RecordKind[]) {
+      const take = handlerOf(ledger.handlers, kind);
+      const before = this.#before.get(kind);
+      const after = this.#after.get(kind);
+      if (before === undefined && after === undefined) {
+        handlers[kind] = take;
+        continue;
+      }
+      handlers[kind] = (record) => {
+        ledger.seq = record.seq;
+        this.#judge(before, record);
+        if (take !== IGNORED) take(record);
+        this.#judge(after, record);
+      };
     }
+    handlers["cr3-loaded"] = this.#reviving(handlers["cr3-loaded"], "PCID loaded, not flushed since");
+    handlers["lazy-left"] = this.#reviving(
+      handlers["lazy-left"],
+      "address space used again, not flushed since",
+    );
+    return handlers as Handlers<TraceRecord>;
   }
 
-  #deviceInvalidated(event: Extract<VirtEvent, { type: "device-tlb-invalidated" }>): void {
-    const { ghost } = this.#state;
-    for (const cache of this.#devices.get(event.mm) ?? []) {
-      if (cache.name !== event.listener) continue;
-      if (event.length === Number.POSITIVE_INFINITY) ghost.dropAll(cache);
-      else ghost.dropRange(cache, event.start, event.length);
+  /** What was out of a CPU's reach is not any more, unless it is dropped with the load. */
+  #reviving(
+    handler: ((record: TraceRecord) => void) | null | undefined,
+    why: string,
+  ): (record: TraceRecord) => void {
+    return (record) => {
+      this.#ledger.seq = record.seq;
+      handler?.(record);
+      if (record.kind !== "cr3-loaded" || record.keep) this.#revive(record.cpu, why);
+    };
+  }
+
+  #judge(judges: readonly Judge[] | undefined, moment: Moment): void {
+    if (judges === undefined) return;
+    for (const { rule, visit } of judges) rule.subjects(this.#ledger, moment, visit);
+  }
+
+  /**
+   * Where the debt is one that its owner cannot use now, nobody can, and a flush may still come first: it is found when
+   * the owner can use it again.
+   */
+  #report(rule: RuleHead, { key, debt, details }: Breach): void {
+    if (debt !== undefined && !this.#isReachable(debt)) {
+      debt.suspended ??= [];
+      debt.suspended.push({ rule, key, details });
+      return;
     }
+    const { spaces, seq } = this.#ledger;
+    const mm = details.space === NONE ? "" : spaces.nameOf("space", details.space);
+    this.#log.add(rule, key, details, seq, mm);
   }
 
-  #callLeft(event: Extract<MmEvent, { type: "call-left" }>): void {
-    const s = this.#state;
-    s.task.leave(event.call);
-    if (event.call === "page_mkclean") {
-      judgeCleaned(s, event.page);
-      judgeSptesOf(s, event.page, "page_mkclean returned");
-    } else if (event.call === "try_to_unmap") {
-      judgeUnmapped(s, event);
-      judgeSptesOf(s, event.page, "try_to_unmap returned");
-    } else if (event.call === "shrink_page_list") judgeReclaimReturned(s);
+  /** A PCID's translations are out of reach while another is loaded; a lazy CPU walks, but uses no user address. */
+  #isReachable(debt: Debt | TableDebt): boolean {
+    const { context } = debt;
+    if (!context.active) return false;
+    if (context.cpu === NONE || !("pfn" in debt)) return true;
+    return debt.change.leaf.reach.kernel || !this.#ledger.contexts.cpu(context.cpu).lazy;
   }
 
-  #weakened(leaf: Leaf, value: Entry): void {
-    const s = this.#state;
-    const change = s.changeOf(leaf, value);
-    s.ghost.owe(change);
-    s.sptes.hostChanged(change);
-    judgeCacheHook(s, change);
-    noteChange(s, change);
+  #revive(cpu: number, why: string): void {
+    const { contexts, debts } = this.#ledger;
+    debts.revive(contexts.cpu(cpu).current, ({ rule, key, details }) => {
+      this.#report(rule, { key, details: { ...details, moment: `${why}: ${details.moment}` } });
+    });
   }
 }
 
-function both(first: VirtObserver | null, second: VirtObserver): VirtObserver {
-  if (first === null) return second;
-  return (event) => {
-    first(event);
-    second(event);
-  };
+/** What can be looked at, what is the case, and where records come from. */
+function runOf(subject: Machine | Kernel | RecordedRun): RecordedRun & {
+  readonly records: RecordStream<TraceRecord> | null;
+} {
+  if ("world" in subject) return { ...subject, records: null };
+  const machine = subject instanceof Machine ? subject : subject.machine;
+  const records = machine.records as unknown as RecordStream<TraceRecord>;
+  if (subject instanceof Machine) {
+    return { world: new LiveWorld(machine), opening: machineOpening(machine), records };
+  }
+  return { world: new LiveWorld(machine, subject.format), opening: kernelOpening(subject), records };
 }

@@ -1,15 +1,13 @@
-import { type ChangedBy, type FindingDetails, hexNumber, type StaleTranslation } from "./findings.ts";
-import { BYTES_OF_LEVEL } from "./frame-index.ts";
-import type { ByteRange, Change, Debt } from "./ghost-tlb.ts";
-import type { MirroredSpte } from "./spte-mirror.ts";
-import { type Leaf, RIGHT_EXECUTE, RIGHT_WRITE, WAS_DIRTY } from "./table-map.ts";
+import { BYTES_OF_LEVEL, NONE, PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
+import { hex } from "../text/hex.ts";
+import type { FindingDetails, Owed, StaleTranslation } from "./findings.ts";
+import type { Context } from "./ledger/contexts.ts";
+import type { ByteRange, Change, Debt } from "./ledger/debts.ts";
+import type { Ledger } from "./ledger/ledger.ts";
+import type { Spte } from "./ledger/listeners.ts";
+import { type Leaf, RIGHT_EXECUTE, RIGHT_WRITE, storesLand, WAS_DIRTY } from "./ledger/translation.ts";
 
-const WRITE_DIRTY = RIGHT_WRITE | WAS_DIRTY;
-
-/** Whether a cached translation with these rights lets a store through without looking at the entry again. */
-export function storesLand(rights: number): boolean {
-  return (rights & WRITE_DIRTY) === WRITE_DIRTY;
-}
+/* Words for what rules find. */
 
 function rightsInWords(rights: number): string {
   const words = ["read"];
@@ -18,9 +16,9 @@ function rightsInWords(rights: number): string {
   return words.join(", ");
 }
 
-export function staleDebt(debt: Debt, frame: number): StaleTranslation {
+export function staleDebt(debt: Debt, pfn: number): StaleTranslation {
   return {
-    to: `frame ${hexNumber(frame)} by a cached translation`,
+    to: `frame ${hex(pfn)} by a cached translation`,
     size: BYTES_OF_LEVEL[debt.level]!,
     rights: rightsInWords(debt.rights),
     writable: storesLand(debt.rights),
@@ -28,9 +26,9 @@ export function staleDebt(debt: Debt, frame: number): StaleTranslation {
   };
 }
 
-export function staleLeaf(leaf: Leaf, frame: number): StaleTranslation {
+export function staleLeaf(leaf: Leaf, pfn: number): StaleTranslation {
   return {
-    to: `frame ${hexNumber(frame)} by ${leaf.protNone ? "a PROT_NONE entry" : "an entry"} that is still present`,
+    to: `frame ${hex(pfn)} by ${leaf.protNone ? "a PROT_NONE entry" : "an entry"} that is still present`,
     size: BYTES_OF_LEVEL[leaf.level]!,
     rights: leaf.protNone ? "none" : rightsInWords(leaf.rights),
     writable: (leaf.rights & RIGHT_WRITE) !== 0,
@@ -38,9 +36,9 @@ export function staleLeaf(leaf: Leaf, frame: number): StaleTranslation {
   };
 }
 
-export function staleSpte(spte: MirroredSpte, frame: number): StaleTranslation {
+export function staleSpte(spte: Spte, pfn: number): StaleTranslation {
   return {
-    to: `frame ${hexNumber(frame)} by the spte of guest frame ${hexNumber(spte.gfn + frame - spte.frame)}`,
+    to: `frame ${hex(pfn)} by the spte of guest frame ${hex(spte.gfn + pfn - spte.pfn)}`,
     size: BYTES_OF_LEVEL[spte.level]!,
     rights: spte.writable ? "read, write" : "read",
     writable: spte.writable,
@@ -48,71 +46,129 @@ export function staleSpte(spte: MirroredSpte, frame: number): StaleTranslation {
   };
 }
 
-export function changedBy(change: Change | null): ChangedBy | null {
-  if (change === null) return null;
-  return { caller: change.caller, primitive: change.primitive, event: change.event };
+/** "CPU 1", or the name of a device's listener. */
+export function holderOf(l: Ledger, context: Context): string {
+  return context.cpu === NONE ? l.spaces.nameOf("listener", context.listener) : `CPU ${context.cpu}`;
+}
+
+/** Id of the address space that a leaf belongs to, or NONE. */
+export function spaceIdOf(l: Ledger, leaf: Leaf): number {
+  return l.spaceOf(leaf.reach)?.id ?? NONE;
+}
+
+/** What an id or an index of a set of CPUs is called. */
+export function cpusInWords(words: readonly number[]): string {
+  return cpusIn(words)
+    .map((cpu) => `CPU ${cpu}`)
+    .join(", ");
+}
+
+/** Numbers of the CPUs in a set. */
+export function cpusIn(words: readonly number[]): number[] {
+  const cpus: number[] = [];
+  words.forEach((word, i) => {
+    for (let bit = 0; bit < 32; bit++) if (((word >>> bit) & 1) !== 0) cpus.push(32 * i + bit);
+  });
+  return cpus;
+}
+
+export function hasCpu(words: readonly number[], cpu: number): boolean {
+  return (((words[cpu >>> 5] ?? 0) >>> (cpu & 31)) & 1) !== 0;
 }
 
 /** The 4 KiB at an address. */
 export function pageRange(start: number): ByteRange {
-  return { start, length: 4096 };
+  return { start, length: PAGE_SIZE };
 }
 
-export function rangeText(start: number, length: number): string {
-  return `[${hexNumber(start)}, ${hexNumber(start + length)})`;
+/** Where the leaf maps a frame. */
+export function addressIn(leaf: Leaf, pfn: number): number {
+  return leaf.page + (pfn - leaf.pfn) * PAGE_SIZE;
+}
+
+function leafRange({ page, level }: Leaf): ByteRange {
+  return { start: page, length: BYTES_OF_LEVEL[level]! };
+}
+
+/** A call that never came. */
+export function missing(call: string, when = "", range: ByteRange | null = null): Owed {
+  return { call, fault: "missing", when, range, passed: null };
 }
 
 /** The flush that a CPU's debt waits for. */
-export function owedFlush(change: Change, deferred: string): string {
-  if (change.deferred) return deferred;
-  const { page, level } = change.leaf;
-  if (level === 1) return `flush_tlb_page of ${hexNumber(page)} after ${change.caller} changed its entry`;
-  return `flush_tlb_range of ${rangeText(page, BYTES_OF_LEVEL[level]!)} after ${change.caller} changed its entry`;
+export function owedFlush(change: Change, deadline: string): Owed {
+  if (change.deferred) return missing("try_to_unmap_flush", `before ${deadline}`);
+  const range = leafRange(change.leaf);
+  const call = change.leaf.level === 1 ? "flush_tlb_page" : "flush_tlb_range";
+  return missing(call, `after ${change.site} changed its entry`, range);
 }
 
 /** The call that a device's debt waits for. */
-export function owedInvalidation(change: Change, before: string): string {
-  if (change.missed !== null) return change.missed.owed;
-  const { page, level } = change.leaf;
-  return `mmu_notifier_invalidate_range of ${rangeText(page, BYTES_OF_LEVEL[level]!)} before ${before}`;
+export function owedInvalidation(l: Ledger, change: Change, deadline: string): Owed {
+  if (change.missed !== null && change.told !== null) return owedRange(l, change);
+  return missing("mmu_notifier_invalidate_range", `before ${deadline}`, leafRange(change.leaf));
 }
 
-export const OWED_TO_GUEST = "mmu_notifier_invalidate_range_start/end around the walk";
+/** The range call that should have covered a change, with what is wrong with the one that was made. */
+export function owedRange(l: Ledger, change: Change): Owed {
+  const { told, missed, leaf } = change;
+  if (told === null || missed === null) return missing("mmu_notifier_invalidate_range", "", leafRange(leaf));
+  const unaligned = told.range.start % l.pages.bytesOf(leaf.pfn) !== 0;
+  return {
+    call: "mmu_notifier_invalidate_range",
+    fault: unaligned ? "unaligned start" : "too short",
+    when: "",
+    range: missed.needed,
+    passed: { call: told.op, range: told.range, seq: told.seq },
+  };
+}
+
+/** The call that a guest's spte waits for: it hears of ranges by their start and end alone. */
+export function owedToGuest(spte: Spte): Owed {
+  const { hostChange, guest } = spte;
+  const call = "mmu_notifier_invalidate_range_start/end";
+  const when = "around the walk";
+  if (hostChange === null) return missing(call, when);
+  const range = leafRange(hostChange.leaf);
+  const { told } = hostChange;
+  if (told === null || guest.ops.has(told.op)) return missing(call, when, range);
+  const passed = { call: told.op, range: told.range, seq: told.seq };
+  return { call, fault: "not heard", when, range, passed };
+}
 
 /** What is said of a cached translation that outlived its deadline: "the page is freed", "page_mkclean returns". */
 export function debtDetails(
+  l: Ledger,
   debt: Debt,
-  frame: number,
+  pfn: number,
   deadline: string,
-): Omit<FindingDetails, "rule" | "moment"> {
-  const { cache, change } = debt;
-  const address = change.leaf.page + (frame - debt.frame) * 4096;
-  const onCpu = cache.cpu >= 0;
+): Omit<FindingDetails, "moment"> {
+  const { context, change } = debt;
+  const linear = addressIn(change.leaf, pfn);
+  const onCpu = context.cpu !== NONE;
   return {
-    agent: cache.name,
-    mm: change.leaf.mm.name,
-    address,
-    frame,
-    stale: staleDebt(debt, frame),
-    changedBy: changedBy(change),
-    owed: onCpu
-      ? owedFlush(change, `try_to_unmap_flush before ${deadline}`)
-      : owedInvalidation(change, deadline),
-    staleRanges: (onCpu ? null : change.missed?.stale) ?? [pageRange(address)],
+    agent: holderOf(l, context),
+    space: spaceIdOf(l, change.leaf),
+    linear,
+    pfn,
+    stale: staleDebt(debt, pfn),
+    changed: change,
+    owed: onCpu ? owedFlush(change, deadline) : owedInvalidation(l, change, deadline),
+    staleRanges: (onCpu ? null : change.missed?.stale) ?? [pageRange(linear)],
   };
 }
 
 /** What is said of an spte that the host's page has outlived. */
-export function spteDetails(spte: MirroredSpte, frame: number): Omit<FindingDetails, "rule" | "moment"> {
-  const address = spte.hva + (frame - spte.frame) * 4096;
+export function spteDetails(l: Ledger, spte: Spte, pfn: number): Omit<FindingDetails, "moment"> {
+  const linear = spte.hva + (pfn - spte.pfn) * PAGE_SIZE;
   return {
-    agent: spte.guest.name,
-    mm: spte.guest.mm.name,
-    address,
-    frame,
-    stale: staleSpte(spte, frame),
-    changedBy: changedBy(spte.hostChange),
-    owed: OWED_TO_GUEST,
-    staleRanges: [pageRange(address)],
+    agent: l.spaces.nameOf("listener", spte.guest.id),
+    space: spte.guest.space,
+    linear,
+    pfn,
+    stale: staleSpte(spte, pfn),
+    changed: spte.hostChange,
+    owed: owedToGuest(spte),
+    staleRanges: [pageRange(linear)],
   };
 }

@@ -1,5 +1,5 @@
-import type { ByteRange } from "./ghost-tlb.ts";
-import { type Invariant, invariant } from "./invariants.ts";
+import { formatBytes, formatRange, hex } from "../text/hex.ts";
+import type { ByteRange, Changer } from "./ledger/debts.ts";
 
 /** What an agent can still reach. */
 export interface StaleTranslation {
@@ -13,64 +13,95 @@ export interface StaleTranslation {
   readonly dirty: boolean;
 }
 
-export interface ChangedBy {
-  readonly caller: string;
-  readonly primitive: string;
-  /** Number of the event at which the entry changed. */
-  readonly event: number;
+/** What was wrong with the call that was made, or that none was. */
+export type OwedFault =
+  | "missing"
+  /** The listener has no such operation. */
+  | "not heard"
+  /** Its range ends before what it had to cover does, be it in the middle of a small page. */
+  | "too short"
+  /** Its range begins in the middle of the page. */
+  | "unaligned start"
+  | "empty range"
+  | "too early"
+  | "unpaired"
+  | "may sleep"
+  | "wrong count";
+
+/** The call that should have been made. */
+export interface Owed {
+  readonly call: string;
+  readonly fault: OwedFault;
+  /** "before the page is freed"; or all of the sentence, for what is no call. */
+  readonly when: string;
+  readonly range: ByteRange | null;
+  /** What was called instead, and the number of its record. */
+  readonly passed: { readonly call: string; readonly range: ByteRange; readonly seq: number } | null;
 }
 
+/** What a rule says of one breach. */
 export interface FindingDetails {
-  /** Number of the rule. */
-  readonly rule: number;
   /** "page freed". */
   readonly moment: string;
   /** "CPU 1", or a listener's name. */
   readonly agent: string;
-  readonly mm: string;
+  /** Address space, or NONE. */
+  readonly space: number;
   /** Linear address, where one applies. */
-  readonly address?: number | null;
-  readonly frame?: number | null;
+  readonly linear?: number | null;
+  /** Frame, where one applies. */
+  readonly pfn?: number | null;
   readonly stale?: StaleTranslation | null;
-  readonly changedBy?: ChangedBy | null;
-  /** The call that should have been made, and when. */
-  readonly owed: string;
+  readonly changed?: Changer | null;
+  /** The function that owed the call, where nothing was changed; default: that of {@link changed}. */
+  readonly site?: string;
+  readonly owed: Owed;
   /** Bytes that a call with wrong bounds left stale. */
   readonly staleRanges?: readonly ByteRange[];
 }
 
+/** Identity of a rule as findings quote it. */
+export interface RuleHead {
+  readonly id: number | string;
+  readonly title: string;
+  readonly source: string;
+}
+
 /** One broken promise: which rule, when, who still sees what, who changed the entry and who owed the invalidation. */
 export class Finding {
-  readonly rule: Invariant;
-  readonly title: string;
+  readonly rule: RuleHead;
   readonly moment: string;
-  /** Number of the event at which it was judged. */
-  readonly event: number;
+  /** Number of the record at which it was judged. */
+  readonly seq: number;
   /** Everyone concerned; the first is {@link agent}. */
   readonly agents: string[];
+  readonly space: number;
+  /** The address space's name. */
   readonly mm: string;
-  readonly address: number | null;
-  readonly frame: number | null;
+  readonly linear: number | null;
+  readonly pfn: number | null;
   readonly stale: StaleTranslation | null;
-  readonly changedBy: ChangedBy | null;
-  readonly owed: string;
+  readonly changed: Changer | null;
+  readonly site: string;
+  readonly owed: Owed;
   readonly staleRanges: readonly ByteRange[];
   /** How often it was found: once for each agent, address or call. */
   count = 1;
   /** Command that replays the run up to here; empty when the auditor was not told one. */
   replay = "";
 
-  constructor(details: FindingDetails, event: number) {
-    this.rule = invariant(details.rule);
-    this.title = this.rule.title;
+  constructor(rule: RuleHead, details: FindingDetails, seq: number, mm: string) {
+    this.rule = rule;
     this.moment = details.moment;
-    this.event = event;
+    this.seq = seq;
     this.agents = [details.agent];
-    this.mm = details.mm;
-    this.address = details.address ?? null;
-    this.frame = details.frame ?? null;
+    this.space = details.space;
+    this.mm = mm;
+    this.linear = details.linear ?? null;
+    this.pfn = details.pfn ?? null;
     this.stale = details.stale ?? null;
-    this.changedBy = details.changedBy ?? null;
+    this.changed = details.changed ?? null;
+    this.site = details.site ?? details.changed?.site ?? "";
     this.owed = details.owed;
     this.staleRanges = details.staleRanges ?? [];
   }
@@ -81,96 +112,98 @@ export class Finding {
 
   /** A few lines for a person. */
   explain(): string {
-    const lines = [`rule ${this.rule.id} broken: ${this.title}`];
+    const { rule, moment, seq, pfn, linear, mm, agents, count, stale, changed, staleRanges, replay } = this;
     const what = [];
-    if (this.frame !== null) what.push(`frame ${hexNumber(this.frame)}`);
-    if (this.address !== null) what.push(`address ${hexNumber(this.address)}`);
-    if (this.mm !== "") what.push(`mm ${this.mm}`);
-    lines.push(
-      `  when     ${this.moment}, event ${this.event}${what.length > 0 ? `: ${what.join(", ")}` : ""}`,
-    );
-    const times = this.count > 1 ? ` (${this.count} times)` : "";
-    lines.push(`  who      ${this.agents.join(", ")}${times}`);
-    if (this.stale !== null) {
-      const { to, size, rights, dirty } = this.stale;
-      lines.push(`  sees     ${to}, ${sizeOf(size)}: ${rights}${dirty ? "; dirty" : ""}`);
+    if (pfn !== null) what.push(`frame ${hex(pfn)}`);
+    if (linear !== null) what.push(`address ${hex(linear)}`);
+    if (mm !== "") what.push(`mm ${mm}`);
+    const lines = [
+      `rule ${rule.id} broken: ${rule.title}`,
+      `  when     ${moment}, event ${seq}${what.length > 0 ? `: ${what.join(", ")}` : ""}`,
+      `  who      ${agents.join(", ")}${count > 1 ? ` (${count} times)` : ""}`,
+    ];
+    if (stale !== null) {
+      const { to, size, rights, dirty } = stale;
+      lines.push(`  sees     ${to}, ${formatBytes(size)}: ${rights}${dirty ? "; dirty" : ""}`);
     }
-    if (this.changedBy !== null) {
-      const { caller, primitive, event } = this.changedBy;
-      lines.push(`  changed  by ${caller}, ${primitive}, event ${event}`);
+    if (changed !== null) {
+      const by = changed.primitive === "" ? changed.site : `${changed.site}, ${changed.primitive}`;
+      lines.push(`  changed  by ${by}, event ${changed.seq}`);
     }
-    for (const { start, length } of this.staleRanges) {
-      lines.push(`  stale    [${hexNumber(start)}, ${hexNumber(start + length)}), ${length} bytes`);
+    for (const { start, length } of staleRanges) {
+      lines.push(`  stale    ${formatRange({ start, length })}`);
     }
-    lines.push(`  owed     ${this.owed}`);
-    lines.push(`  source   ${this.rule.source}`);
-    if (this.replay !== "") lines.push(`  replay   ${this.replay}`);
+    lines.push(`  owed     ${owedText(this.owed)}`, `  source   ${rule.source}`);
+    if (replay !== "") lines.push(`  replay   ${replay}`);
     return lines.join("\n");
   }
 
-  /** Plain data, with numbers as they are. */
+  /** Plain data: see {@link findingJson}. */
   toJSON(): Record<string, unknown> {
-    const { rule, title, moment, event, agents, mm, address, frame, stale } = this;
-    const { changedBy, owed, staleRanges, count, replay } = this;
-    return {
-      rule: rule.id,
-      title,
-      source: rule.source,
-      moment,
-      event,
-      agents,
-      mm,
-      address,
-      frame,
-      stale,
-      changedBy,
-      owed,
-      staleRanges,
-      count,
-      replay,
-    };
+    return findingJson(this);
   }
 }
 
-/** What was found, each thing once: a repetition only counts up. */
-export class FindingLog {
-  readonly all: Finding[] = [];
-  readonly #byKey = new Map<string, Finding>();
-  readonly #replay: ((finding: Finding) => string) | null;
-
-  constructor(replay: ((finding: Finding) => string) | null) {
-    this.#replay = replay;
-  }
-
-  /** Adds a finding unless one with this rule and key is there. */
-  add(key: string, event: number, details: FindingDetails): void {
-    const full = `${details.rule}:${key}`;
-    const known = this.#byKey.get(full);
-    if (known !== undefined) {
-      known.count++;
-      if (!known.agents.includes(details.agent)) known.agents.push(details.agent);
-      return;
-    }
-    const finding = new Finding(details, event);
-    if (this.#replay !== null) finding.replay = this.#replay(finding);
-    this.#byKey.set(full, finding);
-    this.all.push(finding);
-  }
-
-  /** How many findings each rule has, by rule number; rules without one are absent. */
-  countByRule(): Map<number, number> {
-    const counts = new Map<number, number>();
-    for (const { rule } of this.all) counts.set(rule.id, (counts.get(rule.id) ?? 0) + 1);
-    return counts;
-  }
+/** A finding as plain data: numbers that are addresses or frames as hexadecimal text. */
+export function findingJson(finding: Finding): Record<string, unknown> {
+  const {
+    rule,
+    moment,
+    seq,
+    agents,
+    mm,
+    linear,
+    pfn,
+    stale,
+    changed,
+    site,
+    owed,
+    staleRanges,
+    count,
+    replay,
+  } = finding;
+  return {
+    rule: rule.id,
+    title: rule.title,
+    source: rule.source,
+    moment,
+    event: seq,
+    agents,
+    mm,
+    linear: linear === null ? null : hex(linear),
+    pfn: pfn === null ? null : hex(pfn),
+    stale,
+    changedBy:
+      changed === null ? null : { function: changed.site, primitive: changed.primitive, event: changed.seq },
+    site,
+    owed: owedJson(owed),
+    staleRanges: staleRanges.map(rangeJson),
+    count,
+    replay,
+  };
 }
 
-export function hexNumber(value: number): string {
-  return `0x${value.toString(16)}`;
+/** An owed call as plain data, with the sentence for a person. */
+export function owedJson(owed: Owed): Record<string, unknown> {
+  const { call, fault, range, passed } = owed;
+  return {
+    call,
+    fault,
+    range: rangeJson(range),
+    passed: passed === null ? null : { call: passed.call, range: rangeJson(passed.range), event: passed.seq },
+    text: owedText(owed),
+  };
 }
 
-function sizeOf(bytes: number): string {
-  if (bytes % 2 ** 30 === 0) return `${bytes / 2 ** 30} GiB`;
-  if (bytes % 2 ** 20 === 0) return `${bytes / 2 ** 20} MiB`;
-  return `${bytes / 2 ** 10} KiB`;
+/** The call in one sentence, with what was wrong with the one that was made. */
+export function owedText({ call, when, range, passed, fault }: Owed): string {
+  const of = range === null ? "" : ` of ${formatRange(range)}`;
+  const until = when === "" ? "" : when.startsWith(":") ? when : ` ${when}`;
+  if (passed === null) return `${call}${of}${until}`;
+  if (fault === "not heard") return `${call}${of}${until}: it has no ${passed.call}, which was called`;
+  return `${call}${of}${until}, not of ${formatRange(passed.range)}`;
+}
+
+function rangeJson(range: ByteRange | null): unknown {
+  return range === null ? null : { start: hex(range.start), length: range.length };
 }

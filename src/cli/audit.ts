@@ -1,14 +1,25 @@
 import { fileURLToPath } from "node:url";
 import { MAX_CPUS } from "../../arch/x86/cpu/machine.ts";
 import { TLB_POLICIES, type TlbPolicy } from "../../arch/x86/cpu/tlb.ts";
+import { RULES } from "../audit/rules/index.ts";
 import { FormatError, quote } from "../formats/format-error.ts";
 import { type GuestSnapshot, readGuestDirectory } from "../formats/guest-snapshot.ts";
 import { isDirectory } from "../formats/gzip.ts";
+import { WholeFile } from "../formats/whole-file.ts";
 import { isTrue } from "../guest/truth.ts";
-import { type AuditSettings, auditGuest } from "../jobs/reclaim/audit-report.ts";
+import {
+  type AuditReport,
+  type AuditSettings,
+  auditGuest,
+  auditJson,
+  findingLine,
+} from "../jobs/reclaim/audit-report.ts";
 import { auditText } from "../jobs/reclaim/audit-text.ts";
+import { diffProtocols, diffText } from "../jobs/reclaim/diff.ts";
 import { LISTENER_KINDS, type ListenerKind, listenerKind } from "../jobs/reclaim/listeners.ts";
-import { NOTIFIER_PROTOCOLS, notifierProtocol } from "../mm/notifier-protocol.ts";
+import type { FrameRange } from "../jobs/reclaim/reclaim-job.ts";
+import type { NotifierProtocol } from "../mm/mm_types.ts";
+import { NOTIFIER_PROTOCOLS } from "../mm/notifier-protocol.ts";
 import {
   type Command,
   type ParsedArguments,
@@ -17,6 +28,8 @@ import {
   UsageError,
 } from "./command.ts";
 import { parseHex } from "./options.ts";
+import type { Terminal } from "./output.ts";
+import { loadProtocol } from "./protocol-module.ts";
 
 /** The guest that ships with the package. */
 const SAMPLE = fileURLToPath(new URL("../samples/guest-a1", import.meta.url));
@@ -27,10 +40,13 @@ const PROGRAM = import.meta.url.endsWith(".ts") ? "npm run --silent ptescope --"
 export const auditCommand: Command = {
   name: "audit",
   summary: "writeback and reclaim over a guest's pages, and who is left with a stale translation",
-  usage:
-    "[SNAPSHOT] [--protocol P|all] [--listeners L,...|none] [--cpus N] [--tlb T] [--seed S] [--shuffle] [--page PFN] [--json]",
+  usage: "[SNAPSHOT] [--protocol P|all | --diff P,P] [--page PFN] [--findings FILE] [options]",
   options: {
-    protocol: { value: "P", help: "notifier protocol: a0, a1 (= c), c, b, d, e1, or all (default)" },
+    protocol: {
+      value: "P",
+      help: "notifier protocol: a0, a1 (= c), c, b, d, e1, all (default), or a module of your own: ./mine.mjs",
+    },
+    diff: { value: "P,P", help: "where two protocols first part, for each thing wrong under the first" },
     listeners: {
       value: "L,...",
       help: `secondary MMUs on every process: ${Object.keys(LISTENER_KINDS).join(", ")}, or none (default kvm,iommu)`,
@@ -39,7 +55,10 @@ export const auditCommand: Command = {
     tlb: { value: "T", help: "what TLBs keep: stale (default), none, or what a CPU's hold: see below" },
     seed: { value: "S", help: "seed of everything that happens at random (default 1)" },
     shuffle: { help: "take the pages in the seed's order, not by frame number" },
+    frames: { value: "A-B,...", help: "reclaim only pages that begin in these frames (hexadecimal)" },
     page: { value: "PFN", help: "with one protocol: tell what happened to this frame (hexadecimal)" },
+    findings: { value: "FILE", help: "write every finding to a file, as JSON lines" },
+    "fail-on": { value: "RULE,...", help: "exit status 1 for findings of these rules, and only of these" },
     json: { help: "the report as JSON (docs/audit-report.schema.json)" },
   },
   notes: [
@@ -58,39 +77,93 @@ export const auditCommand: Command = {
     if (!isDirectory(path)) {
       throw new FormatError(path, null, "a guest directory (manifest.json, pt.elf.gz, proc.tar.gz)");
     }
-    const protocols = parseProtocols(parsed.text("protocol") ?? "all");
-    const frame = parsed.text("page");
-    if (frame !== undefined && protocols.length !== 1) {
-      throw new UsageError("--page explains one run: give --protocol with one name, too");
-    }
-    const settings: AuditSettings = {
-      snapshot,
-      program: PROGRAM,
-      protocols,
-      listeners: parseListeners(parsed.text("listeners") ?? "kvm,iommu"),
-      cpus: parseNumber("--cpus", parsed.text("cpus") ?? "4", 2, MAX_CPUS),
-      tlb: parsed.choice<TlbPolicy>("tlb", TLB_POLICIES),
-      seed: parseNumber("--seed", parsed.text("seed") ?? "1", 0, 2 ** 32 - 1),
-      shuffle: parsed.has("shuffle"),
-      progress: terminal.progress,
-      ...(frame === undefined ? {} : { page: Number(parseHex("--page", frame)) }),
-    };
+    const rules = parseRules(parsed.text("fail-on"));
+    const diff = await parseDiff(parsed);
+    const protocols = diff ?? (await parseProtocols(parsed.text("protocol") ?? "all"));
+    const settings = settingsOf(parsed, snapshot, protocols, terminal);
     const guest = readGuestDirectory(path);
     refuse(guest, parsed, settings.page);
-    const report = auditGuest(guest, settings);
+    if (diff !== null) {
+      const text = diffText(diffProtocols(guest, settings, diff), terminal.paint);
+      terminal.progress("");
+      await terminal.write(text);
+      return 0;
+    }
+    const report = auditInto(parsed.text("findings"), guest, settings);
     terminal.progress("");
-    if (parsed.has("json")) await terminal.write(`${JSON.stringify(report, null, 2)}\n`);
+    warnOfLost(parsed.text("findings"), report, terminal);
+    if (parsed.has("json")) await terminal.write(`${JSON.stringify(auditJson(report), null, 2)}\n`);
     else await terminal.write(auditText(report, terminal.paint));
-    if (!isTrue(report.truth)) return 1;
-    return protocols.length === 1 && report.runs.some(({ findings }) => findings.length > 0) ? 1 : 0;
+    return isTrue(report.truth) ? statusOf(report, rules) : 1;
   },
 };
 
+/** Throws UsageError. */
+function settingsOf(
+  parsed: ParsedArguments,
+  snapshot: string,
+  protocols: readonly NotifierProtocol[],
+  terminal: Terminal,
+): AuditSettings {
+  const frame = parsed.text("page");
+  if (frame !== undefined && (protocols.length !== 1 || parsed.text("diff") !== undefined)) {
+    throw new UsageError("--page explains one run: give --protocol with one name, too");
+  }
+  return {
+    snapshot,
+    program: PROGRAM,
+    protocols,
+    listeners: parseListeners(parsed.text("listeners") ?? "kvm,iommu"),
+    cpus: parseNumber("--cpus", parsed.text("cpus") ?? "4", 2, MAX_CPUS),
+    tlb: parsed.choice<TlbPolicy>("tlb", TLB_POLICIES),
+    seed: parseNumber("--seed", parsed.text("seed") ?? "1", 0, 2 ** 32 - 1),
+    shuffle: parsed.has("shuffle"),
+    progress: terminal.progress,
+    ...typedProtocol(parsed),
+    ...parseFrames(parsed.text("frames")),
+    ...(frame === undefined ? {} : { page: Number(parseHex("--page", frame)) }),
+  };
+}
+
+function typedProtocol(parsed: ParsedArguments): { readonly typed?: string } {
+  const typed = parsed.text("protocol");
+  return typed === undefined || typed === "all" || typed === "a1" ? {} : { typed };
+}
+
+/** With one protocol, or rules to fail on, findings are status 1. */
+function statusOf({ runs }: AuditReport, rules: ReadonlySet<number | string> | null): number {
+  if (rules !== null) return runs.some((run) => run.rules.some(({ rule }) => rules.has(rule))) ? 1 : 0;
+  return runs.length === 1 && runs.some(({ findingCount }) => findingCount > 0) ? 1 : 0;
+}
+
+/** Audits, and writes every finding to a file, if one is named. */
+function auditInto(path: string | undefined, guest: GuestSnapshot, settings: AuditSettings): AuditReport {
+  if (path === undefined) return auditGuest(guest, settings);
+  const file = new WholeFile(path);
+  try {
+    const report = auditGuest(guest, settings);
+    for (const { protocol, findings } of report.runs) {
+      for (const finding of findings) file.write(findingLine(protocol, finding));
+    }
+    file.commit();
+    return report;
+  } finally {
+    file.discard();
+  }
+}
+
+function warnOfLost(path: string | undefined, { runs }: AuditReport, terminal: Terminal): void {
+  const lost = runs.reduce((sum, { findings, findingCount }) => sum + findingCount - findings.length, 0);
+  if (path === undefined || lost === 0) return;
+  terminal.warn(`ptescope audit: the last ${lost} findings are only counted, not in ${quote(path)}`);
+}
+
 /** Throws UsageError for what this guest cannot be asked. */
 function refuse(guest: GuestSnapshot, parsed: ParsedArguments, page: number | undefined): void {
-  if (guest.pti && (parsed.text("protocol") !== undefined || page !== undefined)) {
+  const runs = ["protocol", "diff", "page"].some((name) => parsed.text(name) !== undefined);
+  if (guest.pti && runs) {
     throw new UsageError(
-      `${guest.name} isolates its page tables (PTI): nothing is run on it; leave --protocol and --page out`,
+      `${guest.name} isolates its page tables (PTI): nothing is run on it; leave --protocol, --diff and --page out`,
     );
   }
   const frames = guest.memoryBytes / 4096;
@@ -107,12 +180,48 @@ function shapes(vendor: string, first = 0, end?: number): string {
   return names.slice(first, end).join(", ");
 }
 
-function parseProtocols(text: string): string[] {
-  if (text === "all") return NOTIFIER_PROTOCOLS.map(({ name }) => name);
-  if (text !== "a1" && !NOTIFIER_PROTOCOLS.some(({ name }) => name === text)) {
-    throw new UsageError(`--protocol ${quote(text)}: give one of a0, a1 (= c), c, b, d, e1, or all`);
+async function parseProtocols(text: string): Promise<readonly NotifierProtocol[]> {
+  return text === "all" ? NOTIFIER_PROTOCOLS : [await loadProtocol(text)];
+}
+
+async function parseDiff(
+  parsed: ParsedArguments,
+): Promise<readonly [NotifierProtocol, NotifierProtocol] | null> {
+  const text = parsed.text("diff");
+  if (text === undefined) return null;
+  const clash = ["protocol", "page", "findings", "fail-on"].find((name) => parsed.text(name) !== undefined);
+  if (clash !== undefined || parsed.has("json")) {
+    throw new UsageError(`--diff prints its own report: leave --${clash ?? "json"} out`);
   }
-  return [notifierProtocol(text).name];
+  const [one, other, ...more] = text.split(",");
+  if (one === undefined || other === undefined || more.length > 0) {
+    throw new UsageError(`--diff ${quote(text)}: give two protocols, such as b,c`);
+  }
+  return [await loadProtocol(one), await loadProtocol(other)];
+}
+
+function parseFrames(text: string | undefined): { readonly frames?: readonly FrameRange[] } {
+  if (text === undefined) return {};
+  const frames = text.split(",").map((range) => {
+    const [first = "", last = first, ...more] = range.split("-");
+    const bounds = { first: Number(parseHex("--frames", first)), last: Number(parseHex("--frames", last)) };
+    if (more.length > 0 || bounds.last < bounds.first) {
+      throw new UsageError(`--frames ${quote(range)}: give FIRST-LAST, such as 0x1e00-0x1fff`);
+    }
+    return bounds;
+  });
+  return { frames };
+}
+
+function parseRules(text: string | undefined): ReadonlySet<number | string> | null {
+  if (text === undefined) return null;
+  return new Set(
+    text.split(",").map((id) => {
+      const rule = RULES.find((each) => String(each.id) === id.trim().toUpperCase());
+      if (rule !== undefined) return rule.id;
+      throw new UsageError(`--fail-on ${quote(id)}: rules are ${RULES.map((each) => each.id).join(", ")}`);
+    }),
+  );
 }
 
 function parseListeners(text: string): ListenerKind[] {

@@ -1,7 +1,8 @@
 import { join } from "node:path";
+import { PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
 import { type ControlRegisters, controlFromRegisters } from "../../arch/x86/cpu/control-registers.ts";
 import { type CpuModel, cpuModel } from "../../arch/x86/cpu/cpu-model.ts";
-import { PAGE_SIZE, PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
+import { PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
 import type { PteFormat } from "../../arch/x86/mm/pte-format.ts";
 import { FormatError, quote } from "../formats/format-error.ts";
 import { type GuestManifest, MAX_GUEST_BYTES, parseGuestManifest } from "../formats/guest-manifest.ts";

@@ -1,4 +1,4 @@
-import { PAGE_SIZE } from "../../arch/x86/cpu/physical-memory.ts";
+import { PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
 import { quote } from "../formats/format-error.ts";
 import type { LinearRange } from "../inspect/leaves.ts";
 import { UsageError } from "./command.ts";

@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from "node:fs";
 import { FormatError, quote } from "../formats/format-error.ts";
+import { ProtocolError } from "../mm/own-protocol.ts";
 import { type Command, helpOf, UsageError } from "./command.ts";
 import type { Terminal } from "./output.ts";
 
@@ -93,6 +94,7 @@ function report(error: unknown, name: string | undefined, terminal: Terminal): n
   terminal.progress("");
   const expected =
     error instanceof UsageError ||
+    error instanceof ProtocolError ||
     error instanceof FormatError ||
     error instanceof RangeError ||
     error instanceof TypeError;

@@ -1,3 +1,4 @@
+import { hex } from "../text/hex.ts";
 import { parseResult } from "./answer.ts";
 import {
   ACCESS_KINDS,
@@ -39,8 +40,6 @@ const MAX_TITLE = 200;
 const REGISTERS = ["cr0", "cr3", "cr4", "efer", "pkru", "pkrs"] as const;
 const OPS = ["access", "write_entry", "mov_cr3", "invlpg", "invpcid", "control"] as const;
 const SIZES = [1, 2, 4, 8] as const;
-
-const hex = (value: number | bigint): string => `0x${value.toString(16)}`;
 
 /** What a program under test is sent: the case without its answer. */
 export function questionJson({ id, title, cpu, registers, memory, steps }: CaseQuestion): object {

@@ -1,3 +1,4 @@
+import { hex } from "../text/hex.ts";
 import type { Answer, ToldResult } from "./answer.ts";
 import { type ConformCase, type Outcome, VECTOR_PF, VECTOR_SS, VECTOR_UD } from "./case.ts";
 import { A, D } from "./oracle-walk.ts";
@@ -77,7 +78,8 @@ export function describeOutcome(outcome: Outcome | Exclude<ToldResult, null>): s
   if ("done" in outcome) return "done";
   const { vector, error, cr2 } = outcome.fault;
   if (vector !== VECTOR_PF) return VECTOR_NAMES[vector] ?? `exception ${vector}`;
-  const code = error === undefined ? "" : `, error ${hex(error, 2)} (${errorBits(error)})`;
+  const code =
+    error === undefined ? "" : `, error 0x${error.toString(16).padStart(2, "0")} (${errorBits(error)})`;
   return `#PF${code}${cr2 === undefined ? "" : `, CR2 ${hex(cr2)}`}`;
 }
 
@@ -108,8 +110,4 @@ function agrees(told: Exclude<ToldResult, null>, outcome: Outcome): boolean {
 function afterRule(wrong: bigint): keyof typeof AFTER_RULES {
   if ((wrong & ~(A | D)) !== 0n) return "unchanged";
   return (wrong & D) === 0n ? "accessed" : "dirty";
-}
-
-function hex(value: number | bigint, digits = 1): string {
-  return `0x${value.toString(16).padStart(digits, "0")}`;
 }

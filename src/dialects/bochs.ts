@@ -1,3 +1,4 @@
+import { PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
 import { PTE_PS } from "../../arch/x86/cpu/entry-layout.ts";
 import { linearHi, linearLo } from "../../arch/x86/cpu/linear-address.ts";
 import { type PageFilter, physicalOf } from "../inspect/leaf-ranges.ts";
@@ -9,7 +10,6 @@ import { hexAddress, hexWords } from "../text/hex.ts";
 const NAMES = ["", "PTE", "PDE", "PDPE", "PML4", "PML5"] as const;
 const NAME_WIDTH = 4;
 const PHYSICAL_DIGITS = 12;
-const PAGE = 4096;
 
 /** Names of a bit, clear and set. */
 type Letters = readonly [bit: number, clear: string, set: string];
@@ -85,7 +85,7 @@ function tabLine(start: number, end: number, physical: number): string {
 
 /** The address before a page-aligned one, which a Number does not hold in the upper half. */
 function lastByte(end: number): string {
-  return `${hexAddress(end - PAGE).slice(0, -3)}fff`;
+  return `${hexAddress(end - PAGE_SIZE).slice(0, -3)}fff`;
 }
 
 function physicalHex(address: number): string {

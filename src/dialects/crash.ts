@@ -1,3 +1,4 @@
+import { BYTES_OF_LEVEL } from "../../arch/x86/cpu/address.ts";
 import { PTE_G, PTE_P, PTE_PS } from "../../arch/x86/cpu/entry-layout.ts";
 import type { PteFormat } from "../../arch/x86/mm/pte-format.ts";
 import { type LinuxReading, readLinux } from "../inspect/linux-reading.ts";
@@ -48,7 +49,7 @@ interface Page {
 /** The page behind the last entry: that of the walk, or the one that PROT_NONE keeps. */
 function pageOf(report: WalkReport, last: WalkStep | undefined, reading: LinuxReading | null): Page | null {
   if (last === undefined || reading === null) return null;
-  const size = 2 ** (12 + 9 * (last.level - 1));
+  const size = BYTES_OF_LEVEL[last.level]!;
   if (report.mapping !== null) {
     const { physical } = report.mapping;
     return { physical, base: physical - (physical % size) };

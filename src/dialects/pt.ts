@@ -1,8 +1,8 @@
+import { PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
 import { frameOf } from "../../arch/x86/cpu/entry.ts";
 import { PTE_P, PTE_PCD, PTE_PS, PTE_PWT, PTE_U, PTE_W, PTE_XD } from "../../arch/x86/cpu/entry-layout.ts";
 import { linearHi, linearLo } from "../../arch/x86/cpu/linear-address.ts";
 import { OFFSET_MASK, tableIndex } from "../../arch/x86/cpu/page-walk.ts";
-import { PAGE_SIZE } from "../../arch/x86/cpu/physical-memory.ts";
 import { type PageFilter, physicalOf } from "../inspect/leaf-ranges.ts";
 import { type LeafCursor, pageBytes } from "../inspect/leaves.ts";
 import type { WalkReport } from "../inspect/walk-report.ts";

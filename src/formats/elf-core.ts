@@ -1,4 +1,5 @@
-import { PAGE_SIZE, type PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
+import { PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
+import type { PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
 import { ByteView } from "./byte-view.ts";
 import { type PtImageNote, readPtImageNote } from "./elf-note.ts";
 import { type FileBytes, openFileBytes } from "./file-bytes.ts";

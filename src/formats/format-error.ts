@@ -29,10 +29,10 @@ export function quote(text: string): string {
   return `"${printable(short)}"`;
 }
 
-/** Control characters and line separators become \x.. so that a message stays one line on any terminal. */
+/** Control and format characters and line separators become \x.. so that a message stays one line on any terminal. */
 function printable(text: string): string {
   return text.replace(
-    /[\p{Cc}\p{Zl}\p{Zp}]/gu,
-    (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, "0")}`,
+    /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu,
+    (character) => `\\x${character.codePointAt(0)!.toString(16).padStart(2, "0")}`,
   );
 }

@@ -1,4 +1,5 @@
-import { MAX_MEMORY_BYTES, PAGE_SIZE } from "../../arch/x86/cpu/physical-memory.ts";
+import { PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
+import { MAX_MEMORY_BYTES } from "../../arch/x86/cpu/physical-memory.ts";
 import { isBitSet, MAX_CR3, type PagingState, readPagingState, requireProcessNames } from "./elf-note.ts";
 import type { JsonObject } from "./json-fields.ts";
 import { parseJsonObject } from "./json-fields.ts";

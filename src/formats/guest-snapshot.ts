@@ -1,5 +1,6 @@
 import { basename, join } from "node:path";
-import { PAGE_SIZE, PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
+import { PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
+import { PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
 import { type ElfCore, loadInto, readElfCore } from "./elf-core.ts";
 import type { PagingState } from "./elf-note.ts";
 import { FormatError } from "./format-error.ts";

@@ -1,4 +1,4 @@
-import { PAGE_SIZE } from "../../arch/x86/cpu/physical-memory.ts";
+import { PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
 import { ByteView } from "./byte-view.ts";
 import type { FileBytes } from "./file-bytes.ts";
 import { FormatError } from "./format-error.ts";

@@ -1,4 +1,5 @@
-import { PAGE_SIZE, type PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
+import { PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
+import type { PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
 import type { PtImageNote } from "./elf-note.ts";
 import type { FileBytes } from "./file-bytes.ts";
 import { FormatError } from "./format-error.ts";

@@ -1,10 +1,10 @@
+import { PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
 import { FormatError, quote } from "./format-error.ts";
 
 /** Most mappings of one process: the kernel's default limit is 65,530 (vm.max_map_count). */
 export const MAX_VMAS = 2 ** 20;
 /** End of user space by levels of the tables: the lower half of 48 or 57 bits of linear address. */
 const USER_END = { 4: 2 ** 47, 5: 2 ** 56 };
-const PAGE_SIZE = 4096;
 const VSYSCALL = "[vsyscall]";
 
 /**

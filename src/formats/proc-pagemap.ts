@@ -1,8 +1,8 @@
+import { PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
 import { ByteView } from "./byte-view.ts";
 import { FormatError } from "./format-error.ts";
 import type { GuestVma } from "./proc-maps.ts";
 
-const PAGE_SIZE = 4096;
 const WORD_BYTES = 8;
 /** The kernel rounds its arrays of frames up to a whole section of memory, 128 MiB on x86-64. */
 const SECTION_FRAMES = 2 ** 15;

@@ -1,7 +1,8 @@
+import { PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
 import type { ControlRegisters } from "../../arch/x86/cpu/control-registers.ts";
 import { frameOf } from "../../arch/x86/cpu/entry.ts";
 import { PTE_P, PTE_PS } from "../../arch/x86/cpu/entry-layout.ts";
-import { PAGE_SIZE, type PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
+import type { PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
 import { FormatError } from "./format-error.ts";
 import { fileOffsetAt, type MemoryImage, segmentAt } from "./memory-image.ts";
 import { ReadBudget } from "./read-budget.ts";

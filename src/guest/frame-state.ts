@@ -1,6 +1,7 @@
+import type { Pfn } from "../../arch/x86/cpu/address.ts";
 import type { GuestSnapshot } from "../formats/guest-snapshot.ts";
 import { KPF } from "../formats/proc-pagemap.ts";
-import type { Kernel } from "../mm/kernel.ts";
+import type { FrameAllocator } from "../mm/frame-allocator.ts";
 import { type MemMap, PG } from "../mm/mem_map.ts";
 
 /**
@@ -25,9 +26,9 @@ function isFree(flags: number): boolean {
 }
 
 /** Frames of the table pages in the core: used, whatever the flags say. */
-function tableFrames(guest: GuestSnapshot): Set<number> {
+function tableFrames({ core }: Pick<GuestSnapshot, "core">): Set<number> {
   const frames = new Set<number>();
-  for (const { physical, size } of guest.core.segments) {
+  for (const { physical, size } of core.segments) {
     for (let at = physical; at < physical + size; at += 4096) frames.add(at / 4096);
   }
   return frames;
@@ -48,14 +49,12 @@ export function highestFreeFrame(guest: GuestSnapshot): number {
  * Fills mem_map from kpageflags: which frames are in use, with one reference for whoever uses them, the flags, and
  * the compound pages of user memory. Mappings are not counted yet.
  */
-export function importFrames(k: Kernel, guest: GuestSnapshot): void {
-  const { mem_map, frames } = k;
+export function importFrames(mem_map: MemMap, guest: GuestSnapshot): void {
   const { kpageflags } = guest;
-  for (const pfn of tableFrames(guest)) useFrame(k, pfn);
+  for (const pfn of tableFrames(guest)) mem_map._refcount[pfn] = 1;
   for (let pfn = 0; pfn < kpageflags.length; pfn++) {
     const kpf = kpageflags[pfn]!;
     if (isFree(kpf)) continue;
-    frames.reserve(pfn);
     mem_map._refcount[pfn] = (kpf & KPF.KPF_COMPOUND_TAIL) === 0 ? 1 : 0;
     let flags = 0;
     for (const [from, to] of KEPT_FLAGS) if ((kpf & from) !== 0) flags |= to;
@@ -63,14 +62,17 @@ export function importFrames(k: Kernel, guest: GuestSnapshot): void {
   }
   for (let pfn = 0; pfn < kpageflags.length; pfn++) {
     if (!isUserCompoundHead(kpageflags[pfn]!)) continue;
-    const order = compoundOrder(kpageflags, pfn);
-    if (order > 0) mem_map.prep_compound_page(pfn, order, (kpageflags[pfn]! & KPF.KPF_HUGE) !== 0);
+    const order = compoundOrder(kpageflags, pfn as Pfn);
+    if (order > 0) mem_map.prep_compound_page(pfn as Pfn, order, (kpageflags[pfn]! & KPF.KPF_HUGE) !== 0);
   }
 }
 
-function useFrame(k: Kernel, pfn: number): void {
-  k.frames.reserve(pfn);
-  k.mem_map._refcount[pfn] = 1;
+/** Takes the frames in use out of the allocator. */
+export function reserveFrames(frames: FrameAllocator, { core, kpageflags }: GuestSnapshot): void {
+  for (const pfn of tableFrames({ core })) frames.reserve(pfn as Pfn);
+  for (let pfn = 0; pfn < kpageflags.length; pfn++) {
+    if (!isFree(kpageflags[pfn]!)) frames.reserve(pfn as Pfn);
+  }
 }
 
 /** Slab and driver memory is compound, too; rmap would take it for a THP. */
@@ -79,7 +81,7 @@ function isUserCompoundHead(kpf: number): boolean {
 }
 
 /** The order that the tails behind a head make up; as much of it as can be one aligned page. */
-function compoundOrder(kpageflags: Uint32Array, head: number): number {
+function compoundOrder(kpageflags: Uint32Array, head: Pfn): number {
   let end = head + 1;
   while (end < kpageflags.length && (kpageflags[end]! & KPF.KPF_COMPOUND_TAIL) !== 0) end++;
   let order = Math.floor(Math.log2(end - head));
@@ -93,9 +95,9 @@ function compoundOrder(kpageflags: Uint32Array, head: number): number {
  */
 export function countMappings(
   mem_map: MemMap,
-  head: number,
+  head: Pfn,
   anon: boolean,
-  mappings: readonly { readonly level: number; readonly pfn: number }[],
+  mappings: readonly { readonly level: number; readonly pfn: Pfn }[],
 ): void {
   const nr = mem_map.hpage_nr_pages(head);
   let whole = 0;

@@ -1,3 +1,5 @@
+import type { Linear, Pfn, Slot } from "../../arch/x86/cpu/address.ts";
+import { PAGES_OF_LEVEL } from "../../arch/x86/cpu/address.ts";
 import { Entry } from "../../arch/x86/cpu/entry.ts";
 import type { PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
 import { _PAGE_PRESENT, _PAGE_PROTNONE, _PAGE_PSE, _PAGE_SPECIAL } from "../../arch/x86/mm/pgtable_types.ts";
@@ -46,16 +48,16 @@ export interface UserEntry {
   /** Number of the vma that its first address lies in, or -1. */
   readonly vma: number;
   /** First linear address that it stands for. */
-  readonly address: number;
+  readonly address: Linear;
   /** 1 pte, 2 pmd, 3 pud. */
   readonly level: number;
-  readonly slot: number;
+  readonly slot: Slot;
   readonly entry: Entry;
 }
 
 /** An entry that maps frames, PROT_NONE included. */
 export interface UserMapping extends UserEntry {
-  readonly pfn: number;
+  readonly pfn: Pfn;
   /** Why the entry alone keeps the mapping out of rmap and of map counts, or null. */
   readonly reason: LeftOutReason | null;
 }
@@ -65,11 +67,6 @@ export interface UserEntries {
   readonly mappings: readonly UserMapping[];
   /** Entries that map nothing: swap, migration, poison, markers. In the same order. */
   readonly software: readonly UserEntry[];
-}
-
-/** Frames that an entry of that level maps. */
-export function framesAt(level: number): number {
-  return 2 ** (9 * (level - 1));
 }
 
 /** The vmas of all processes, process by process, in address order. */
@@ -124,9 +121,9 @@ function mapsFrames(lo: number, level: number): boolean {
   return (lo & (_PAGE_PRESENT | _PAGE_PROTNONE | (level > 1 ? _PAGE_PSE : 0))) !== 0;
 }
 
-function leafFrame(format: PteFormat, entry: Entry, level: number): number {
+function leafFrame(format: PteFormat, entry: Entry, level: number): Pfn {
   const pfn = format.pte_pfn(entry);
-  return level === 1 ? pfn : pfn - (pfn % framesAt(level));
+  return level === 1 ? pfn : ((pfn - (pfn % PAGES_OF_LEVEL[level]!)) as Pfn);
 }
 
 /** The order matters: the first reason that holds is the one that is listed. */
@@ -135,7 +132,7 @@ function reasonOf(
   vma: NumberedVma | undefined,
   level: number,
   entry: Entry,
-  pfn: number,
+  pfn: Pfn,
 ): LeftOutReason | null {
   if (vma === undefined) return "no vma";
   if (vma.vma.name === "[vvar]") return "vvar";
@@ -143,6 +140,6 @@ function reasonOf(
   if ((flags & KPF.KPF_ZERO_PAGE) !== 0) return level > 1 ? "huge zero page" : "zero page";
   if ((vma.vm_flags & VM_PFNMAP) !== 0) return "PFNMAP";
   if (level === 1 && (entry.lo & _PAGE_SPECIAL) !== 0) return "special";
-  if (pfn + framesAt(level) > kpageflags.length) return "beyond memory";
+  if (pfn + PAGES_OF_LEVEL[level]! > kpageflags.length) return "beyond memory";
   return (flags & KPF.KPF_NOPAGE) !== 0 ? "no struct page" : null;
 }

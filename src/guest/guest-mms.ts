@@ -1,18 +1,19 @@
+import type { Linear, Pfn } from "../../arch/x86/cpu/address.ts";
+import { PAGE_SIZE, PAGES_OF_LEVEL } from "../../arch/x86/cpu/address.ts";
 import { VM_HUGETLB } from "../../arch/x86/mm/pgtable_types.ts";
 import type { GuestSnapshot } from "../formats/guest-snapshot.ts";
-import { address_space } from "../mm/address_space.ts";
-import { anon_vma, attachAnonVma } from "../mm/anon_vma.ts";
+import { attachAnonVma } from "../mm/anon_vma.ts";
 import { pgtable_trans_huge_deposit } from "../mm/huge_memory.ts";
-import type { Kernel } from "../mm/kernel.ts";
 import { PG } from "../mm/mem_map.ts";
-import { mm_counter, type mm_struct } from "../mm/mm_struct.ts";
-import { VM_LOCKED, type vm_area_struct } from "../mm/vma.ts";
+import { mm_counter } from "../mm/mm_struct.ts";
+import type { Kernel } from "../mm/mm_types.ts";
+import { address_space, anon_vma, type mm_struct, type vm_area_struct } from "../mm/mm_types.ts";
+import { setAnonMapping, setFileMapping, setKsmMapping } from "../mm/util.ts";
+import { VM_LOCKED } from "../mm/vma.ts";
 import type { AnonSolution } from "./anon-sets.ts";
 import { countMappings } from "./frame-state.ts";
-import { framesAt, type NumberedVma, type UserMapping } from "./guest-mappings.ts";
+import type { NumberedVma, UserMapping } from "./guest-mappings.ts";
 import type { GuestPage } from "./guest-pages.ts";
-
-const PAGE_SIZE = 4096;
 
 /** What the guest's processes became. */
 export interface ImportedMms {
@@ -41,8 +42,8 @@ export function importMms(
   const anons = new Map<number, anon_vma>();
   const vmas = numbered.map(({ process, vma, vm_flags, file }, number) => {
     const imported = mms[process]!.insertVma({
-      start: vma.start,
-      end: vma.end,
+      start: vma.start as Linear,
+      end: vma.end as Linear,
       flags: vm_flags,
       pgoff: base[number]! + vma.start / PAGE_SIZE,
       file: files[file] ?? null,
@@ -94,29 +95,30 @@ export function importPages(
   for (const page of pages) {
     const { head, anon, mappings } = page;
     if (!anon && page.reason === null) cacheFilePage(k, page, numbered, imported);
-    if (anon) setAnonMapping(k, page, imported);
+    if (anon) placeInAnonVma(k, page, imported);
     // A reference of the user of the frame was counted already: the page cache's, or for anonymous pages nobody's.
     if (anon) mem_map._refcount[head] = 0;
     countMappings(mem_map, head, anon, mappings);
     if (isMlocked(k, page, imported)) mem_map.setFlag(head, PG.mlocked);
     for (const { process, level } of mappings) {
       const mm = imported.mms[process]!;
-      if (mem_map.PageHuge(head)) mm.hugetlb_usage += framesAt(level);
-      else mm.rss_stat[mm_counter(k, head)]! += framesAt(level);
+      if (mem_map.PageHuge(head)) mm.hugetlb_usage += PAGES_OF_LEVEL[level]!;
+      else mm.rss_stat[mm_counter(k, head)]! += PAGES_OF_LEVEL[level]!;
     }
   }
 }
 
 /** Index and page cache of a file page, with a reference of the cache for each subpage of a THP. */
 function cacheFilePage(
-  { mem_map }: Kernel,
+  k: Kernel,
   { head, index, mappings }: GuestPage,
   numbered: readonly NumberedVma[],
   { files }: ImportedMms,
 ): void {
+  const { mem_map } = k;
   const file = files[numbered[mappings[0]!.vma]!.file] ?? null;
   const nr = mem_map.hpage_nr_pages(head);
-  mem_map.setFileMapping(head, file);
+  setFileMapping(k, head, file);
   if (mem_map.PageHuge(head)) {
     mem_map.index[head] = index / nr;
     file?.page_tree.set(index / nr, head);
@@ -124,21 +126,18 @@ function cacheFilePage(
   }
   mem_map.index[head] = index;
   mem_map._refcount[head] = nr;
-  for (let i = 0; i < nr; i++) file?.page_tree.set(index + i, head + i);
+  for (let i = 0; i < nr; i++) file?.page_tree.set(index + i, (head + i) as Pfn);
 }
 
-function setAnonMapping(
-  { mem_map }: Kernel,
-  { head, reason, index, mappings }: GuestPage,
-  { vmas }: ImportedMms,
-) {
+function placeInAnonVma(k: Kernel, { head, reason, index, mappings }: GuestPage, { vmas }: ImportedMms) {
+  const { mem_map } = k;
   if (reason === "KSM") {
-    mem_map.setKsmMapping(head);
+    setKsmMapping(k, head);
     return;
   }
   // A page that is left out still is anonymous; nothing is linked to its anon_vma.
   const anon = reason === null ? vmas[mappings[0]!.vma]!.anon_vma : null;
-  mem_map.setAnonMapping(head, anon ?? new anon_vma());
+  setAnonMapping(k, head, anon ?? new anon_vma());
   mem_map.index[head] = mem_map.PageHuge(head) ? index / mem_map.hpage_nr_pages(head) : index;
 }
 

@@ -1,14 +1,14 @@
+import type { Pfn } from "../../arch/x86/cpu/address.ts";
+import { PAGE_SIZE, PAGES_OF_LEVEL } from "../../arch/x86/cpu/address.ts";
 import { KPF } from "../formats/proc-pagemap.ts";
 import type { MemMap } from "../mm/mem_map.ts";
 import type { AnonSets } from "./anon-sets.ts";
-import { framesAt, type LeftOutReason, type NumberedVma, type UserMapping } from "./guest-mappings.ts";
-
-const PAGE_SIZE = 4096;
+import type { LeftOutReason, NumberedVma, UserMapping } from "./guest-mappings.ts";
 
 /** One page of user memory, small or compound, and what maps it. */
 export interface GuestPage {
   /** Frame of the page, for a compound page of its head. */
-  readonly head: number;
+  readonly head: Pfn;
   readonly anon: boolean;
   /** By process, then by address. */
   readonly mappings: readonly UserMapping[];
@@ -25,7 +25,7 @@ export function groupPages(
   mappings: readonly UserMapping[],
   vmas: readonly NumberedVma[],
 ): GuestPage[] {
-  const byHead = new Map<number, UserMapping[]>();
+  const byHead = new Map<Pfn, UserMapping[]>();
   for (const mapping of mappings) {
     if (mapping.reason !== null) continue;
     const head = mem_map.compound_head(mapping.pfn);
@@ -61,16 +61,16 @@ function pageReason(
 /** A large entry maps a whole compound page of its size, and hugetlb has no other entries. */
 function fitsPage(mem_map: MemMap, { pfn, level }: UserMapping): boolean {
   if (level === 1) return !mem_map.PageHuge(pfn);
-  return mem_map.compound_head(pfn) === pfn && mem_map.hpage_nr_pages(pfn) === framesAt(level);
+  return mem_map.compound_head(pfn) === pfn && mem_map.hpage_nr_pages(pfn) === PAGES_OF_LEVEL[level]!;
 }
 
 /** How far the page's head lies from linear address 0 where this entry maps the page, in pages. */
-function headPosition(head: number, { address, pfn }: UserMapping): number {
+function headPosition(head: Pfn, { address, pfn }: UserMapping): number {
   return address / PAGE_SIZE - (pfn - head);
 }
 
 /** Whether a page can have that index: hugetlb counts in pages of its own size. */
-function fitsIndex(mem_map: MemMap, head: number, index: number): boolean {
+function fitsIndex(mem_map: MemMap, head: Pfn, index: number): boolean {
   return index >= 0 && (!mem_map.PageHuge(head) || index % mem_map.hpage_nr_pages(head) === 0);
 }
 
@@ -80,7 +80,7 @@ export function fileBase({ vma, file }: NumberedVma): number | null {
 }
 
 /** Index of the page's head in its file, as this entry has it. */
-function filePosition(head: number, mapping: UserMapping, vmas: readonly NumberedVma[]): number {
+function filePosition(head: Pfn, mapping: UserMapping, vmas: readonly NumberedVma[]): number {
   return (fileBase(vmas[mapping.vma]!) ?? 0) + headPosition(head, mapping);
 }
 

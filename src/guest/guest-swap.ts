@@ -1,16 +1,17 @@
+import type { Pfn, Slot } from "../../arch/x86/cpu/address.ts";
+import { PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
 import type { PteFormat, SwapTypes } from "../../arch/x86/mm/pte-format.ts";
 import { swp_entry, swp_offset, swp_type } from "../../arch/x86/mm/swap-entry.ts";
 import type { GuestSwapTypes } from "../formats/guest-manifest.ts";
 import { KPF } from "../formats/proc-pagemap.ts";
-import type { Kernel } from "../mm/kernel.ts";
 import { PG } from "../mm/mem_map.ts";
-import { MM_SWAPENTS, type mm_struct } from "../mm/mm_struct.ts";
-import { SWAP_HAS_CACHE } from "../mm/swapfile.ts";
+import { MM_SWAPENTS } from "../mm/mm_struct.ts";
+import type { Kernel, mm_struct } from "../mm/mm_types.ts";
+import { SWAP_HAS_CACHE } from "../mm/swap-space.ts";
 import type { AnonSets, AnonSolution } from "./anon-sets.ts";
 import type { UserEntry } from "./guest-mappings.ts";
 import type { GuestPage } from "./guest-pages.ts";
 
-const PAGE_SIZE = 4096;
 /** Largest swap area that is modelled: 64 GiB of pages. */
 const MAX_SLOTS = 2 ** 24;
 /** The largest count of a slot (mm/swapfile.c SWAP_MAP_MAX); beyond it the kernel keeps continuation pages. */
@@ -120,19 +121,19 @@ export function importSwapCache(
       known !== undefined && k.mem_map.hpage_nr_pages(page.head) === 1 && !k.swap.cache.has(known);
     const slot = usable ? known : k.swap.takeSlots(k.mem_map.hpage_nr_pages(page.head));
     if (slot === null) continue;
-    cachePage(k, page.head, slot);
+    cachePage(k, page.head, slot as Slot);
     if (usable) result.found++;
     else result.made++;
   }
   return result;
 }
 
-function cachePage(k: Kernel, head: number, slot: number): void {
+function cachePage(k: Kernel, head: Pfn, slot: Slot): void {
   const nr = k.mem_map.hpage_nr_pages(head);
   for (let i = 0; i < nr; i++) {
     k.swap.swap_map[slot + i]! |= SWAP_HAS_CACHE;
-    k.swap.cache.set(slot + i, head + i);
-    k.mem_map.set_page_private(head + i, swp_entry(0, slot + i));
+    k.swap.cache.set(slot + i, (head + i) as Pfn);
+    k.mem_map.set_page_private((head + i) as Pfn, swp_entry(0, slot + i));
   }
   k.mem_map.setFlag(head, PG.swapcache);
   k.mem_map._refcount[head]! += nr;

@@ -1,44 +1,27 @@
+import type { Linear, Pfn, Slot } from "../../arch/x86/cpu/address.ts";
+import { PAGE_SIZE, PAGES_OF_LEVEL } from "../../arch/x86/cpu/address.ts";
 import { CONTROL_BITS } from "../../arch/x86/cpu/control-registers.ts";
 import type { CpuModel } from "../../arch/x86/cpu/cpu-model.ts";
 import { Machine } from "../../arch/x86/cpu/machine.ts";
 import type { TlbPolicy } from "../../arch/x86/cpu/tlb.ts";
-import { PteFormat, pteLayout } from "../../arch/x86/mm/pte-format.ts";
 import { loadInto } from "../formats/elf-core.ts";
-import { type GuestSnapshot, guestRoots, validateTables } from "../formats/guest-snapshot.ts";
+import type { GuestSnapshot } from "../formats/guest-snapshot.ts";
 import { Kernel, type KernelOptions } from "../mm/kernel.ts";
-import type { mm_struct } from "../mm/mm_struct.ts";
-import type { vm_area_struct } from "../mm/vma.ts";
-import { AnonSets } from "./anon-sets.ts";
-import { highestFreeFrame, importFrames } from "./frame-state.ts";
-import { collectEntries, flattenVmas, framesAt, type LeftOutReason } from "./guest-mappings.ts";
+import type { mm_struct, NotifierProtocol, vm_area_struct } from "../mm/mm_types.ts";
+import { highestFreeFrame, importFrames, reserveFrames } from "./frame-state.ts";
+import type { LeftOutReason } from "./guest-mappings.ts";
 import { depositTables, type ImportedMms, importMms, importPages } from "./guest-mms.ts";
-import {
-  fileBase,
-  type GuestPage,
-  groupPages,
-  joinAnonPages,
-  placeAnonPages,
-  placeFilePages,
-} from "./guest-pages.ts";
-import {
-  importSwapCache,
-  importSwapMap,
-  joinSwapEntries,
-  type SoftwareKind,
-  slotsFor,
-  sortSoftware,
-  swapTypesOf,
-} from "./guest-swap.ts";
-import { type Tally, tallyFrames } from "./tally.ts";
-
-const PAGE_SIZE = 4096;
+import type { GuestPage } from "./guest-pages.ts";
+import { importSwapCache, importSwapMap, type SoftwareKind, slotsFor } from "./guest-swap.ts";
+import { type GuestScan, scanGuest } from "./scan-guest.ts";
+import type { Tally } from "./tally.ts";
 
 export interface ImportOptions {
   /** Logical CPUs, 1..32; default 1. All start idle, on the kernel's own tables. */
   readonly cpus?: number;
   readonly tlb?: TlbPolicy;
-  /** Notifier protocol by name; default c. */
-  readonly notifiers?: string;
+  /** Notifier protocol, by name or itself; default c. */
+  readonly notifiers?: string | NotifierProtocol;
   /** CPU preset's name or model. Default: the machine's own, for five levels intel-sapphire-rapids. */
   readonly model?: string | CpuModel;
 }
@@ -48,13 +31,13 @@ export interface ImportedMapping {
   readonly mm: mm_struct;
   readonly vma: vm_area_struct;
   /** First linear address of the entry. */
-  readonly address: number;
+  readonly address: Linear;
   /** 1 pte, 2 pmd, 3 pud. */
   readonly level: number;
   /** Physical address of the entry. */
-  readonly slot: number;
+  readonly slot: Slot;
   /** First frame that the entry maps. */
-  readonly pfn: number;
+  readonly pfn: Pfn;
 }
 
 /** A guest as a running kernel. */
@@ -65,7 +48,7 @@ export interface ImportedGuest {
   /** By process name, in the guest's order. */
   readonly mms: ReadonlyMap<string, mm_struct>;
   /** Pages that rmap finds, heads for compound ones, ascending. */
-  readonly keptPages: readonly number[];
+  readonly keptPages: readonly Pfn[];
   /** All mapped frames: how many are in rmap, and how many are not, by reason. */
   readonly frames: Tally;
   /** Entries that map nothing, by kind. */
@@ -73,9 +56,9 @@ export interface ImportedGuest {
   /** Swap cache pages whose slot a swap entry named, and those that got a free one. */
   readonly swapCache: { readonly found: number; readonly made: number };
   /** Every mapping of a page that rmap keeps, of all subpages for a head; by process, then by address. */
-  mappingsOf(page: number): readonly ImportedMapping[];
+  mappingsOf(page: Pfn): readonly ImportedMapping[];
   /** Why a page that is mapped is not in rmap, or null. */
-  leftOutBecause(page: number): LeftOutReason | null;
+  leftOutBecause(page: Pfn): LeftOutReason | null;
 }
 
 /**
@@ -87,39 +70,33 @@ export interface ImportedGuest {
  * without a free frame.
  */
 export function importGuest(guest: GuestSnapshot, options: ImportOptions = {}): ImportedGuest {
+  return importScan(scanGuest(guest), options);
+}
+
+/** The same, of a guest that was scanned before. */
+export function importScan(scan: GuestScan, options: ImportOptions = {}): ImportedGuest {
+  const { guest, format, vmas, mappings, software, pages, solution } = scan;
   const machine = bootMachine(guest, options);
-  const format = new PteFormat(pteLayout(guest.layout), swapTypesOf(guest.swapTypes));
-  const vmas = flattenVmas(guest);
-  const entries = collectEntries(guest, machine.memory, format, vmas);
-  const software = sortSoftware(format, entries.software);
   const kernel = bootKernel(guest, machine, {
     layout: format,
     swapSlots: slotsFor(software.swap, guest.kpageflags.length),
     ...(options.notifiers === undefined ? {} : { notifiers: options.notifiers }),
   });
-  importFrames(kernel, guest);
-
-  const { mem_map } = kernel;
-  const pages = groupPages(guest.kpageflags, mem_map, entries.mappings, vmas);
-  placeFilePages(mem_map, pages, vmas);
-  const sets = new AnonSets(vmas.map(fileBase));
-  joinAnonPages(pages, sets);
-  joinSwapEntries(software.swap, sets);
-  const solution = sets.solve(vmas.map(({ vma }) => vma.start));
-  placeAnonPages(mem_map, pages, solution.base);
+  importFrames(kernel.mem_map, guest);
+  reserveFrames(kernel.frames, guest);
 
   const imported = importMms(kernel, guest, vmas, solution, pages);
   importPages(kernel, pages, vmas, imported);
   importSwapMap(kernel, software.swap, imported.mms);
   const swapCache = importSwapCache(kernel, guest.kpageflags, pages, software.swap, solution);
-  depositTables(kernel, entries.mappings, vmas, imported.mms);
+  depositTables(kernel, mappings, vmas, imported.mms);
   return {
     guest,
     machine,
     kernel,
     mms: new Map(imported.mms.map((mm) => [mm.name, mm])),
     keptPages: pages.filter(({ reason }) => reason === null).map(({ head }) => head),
-    frames: tallyFrames(entries.mappings, pages),
+    frames: scan.frames,
     software: software.counts,
     swapCache,
     ...pageIndex(kernel, pages, imported),
@@ -137,7 +114,6 @@ function bootMachine(guest: GuestSnapshot, options: ImportOptions): Machine {
     ...(model === undefined ? {} : { model }),
   });
   loadInto(machine.memory, guest.core);
-  validateTables(guest.core, machine.memory, guestRoots(guest), guest.levels);
   setControl(machine, guest);
   return machine;
 }
@@ -158,7 +134,7 @@ function bootKernel(guest: GuestSnapshot, machine: Machine, options: KernelOptio
   const { memory } = machine;
   const root = highestFreeFrame(guest);
   const kernel = new Kernel(machine, { ...options, initPgd: root * PAGE_SIZE });
-  kernel.frames.reserve(root);
+  kernel.frames.reserve(root as Pfn);
   kernel.mem_map._refcount[root] = 1;
   const half = root * PAGE_SIZE + PAGE_SIZE / 2;
   memory.clear(root * PAGE_SIZE, PAGE_SIZE);
@@ -175,7 +151,7 @@ function pageIndex(
   { mms, vmas }: ImportedMms,
 ): Pick<ImportedGuest, "mappingsOf" | "leftOutBecause"> {
   const byHead = new Map(pages.map((page) => [page.head, page]));
-  const pageAt = (page: number): GuestPage | undefined => {
+  const pageAt = (page: Pfn): GuestPage | undefined => {
     return mem_map.pfn_valid(page) ? byHead.get(mem_map.compound_head(page)) : undefined;
   };
   return {
@@ -183,7 +159,9 @@ function pageIndex(
       const found = pageAt(page);
       if (found === undefined || found.reason !== null) return [];
       return found.mappings
-        .filter(({ pfn, level }) => page === found.head || (page >= pfn && page < pfn + framesAt(level)))
+        .filter(
+          ({ pfn, level }) => page === found.head || (page >= pfn && page < pfn + PAGES_OF_LEVEL[level]!),
+        )
         .map(({ process, vma, address, level, slot, pfn }) => {
           return { mm: mms[process]!, vma: vmas[vma]!, address, level, slot, pfn };
         });

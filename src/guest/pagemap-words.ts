@@ -1,15 +1,11 @@
+import type { Pfn } from "../../arch/x86/cpu/address.ts";
+import { PAGE_SIZE, PAGES_OF_LEVEL } from "../../arch/x86/cpu/address.ts";
 import { _PAGE_SOFT_DIRTY, _PAGE_UFFD_WP, VM_HUGETLB } from "../../arch/x86/mm/pgtable_types.ts";
 import type { PteFormat } from "../../arch/x86/mm/pte-format.ts";
 import { swp_type } from "../../arch/x86/mm/swap-entry.ts";
 import type { MemMap } from "../mm/mem_map.ts";
 import { VM_PFNMAP, VM_SOFTDIRTY } from "../mm/vma.ts";
-import {
-  framesAt,
-  type NumberedVma,
-  type UserEntries,
-  type UserEntry,
-  type UserMapping,
-} from "./guest-mappings.ts";
+import type { NumberedVma, UserEntries, UserEntry, UserMapping } from "./guest-mappings.ts";
 
 /** Flags of a pagemap word (Documentation/admin-guide/mm/pagemap.rst); all lie in its high word. */
 export const PAGEMAP_BITS = [
@@ -29,7 +25,6 @@ const PM = Object.fromEntries(PAGEMAP_BITS.map(({ bit, name }) => [name, 1 << (b
   number
 >;
 const FRAME_HI_MASK = 0x7f_ffff;
-const PAGE_SIZE = 4096;
 const MARKER_UFFD_WP = 1;
 
 /** What prediction needs beside the entries. */
@@ -78,12 +73,12 @@ function fill(
   run: Int32Array,
   { vma }: NumberedVma,
   { address, level }: UserEntry,
-  word: (page: number) => readonly [number, number],
+  word: (page: Pfn) => readonly [number, number],
 ): void {
   const first = (address - vma.start) / PAGE_SIZE;
-  const count = Math.min(framesAt(level), run.length / 2 - first);
+  const count = Math.min(PAGES_OF_LEVEL[level]!, run.length / 2 - first);
   for (let i = 0; i < count; i++) {
-    const [lo, hi] = word(i);
+    const [lo, hi] = word(i as Pfn);
     run[2 * (first + i)] = lo;
     run[2 * (first + i) + 1] = hi;
   }
@@ -131,7 +126,7 @@ function predictSoftware(
   flags |= PM.PM_SWAP;
   if ((entry.lo & (1 << softDirtyBit)) !== 0) flags |= PM.PM_SOFT_DIRTY;
   if (format.is_pte_marker_entry(generic) && (generic.lo & MARKER_UFFD_WP) !== 0) flags |= PM.PM_UFFD_WP;
-  if (format.is_migration_entry(generic) && !mem_map.PageAnon(generic.lo)) flags |= PM.PM_FILE;
+  if (format.is_migration_entry(generic) && !mem_map.PageAnon(generic.lo as Pfn)) flags |= PM.PM_FILE;
   fill(run, vma, found, (i) => {
     const lo = (generic.lo + (level > 1 ? i : 0)) | 0;
     return [(lo << 5) | type, flags | (((generic.hi << 5) | (lo >>> 27)) & FRAME_HI_MASK)];

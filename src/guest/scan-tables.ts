@@ -1,5 +1,6 @@
+import { BYTES_OF_LEVEL, type Linear, PAGE_SIZE, type Slot } from "../../arch/x86/cpu/address.ts";
 import { frameOf } from "../../arch/x86/cpu/entry.ts";
-import { PAGE_SIZE, type PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
+import type { PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
 import {
   _PAGE_KNL_ERRATUM_MASK,
   _PAGE_PRESENT,
@@ -10,7 +11,7 @@ import type { GuestSnapshot } from "../formats/guest-snapshot.ts";
 import { MAX_READ_BYTES, ReadBudget } from "../formats/read-budget.ts";
 
 /** Told of one entry: first linear address that it maps, level (1 pte, 2 pmd, 3 pud), its slot, its words. */
-export type EntryVisitor = (address: number, level: number, slot: number, lo: number, hi: number) => void;
+export type EntryVisitor = (address: Linear, level: number, slot: Slot, lo: number, hi: number) => void;
 
 /** Above the pud a large page is reserved: a walk faults there, and Linux keeps no software entries there. */
 const HIGHEST_LEAF_LEVEL = 3;
@@ -32,7 +33,7 @@ export function scanTables(
   const { words } = memory;
   const scanTable = (table: number, level: number, base: number, entries: number): void => {
     budget.takeTableVisit(file);
-    const bytesPerEntry = 2 ** (3 + 9 * level);
+    const bytesPerEntry = BYTES_OF_LEVEL[level]!;
     const firstWord = table / 4;
     for (let i = 0; i < entries; i++) {
       const lo = words[firstWord + 2 * i]!;
@@ -43,7 +44,7 @@ export function scanTables(
         const pfn = frameOf(lo, hi);
         if (memory.hasFrame(pfn)) scanTable(pfn * PAGE_SIZE, level - 1, address, PTRS_PER_TABLE);
       } else if (level <= HIGHEST_LEAF_LEVEL) {
-        visit(address, level, table + i * 8, lo, hi);
+        visit(address as Linear, level, (table + i * 8) as Slot, lo, hi);
       }
     }
   };

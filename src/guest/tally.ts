@@ -1,4 +1,5 @@
-import { framesAt, LEFT_OUT, type LeftOutReason, type UserMapping } from "./guest-mappings.ts";
+import { PAGES_OF_LEVEL } from "../../arch/x86/cpu/address.ts";
+import { LEFT_OUT, type LeftOutReason, type UserMapping } from "./guest-mappings.ts";
 import type { GuestPage } from "./guest-pages.ts";
 
 export interface LeftOutCount {
@@ -29,7 +30,7 @@ export function tallyFrames(mappings: readonly UserMapping[], pages: readonly Gu
   const seen = new Set<number>();
   const see = ({ pfn, level }: UserMapping): number => {
     const before = seen.size;
-    for (let i = 0; i < framesAt(level); i++) seen.add(pfn + i);
+    for (let i = 0; i < PAGES_OF_LEVEL[level]!; i++) seen.add(pfn + i);
     return seen.size - before;
   };
 

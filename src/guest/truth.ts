@@ -1,8 +1,10 @@
+import type { Pfn } from "../../arch/x86/cpu/address.ts";
+import { PAGES_OF_LEVEL } from "../../arch/x86/cpu/address.ts";
 import { Entry } from "../../arch/x86/cpu/entry.ts";
 import type { GuestSnapshot } from "../formats/guest-snapshot.ts";
 import { KPF } from "../formats/proc-pagemap.ts";
 import type { MemMap } from "../mm/mem_map.ts";
-import { collectEntries, flattenVmas, framesAt, type UserMapping } from "./guest-mappings.ts";
+import { collectEntries, flattenVmas, type UserMapping } from "./guest-mappings.ts";
 import type { ImportedGuest } from "./import-kernel.ts";
 import { predictPagemap } from "./pagemap-words.ts";
 import { type RmapPair, rmapPairs } from "./rmap-pairs.ts";
@@ -53,7 +55,7 @@ function countFrames(mappings: readonly UserMapping[], mem_map: MemMap): Uint32A
   const counts = new Uint32Array(mem_map.nr_pages);
   for (const { pfn, level, reason } of mappings) {
     if (reason !== null) continue;
-    for (let i = 0; i < framesAt(level); i++) counts[pfn + i]!++;
+    for (let i = 0; i < PAGES_OF_LEVEL[level]!; i++) counts[pfn + i]!++;
   }
   return counts;
 }
@@ -78,7 +80,9 @@ function checkKpagecount(
     const recorded = kpagecount[pfn]!;
     const found = mapcounts[pfn]!;
     if (found === 0 && (recorded === 0 || (kpageflags[pfn]! & users) === 0)) continue;
-    const counted = kept.has(mem_map.compound_head(pfn)) ? mem_map.page_mapcount(pfn) : recorded;
+    const counted = kept.has(mem_map.compound_head(pfn as Pfn))
+      ? mem_map.page_mapcount(pfn as Pfn)
+      : recorded;
     result.frames++;
     if (found === recorded && counted === recorded) {
       result.equal++;
@@ -133,7 +137,7 @@ function checkRmap(
   const order = new Map(ordered.map((mm, number) => [mm, number]));
   const result = { pages: keptPages.length, equal: 0 };
   for (const [page, expected] of byHead) {
-    const visited = kernel.run(rmapPairs(kernel, page));
+    const visited = kernel.run(rmapPairs(kernel, page as Pfn));
     visited.sort((a, b) => order.get(a.mm)! - order.get(b.mm)! || a.address - b.address);
     if (samePairs(visited, expected)) {
       result.equal++;

@@ -1,9 +1,10 @@
+import { PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
 import { CONTROL_BITS, ControlRegisters, type ControlState } from "../../arch/x86/cpu/control-registers.ts";
 import type { CpuModel } from "../../arch/x86/cpu/cpu-model.ts";
 import { LEVEL_NAMES } from "../../arch/x86/cpu/entry-layout.ts";
 import { WALK_OK } from "../../arch/x86/cpu/page-fault.ts";
 import { INSPECT, WalkResult, walk } from "../../arch/x86/cpu/page-walk.ts";
-import { PAGE_SIZE, type PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
+import type { PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
 import { hex } from "../text/hex.ts";
 
 const NARROWEST = 36;

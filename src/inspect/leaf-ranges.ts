@@ -1,3 +1,4 @@
+import { PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
 import { frameOf } from "../../arch/x86/cpu/entry.ts";
 import {
   PTE_A,
@@ -12,7 +13,6 @@ import {
   PTE_XD,
 } from "../../arch/x86/cpu/entry-layout.ts";
 import { OFFSET_MASK } from "../../arch/x86/cpu/page-walk.ts";
-import { PAGE_SIZE } from "../../arch/x86/cpu/physical-memory.ts";
 import { type LeafCursor, pageBytes } from "./leaves.ts";
 
 /** What must be equal for two pages to be shown as one range; everything but A and D. */

@@ -1,10 +1,10 @@
+import { ENTRIES_PER_TABLE, PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
 import { frameOf } from "../../arch/x86/cpu/entry.ts";
 import { PTE_P, PTE_PS } from "../../arch/x86/cpu/entry-layout.ts";
-import { OUTSIDE, PAGE_SIZE, type PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
+import { OUTSIDE, type PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
 import { hasReservedBit, type ReservedBits } from "../formats/table-pages.ts";
 import { hex, hexWords } from "../text/hex.ts";
 
-const ENTRIES = 512;
 const ENTRY_SIZE = 8;
 /** Room for the level beside the frame number in the key of a table. */
 const LEVELS = 8;
@@ -42,7 +42,7 @@ export const WHOLE_SPACE: LinearRange = { start: 0, length: 2 ** 64 };
 
 /** The half of the address space that user mode has: bit 47 (or 56) clear. */
 export function userHalf(levels: 4 | 5): LinearRange {
-  return { start: 0, length: (SPAN[levels]! * ENTRIES) / 2 };
+  return { start: 0, length: (SPAN[levels]! * ENTRIES_PER_TABLE) / 2 };
 }
 
 /** Bytes that one entry of a level maps: of a page, by the level of its leaf. */
@@ -130,7 +130,7 @@ export class LeafCursor {
     const words = this.#memory.words;
     for (let level = this.#at; level <= this.levels; ) {
       const index = this.#next[level]!;
-      if (index === ENTRIES) {
+      if (index === ENTRIES_PER_TABLE) {
         level++;
         continue;
       }
@@ -173,7 +173,9 @@ export class LeafCursor {
   #linearAt(level: number, index: number): number {
     const span = SPAN[level]!;
     const linear = this.#base[level]! + index * span;
-    return level === this.levels && index >= ENTRIES / 2 ? linear + (2 ** 64 - ENTRIES * span) : linear;
+    return level === this.levels && index >= ENTRIES_PER_TABLE / 2
+      ? linear + (2 ** 64 - ENTRIES_PER_TABLE * span)
+      : linear;
   }
 
   #stopsAt(level: number, lo: number): boolean {
@@ -209,7 +211,7 @@ export class LeafCursor {
   #searches(frame: number, level: number): boolean {
     const { words } = this.#memory;
     const first = frame * (PAGE_SIZE / 4);
-    for (let slot = first; slot < first + ENTRIES * (ENTRY_SIZE / 4); slot += 2) {
+    for (let slot = first; slot < first + ENTRIES_PER_TABLE * (ENTRY_SIZE / 4); slot += 2) {
       const lo = words[slot]!;
       const hi = words[slot + 1]!;
       if ((lo | hi) === 0) continue;

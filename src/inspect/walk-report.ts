@@ -1,4 +1,5 @@
 import type { AccessKind, AccessMode } from "../../arch/x86/cpu/access-rights.ts";
+import { PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
 import type { ControlRegisters } from "../../arch/x86/cpu/control-registers.ts";
 import { type Entry, frameOf } from "../../arch/x86/cpu/entry.ts";
 import {
@@ -17,7 +18,7 @@ import {
 import { isCanonical, linearHi, linearLo } from "../../arch/x86/cpu/linear-address.ts";
 import { type FaultReason, WALK_DENIED, WALK_OK } from "../../arch/x86/cpu/page-fault.ts";
 import { INSPECT, type PathStep, tableIndex, WalkResult, walk } from "../../arch/x86/cpu/page-walk.ts";
-import { PAGE_SIZE, type PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
+import type { PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
 import type { PteFormat } from "../../arch/x86/mm/pte-format.ts";
 import { hasReservedBit } from "../formats/table-pages.ts";
 import { type CpuDifference, cpuDifferences } from "./cpu-differences.ts";

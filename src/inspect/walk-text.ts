@@ -1,8 +1,8 @@
 import { ACCESS_FETCH, ACCESS_WRITE, MODE_USER } from "../../arch/x86/cpu/access-rights.ts";
+import { PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
 import { LEVEL_NAMES, PTE_P } from "../../arch/x86/cpu/entry-layout.ts";
 import { linearHi, linearLo } from "../../arch/x86/cpu/linear-address.ts";
 import { PF_I, PF_P, PF_PK, PF_RSVD, PF_U, PF_W } from "../../arch/x86/cpu/page-fault.ts";
-import { PAGE_SIZE } from "../../arch/x86/cpu/physical-memory.ts";
 import { formatBytes, hex, hexPhysical, hexWords } from "../text/hex.ts";
 import type { Paint } from "../text/paint.ts";
 import { pageBytes } from "./leaves.ts";

@@ -1,44 +1,9 @@
-import type { KernelThread } from "../../arch/x86/mm/events.ts";
-import { PAGE_SIZE, VM_EXEC, VM_READ, VM_WRITE } from "../../arch/x86/mm/pgtable_types.ts";
-import { IntervalTree } from "./interval-tree.ts";
-import { down_write, rw_semaphore, up_write } from "./locks.ts";
-import { VM_SOFTDIRTY, type vm_area_struct, vmaLastPgoff } from "./vma.ts";
-
-/**
- * What all vmas that may map the same anonymous pages have in common (include/linux/rmap.h).
- *
- *   vma (parent) --avc--> anon_vma A (root) <--avc-- vma (child)
- *                                                      |
- *                                                     avc --> anon_vma B (parent A, root A)
- *
- * A page first mapped before the fork points at A and is looked for in both vmas; one that the child copied points at B.
- */
-export class anon_vma {
-  root: anon_vma;
-  parent: anon_vma;
-  /** Only the root's is used: one lock for the whole family. */
-  readonly rwsem = new rw_semaphore();
-  readonly rb_root = new IntervalTree<anon_vma_chain>();
-  refcount = 1;
-  /** Children, plus vmas whose own anon_vma this is, plus one for a root (v4.13; linux-mm 4.3). */
-  degree = 1;
-
-  constructor(parent: anon_vma | null = null) {
-    this.root = parent === null ? this : parent.root;
-    this.parent = parent ?? this;
-  }
-}
-
-/** Links one vma to one anon_vma. */
-export class anon_vma_chain {
-  readonly vma: vm_area_struct;
-  readonly anon_vma: anon_vma;
-
-  constructor(vma: vm_area_struct, anon: anon_vma) {
-    this.vma = vma;
-    this.anon_vma = anon;
-  }
-}
+import { type Linear, PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
+import { VM_EXEC, VM_READ, VM_WRITE } from "../../arch/x86/mm/pgtable_types.ts";
+import type { KernelThread } from "../../arch/x86/mm/step.ts";
+import { down_write, up_write } from "./locks.ts";
+import { anon_vma, anon_vma_chain, type vm_area_struct, vmaLastPgoff } from "./mm_types.ts";
+import { VM_SOFTDIRTY } from "./vma.ts";
 
 function anon_vma_chain_link(vma: vm_area_struct, anon: anon_vma): void {
   const avc = new anon_vma_chain(vma, anon);
@@ -70,7 +35,7 @@ export function find_mergeable_anon_vma(vma: vm_area_struct): anon_vma | null {
     const anon = onlyAnonVma(next);
     if (anon !== null) return anon;
   }
-  const previous = mm.vmaAt(vma.vm_start - 1);
+  const previous = mm.vmaAt((vma.vm_start - 1) as Linear);
   return previous !== null && anon_vma_compatible(previous, vma) ? onlyAnonVma(previous) : null;
 }
 
@@ -86,9 +51,10 @@ function onlyAnonVma(vma: vm_area_struct): anon_vma | null {
 export function* anon_vma_prepare(vma: vm_area_struct): KernelThread<anon_vma> {
   if (vma.anon_vma !== null) return vma.anon_vma;
   const anon = find_mergeable_anon_vma(vma) ?? new anon_vma();
-  yield* down_write(vma.vm_mm.kernel, anon.root.rwsem);
+  const k = vma.vm_mm.kernel;
+  yield* down_write(k, anon.root.rwsem);
   if (vma.anon_vma === null) attachAnonVma(vma, anon);
-  up_write(anon.root.rwsem);
+  up_write(k, anon.root.rwsem);
   return vma.anon_vma ?? anon;
 }
 
@@ -105,8 +71,9 @@ export function attachAnonVma(vma: vm_area_struct, anon: anon_vma): void {
  * child, which bounds the chains of processes that fork and exit again and again (mm/rmap.c anon_vma_clone).
  */
 export function* anon_vma_clone(dst: vm_area_struct, src: vm_area_struct): KernelThread<void> {
+  const k = src.vm_mm.kernel;
   const root = rootOf(src);
-  if (root !== null) yield* down_write(src.vm_mm.kernel, root.rwsem);
+  if (root !== null) yield* down_write(k, root.rwsem);
   for (const avc of src.anon_vma_chain) {
     anon_vma_chain_link(dst, avc.anon_vma);
     if (dst.anon_vma === null && avc.anon_vma !== src.anon_vma && avc.anon_vma.degree < 2) {
@@ -114,7 +81,7 @@ export function* anon_vma_clone(dst: vm_area_struct, src: vm_area_struct): Kerne
     }
   }
   if (dst.anon_vma !== null) dst.anon_vma.degree++;
-  if (root !== null) up_write(root.rwsem);
+  if (root !== null) up_write(k, root.rwsem);
 }
 
 /** The root of all anon_vmas that a vma is linked to: its family has one. */
@@ -131,10 +98,11 @@ export function* anon_vma_fork(vma: vm_area_struct, pvma: vm_area_struct): Kerne
   const anon = new anon_vma(pvma.anon_vma);
   anon.root.refcount++;
   vma.anon_vma = anon;
-  yield* down_write(vma.vm_mm.kernel, anon.root.rwsem);
+  const k = vma.vm_mm.kernel;
+  yield* down_write(k, anon.root.rwsem);
   anon_vma_chain_link(vma, anon);
   anon.parent.degree++;
-  up_write(anon.root.rwsem);
+  up_write(k, anon.root.rwsem);
 }
 
 /**
@@ -144,7 +112,8 @@ export function* anon_vma_fork(vma: vm_area_struct, pvma: vm_area_struct): Kerne
 export function* unlink_anon_vmas(vma: vm_area_struct): KernelThread<void> {
   const root = rootOf(vma);
   if (root === null) return;
-  yield* down_write(vma.vm_mm.kernel, root.rwsem);
+  const k = vma.vm_mm.kernel;
+  yield* down_write(k, root.rwsem);
   const emptied: anon_vma[] = [];
   for (const avc of [...vma.anon_vma_chain].reverse()) {
     avc.anon_vma.rb_root.remove(vma.vm_pgoff, avc);
@@ -153,7 +122,7 @@ export function* unlink_anon_vmas(vma: vm_area_struct): KernelThread<void> {
     emptied.push(avc.anon_vma);
   }
   if (vma.anon_vma !== null) vma.anon_vma.degree--;
-  up_write(root.rwsem);
+  up_write(k, root.rwsem);
   vma.anon_vma_chain.length = 0;
   vma.anon_vma = null;
   for (const anon of emptied) {

@@ -1,4 +1,4 @@
-import type { KernelThread } from "../../arch/x86/mm/events.ts";
+import { type Linear, NO_PFN, NO_SLOT, PAGE_SIZE, type Pfn, type Slot } from "../../arch/x86/cpu/address.ts";
 import { readEntry } from "../../arch/x86/mm/kernel-context.ts";
 import {
   pmd_devmap,
@@ -14,31 +14,25 @@ import {
   pte_mkwrite,
   pte_wrprotect,
 } from "../../arch/x86/mm/pgtable.ts";
-import {
-  HPAGE_PMD_NR,
-  PAGE_SIZE,
-  PMD_SIZE,
-  type pmd_t,
-  type pte_t,
-  VM_WRITE,
-} from "../../arch/x86/mm/pgtable_types.ts";
+import { HPAGE_PMD_NR, PMD_SIZE, type pmd_t, type pte_t, VM_WRITE } from "../../arch/x86/mm/pgtable_types.ts";
 import { pmd_populate, pmdp_invalidate, set_pmd_at } from "../../arch/x86/mm/ptep.ts";
-import type { Kernel } from "./kernel.ts";
+import { type KernelThread, step } from "../../arch/x86/mm/step.ts";
+import { ABANDONED, type CallResult, enter, leave } from "./calls.ts";
 import { lockTable, unlockTable } from "./locks.ts";
 import { PG } from "./mem_map.ts";
 import { clear_page_mlock } from "./mlock.ts";
-import { add_mm_counter, MM_FILEPAGES, type mm_struct } from "./mm_struct.ts";
+import { add_mm_counter, MM_FILEPAGES } from "./mm_struct.ts";
+import type { Kernel, mm_struct, vm_area_struct } from "./mm_types.ts";
 import { mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start } from "./mmu_notifier.ts";
 import { put_page } from "./page_alloc.ts";
 import { page_remove_rmap } from "./page-mapcount.ts";
-import { NO_SLOT, pmdSlot, tableOf } from "./page-table.ts";
+import { pmdSlot, tableOf } from "./page-table.ts";
 import { pmdp_huge_clear_flush_notify } from "./ptep_notify.ts";
 import { set_page_dirty } from "./swapfile.ts";
-import type { vm_area_struct } from "./vma.ts";
 import { is_huge_zero_pmd, my_zero_pfn } from "./zero-page.ts";
 
 /** Puts a spare pte table aside for the day the huge pmd is split; with the pmd lock held. */
-export function pgtable_trans_huge_deposit(mm: mm_struct, pmdp: number, pgtable: number): void {
+export function pgtable_trans_huge_deposit(mm: mm_struct, pmdp: Slot, pgtable: Pfn): void {
   const table = tableOf(pmdp);
   const spare = mm.deposited.get(table);
   if (spare === undefined) mm.deposited.set(table, [pgtable]);
@@ -46,7 +40,7 @@ export function pgtable_trans_huge_deposit(mm: mm_struct, pmdp: number, pgtable:
 }
 
 /** Takes a spare pte table back. Throws if none was put aside: the split could not be done. */
-export function pgtable_trans_huge_withdraw(mm: mm_struct, pmdp: number): number {
+export function pgtable_trans_huge_withdraw(mm: mm_struct, pmdp: Slot): Pfn {
   const pgtable = mm.deposited.get(tableOf(pmdp))?.pop();
   if (pgtable === undefined) throw new TypeError(`no table was deposited for the huge pmd at slot ${pmdp}`);
   return pgtable;
@@ -59,9 +53,9 @@ export function pgtable_trans_huge_withdraw(mm: mm_struct, pmdp: number): number
 export function* split_huge_pmd_address(
   k: Kernel,
   vma: vm_area_struct,
-  address: number,
+  address: Linear,
   freeze: boolean,
-  page: number,
+  page: Pfn,
 ): KernelThread<void> {
   const pmdp = pmdSlot(vma.vm_mm, address);
   if (pmdp === NO_SLOT) return;
@@ -72,8 +66,8 @@ export function* split_huge_pmd_address(
 export function* split_huge_pmd(
   k: Kernel,
   vma: vm_area_struct,
-  pmdp: number,
-  address: number,
+  pmdp: Slot,
+  address: Linear,
 ): KernelThread<void> {
   const pmd = readEntry(vma.vm_mm, pmdp);
   if (pmd_trans_huge(pmd) || pmd_devmap(pmd)) yield* __split_huge_pmd(k, vma, pmdp, address, false, null);
@@ -91,36 +85,48 @@ export function* split_huge_pmd(
 export function* __split_huge_pmd(
   k: Kernel,
   vma: vm_area_struct,
-  pmdp: number,
-  address: number,
+  pmdp: Slot,
+  address: Linear,
   freeze: boolean,
-  page: number | null,
+  page: Pfn | null,
 ): KernelThread<void> {
   if (freeze && page === null)
     throw new TypeError("__split_huge_pmd with freeze: give the page that is locked");
   const mm = vma.vm_mm;
-  const haddr = address - (address % PMD_SIZE);
-  k.current.caller = "__split_huge_pmd";
-  if (k.contended) yield "notify";
-  yield* mmu_notifier_invalidate_range_start(mm, haddr, haddr + PMD_SIZE);
-  const table = tableOf(pmdp);
-  yield* lockTable(k, table, "pmd");
-  const pmd = readEntry(mm, pmdp);
-  const mapped = k.format.pmd_pfn(pmd);
-  if ((pmd_trans_huge(pmd) || pmd_devmap(pmd)) && (page === null || page === mapped)) {
-    if (pmd_trans_huge(pmd)) clear_page_mlock(k, mapped);
-    yield* __split_huge_pmd_locked(k, vma, pmdp, haddr, freeze);
+  const haddr = (address - (address % PMD_SIZE)) as Linear;
+  const task = enter(k.current, "__split_huge_pmd", page ?? NO_PFN, mm);
+  let result: CallResult = ABANDONED;
+  try {
+    if (k.contended) yield step("notify", mm.id);
+    yield* mmu_notifier_invalidate_range_start(mm, haddr, (haddr + PMD_SIZE) as Linear);
+    const table = tableOf(pmdp);
+    yield* lockTable(k, table, "pmd");
+    try {
+      const pmd = readEntry(mm, pmdp);
+      const mapped = k.format.pmd_pfn(pmd);
+      if ((pmd_trans_huge(pmd) || pmd_devmap(pmd)) && (page === null || page === mapped)) {
+        if (pmd_trans_huge(pmd)) clear_page_mlock(k, mapped);
+        yield* __split_huge_pmd_locked(k, vma, pmdp, haddr, freeze);
+      }
+    } catch (error) {
+      unlockTable(k, table, "pmd");
+      yield* mmu_notifier_invalidate_range_end(mm, haddr, (haddr + PMD_SIZE) as Linear);
+      throw error;
+    }
+    unlockTable(k, table, "pmd");
+    if (k.contended) yield step("notify", mm.id);
+    yield* mmu_notifier_invalidate_range_end(mm, haddr, (haddr + PMD_SIZE) as Linear);
+    result = true;
+  } finally {
+    leave(task, result);
   }
-  unlockTable(k, table, "pmd");
-  if (k.contended) yield "notify";
-  yield* mmu_notifier_invalidate_range_end(mm, haddr, haddr + PMD_SIZE);
 }
 
 function* __split_huge_pmd_locked(
   k: Kernel,
   vma: vm_area_struct,
-  pmdp: number,
-  haddr: number,
+  pmdp: Slot,
+  haddr: Linear,
   freeze: boolean,
 ): KernelThread<void> {
   const { mem_map } = k;
@@ -129,7 +135,7 @@ function* __split_huge_pmd_locked(
   const page = k.format.pmd_pfn(huge);
   if (pmd_devmap(huge)) {
     // Device memory has no counts to move: faults fill the small entries.
-    if (k.contended) yield "entry";
+    if (k.contended) yield step("entry", pmdp);
     yield* pmdp_huge_clear_flush_notify(vma, haddr, pmdp);
     return;
   }
@@ -146,20 +152,20 @@ function* __split_huge_pmd_locked(
   const pmd = readEntry(mm, pmdp);
   const pgtable = pgtable_trans_huge_withdraw(mm, pmdp);
   for (let i = 0; i < HPAGE_PMD_NR; i++) {
-    k.plantEntry(pgtable * PAGE_SIZE + i * 8, smallEntry(k, vma, pmd, page + i, freeze));
+    k.plantEntry((pgtable * PAGE_SIZE + i * 8) as Slot, smallEntry(k, vma, pmd, (page + i) as Pfn, freeze));
     mem_map._mapcount[page + i]!++;
   }
   if (pmd_dirty(pmd)) set_page_dirty(k, page);
   countSplitMapping(k, page);
   yield* pmdp_invalidate(vma, haddr, pmdp);
-  if (k.contended) yield "entry";
+  if (k.contended) yield step("entry", pmdp);
   pmd_populate(mm, pmdp, pgtable);
   if (!freeze) return;
   // Whoever faults now waits on a migration entry; the counts follow, all under the lock that the walks need.
-  if (k.contended) yield "free";
+  if (k.contended) yield step("free", page);
   for (let i = 0; i < HPAGE_PMD_NR; i++) {
-    page_remove_rmap(k, page + i, false);
-    put_page(k, page + i);
+    page_remove_rmap(k, (page + i) as Pfn, false);
+    put_page(k, (page + i) as Pfn);
   }
 }
 
@@ -167,30 +173,33 @@ function* __split_huge_pmd_locked(
 function* __split_huge_zero_page_pmd(
   k: Kernel,
   vma: vm_area_struct,
-  haddr: number,
-  pmdp: number,
+  haddr: Linear,
+  pmdp: Slot,
 ): KernelThread<void> {
   const mm = vma.vm_mm;
-  if (k.contended) yield "entry";
+  if (k.contended) yield step("entry", pmdp);
   yield* pmdp_huge_clear_flush_notify(vma, haddr, pmdp);
   const pgtable = pgtable_trans_huge_withdraw(mm, pmdp);
   for (let i = 0; i < HPAGE_PMD_NR; i++) {
-    const zero = my_zero_pfn(k, haddr + i * PAGE_SIZE);
-    k.plantEntry(pgtable * PAGE_SIZE + i * 8, pte_mkspecial(k.format.pfn_pte(zero, vma.vm_page_prot)));
+    const zero = my_zero_pfn(k, (haddr + i * PAGE_SIZE) as Linear);
+    k.plantEntry(
+      (pgtable * PAGE_SIZE + i * 8) as Slot,
+      pte_mkspecial(k.format.pfn_pte(zero, vma.vm_page_prot)),
+    );
   }
-  if (k.contended) yield "entry";
+  if (k.contended) yield step("entry", pmdp);
   pmd_populate(mm, pmdp, pgtable);
 }
 
 /** Maps the huge zero page, with the spare table for its split, in an empty pmd; with the pmd lock held. */
 export function set_huge_zero_page(
   k: Kernel,
-  pgtable: number,
+  pgtable: Pfn,
   mm: mm_struct,
   vma: vm_area_struct,
-  haddr: number,
-  pmdp: number,
-  zero_page: number,
+  haddr: Linear,
+  pmdp: Slot,
+  zero_page: Pfn,
 ): boolean {
   if (!pmd_none(readEntry(mm, pmdp))) return false;
   pgtable_trans_huge_deposit(mm, pmdp, pgtable);
@@ -199,7 +208,7 @@ export function set_huge_zero_page(
 }
 
 /** One of the 512 entries. Dirty goes to the page, never to the small entries. */
-function smallEntry(k: Kernel, vma: vm_area_struct, pmd: pmd_t, page: number, freeze: boolean): pte_t {
+function smallEntry(k: Kernel, vma: vm_area_struct, pmd: pmd_t, page: Pfn, freeze: boolean): pte_t {
   if (freeze) {
     const entry = k.format.swp_entry_to_pte(k.format.make_migration_entry(page, pmd_write(pmd)));
     return pmd_soft_dirty(pmd) ? k.format.pte_swp_mksoft_dirty(entry) : entry;
@@ -212,7 +221,7 @@ function smallEntry(k: Kernel, vma: vm_area_struct, pmd: pmd_t, page: number, fr
 }
 
 /** Moves one mapping from the compound count to the subpages' counts. */
-function countSplitMapping(k: Kernel, page: number): void {
+function countSplitMapping(k: Kernel, page: Pfn): void {
   const { mem_map } = k;
   const shiftAll = (by: number) => {
     for (let i = 0; i < HPAGE_PMD_NR; i++) mem_map._mapcount[page + i]! += by;
@@ -234,11 +243,11 @@ function countSplitMapping(k: Kernel, page: number): void {
 function* dropFilePmd(
   k: Kernel,
   vma: vm_area_struct,
-  pmdp: number,
-  haddr: number,
-  page: number,
+  pmdp: Slot,
+  haddr: Linear,
+  page: Pfn,
 ): KernelThread<void> {
-  if (k.contended) yield "entry";
+  if (k.contended) yield step("entry", pmdp);
   const old = yield* pmdp_huge_clear_flush_notify(vma, haddr, pmdp);
   if (pmd_young(old)) k.mem_map.setFlag(page, PG.referenced);
   page_remove_rmap(k, page, true);

@@ -1,45 +1,53 @@
+import { NO_PFN, NONE, PAGE_SIZE, type Pfn, Slot } from "../../arch/x86/cpu/address.ts";
 import type { Entry } from "../../arch/x86/cpu/entry.ts";
 import type { Machine } from "../../arch/x86/cpu/machine.ts";
-import type { KernelThread } from "../../arch/x86/mm/events.ts";
-import {
-  type Task as ArchTask,
-  type KernelContext,
-  TLBSTATE_OK,
-  type TlbState,
-} from "../../arch/x86/mm/kernel-context.ts";
+import type { RecordHeader } from "../../arch/x86/cpu/record.ts";
+import type { RecordListener, RecordStream } from "../../arch/x86/cpu/record-stream.ts";
+import { type MmContext, TLBSTATE_OK, type TlbState } from "../../arch/x86/mm/kernel-context.ts";
 import { pte_unused } from "../../arch/x86/mm/pgtable.ts";
 import type { pte_t } from "../../arch/x86/mm/pgtable_types.ts";
 import { PteFormat, pteLayout } from "../../arch/x86/mm/pte-format.ts";
-import type { MmEvent, MmObserver } from "./events.ts";
+import type { KernelThread } from "../../arch/x86/mm/step.ts";
+import { FrameAllocator } from "./frame-allocator.ts";
+import { type KernelModel, kernelModel } from "./kernel-model.ts";
 import { MemMap } from "./mem_map.ts";
-import { mm_struct } from "./mm_struct.ts";
-import { type NotifierProtocol, notifierProtocol } from "./notifier-protocol.ts";
-import { FrameAllocator } from "./page_alloc.ts";
-import { SwapSpace } from "./swapfile.ts";
+import {
+  type Call,
+  type Kernel as KernelShape,
+  mm_struct,
+  type NotifierProtocol,
+  type Task,
+} from "./mm_types.ts";
+import { notifierProtocol } from "./notifier-protocol.ts";
+import type { MmRecord } from "./records.ts";
+import { SwapSpace } from "./swap-space.ts";
 
 export interface KernelOptions {
-  /** Entry layout by name (default linux-4.13), or a format, for a guest with its own swap type numbers. */
+  /** Which Linux (default linux-4.13.4-seed). */
+  readonly model?: string | KernelModel;
+  /** Entry layout by name, or a format, for a guest with its own swap type numbers (default: the model's). */
   readonly layout?: string | PteFormat;
-  /** Notifier protocol by name (default c, the seed's). */
-  readonly notifiers?: string;
+  /** Notifier protocol, or the name of one (default: the model's). */
+  readonly notifiers?: string | NotifierProtocol;
   /** Physical address of the kernel's own root table (default: a fresh one from the top of memory). */
   readonly initPgd?: number;
   /** Slots of swap area 0 (default 16384). */
   readonly swapSlots?: number;
 }
 
-/** A thread of the kernel: who holds locks, on which CPU it runs, which flushes it owes. */
-export class Task implements ArchTask {
+class KernelTask implements Task {
+  readonly kernel: Kernel;
   readonly id: number;
   readonly name: string;
   readonly cpu: number;
   readonly tlb_ubc = { cpumask: 0, flush_required: false, writable: false };
-  caller = "";
-  /** Page-table locks held now. */
   locksHeld = 0;
+  readonly calls: Call[] = [];
+  depth = 0;
 
-  constructor(id: number, name: string, cpu: number) {
-    this.id = id;
+  constructor(kernel: Kernel, name: string, cpu: number) {
+    this.kernel = kernel;
+    this.id = kernel.records.introduce("task", cpu, name);
     this.name = name;
     this.cpu = cpu;
   }
@@ -49,9 +57,9 @@ export class Task implements ArchTask {
  * One running Linux: 4.13's algorithms on entries in a chosen layout. Functions of the kernel that need machine-wide state take it as their
  * first argument; the kernel's own arguments follow in the kernel's order.
  */
-export class Kernel implements KernelContext {
+export class Kernel implements KernelShape {
   readonly machine: Machine;
-  /** Levels of the page tables, 4 or 5. */
+  readonly records: RecordStream<MmRecord>;
   readonly levels: 4 | 5;
   readonly format: PteFormat;
   readonly mem_map: MemMap;
@@ -59,61 +67,123 @@ export class Kernel implements KernelContext {
   readonly frames: FrameAllocator;
   readonly swap: SwapSpace;
   readonly init_mm: mm_struct;
-  readonly mms: mm_struct[] = [];
-  /** Frames of the zero page and of the huge one's head, -1 until they are needed (zero-page.ts) or imported. */
-  zero_pfn = -1;
-  huge_zero_page = -1;
+  zero_pfn: Pfn = NO_PFN;
+  huge_zero_page: Pfn = NO_PFN;
   readonly cpu_tlbstate: readonly TlbState[];
-  current: Task;
   contended = false;
-  emit: ((event: MmEvent) => void) | null = null;
-  /** Whether an entry's page is known to hold nothing (s390's guests say so; x86 never does). Replace it to reach that branch. */
+  /** Replace it to reach the branch that x86 never takes. */
   pte_unused: (pte: pte_t) => boolean = pte_unused;
+  #current: Task;
+  #mms: readonly mm_struct[] = [];
   readonly #warned = new Set<string>();
-  readonly #observers: MmObserver[] = [];
-  #tasks = 0;
+  /** The last task that each CPU was recorded to run. */
+  readonly #running: number[];
+  #spaces = 0;
+  #flushes = 0;
+  #locks = 0;
+  #listeners = 0;
 
   constructor(machine: Machine, options: KernelOptions = {}) {
+    const { model = "linux-4.13.4-seed" } = options;
+    const { layout: modelLayout, notifiers: modelNotifiers } =
+      typeof model === "string" ? kernelModel(model) : model;
     this.machine = machine;
+    this.records = machine.records as unknown as RecordStream<MmRecord>;
     this.levels = machine.cpu(0).control.levels;
-    const layout = options.layout ?? "linux-4.13";
+    const { layout = new PteFormat(modelLayout), notifiers = modelNotifiers } = options;
     this.format = typeof layout === "string" ? new PteFormat(pteLayout(layout)) : layout;
     if (this.format.layout.decodeOnly) {
       throw new RangeError(
         `layout ${this.format.layout.name} can be decoded only: no kernel runs on it here`,
       );
     }
-    this.protocol = notifierProtocol(options.notifiers ?? "c");
-    this.mem_map = new MemMap(machine.memory.size / 4096);
+    this.protocol = typeof notifiers === "string" ? notifierProtocol(notifiers) : notifiers;
+    this.mem_map = new MemMap(machine.memory.size / PAGE_SIZE);
     this.frames = new FrameAllocator(this.mem_map);
     this.swap = new SwapSpace(options.swapSlots ?? 16384);
-    this.current = this.createTask("main", 0);
-    this.init_mm = new mm_struct(this, "init_mm", options.initPgd ?? this.frames.allocate() * 4096);
+    this.#running = machine.cpus.map(() => NONE);
+    this.#current = this.createTask("main", 0);
+    this.current = this.#current;
+    this.init_mm = this.#newMm("init_mm", options.initPgd ?? this.#newRoot());
     this.cpu_tlbstate = machine.cpus.map(() => ({ loaded_mm: this.init_mm, state: TLBSTATE_OK }));
     for (const cpu of machine.cpus) cpu.loadCr3(this.init_mm.pgd);
     this.init_mm.cpu_bitmap = machine.cpus.reduce((mask, cpu) => mask | (1 << cpu.id), 0);
   }
 
-  createTask(name: string, cpu: number): Task {
-    return new Task(++this.#tasks, name, cpu);
+  /** The thread that executes now: whoever switches it says so, and the machine's records name it from then on. */
+  get current(): Task {
+    return this.#current;
   }
 
-  /** A new address space; its root is a fresh frame unless a physical address is given. */
-  createMm(name = `mm${this.mms.length}`, pgd?: number): mm_struct {
-    const mm = new mm_struct(this, name, pgd ?? this.frames.allocate() * 4096);
-    this.mms.push(mm);
+  set current(task: Task) {
+    this.#current = task;
+    const { records } = this;
+    records.agent = task.id;
+    // With nobody listening it is forgotten who was said to run: whoever listens next hears it again.
+    if (!records.live) this.#running[task.cpu] = NONE;
+    if (this.#running[task.cpu] === task.id || !records.live) return;
+    this.#running[task.cpu] = task.id;
+    records.emit({ kind: "task-runs", ...this.header() });
+  }
+
+  get mms(): readonly mm_struct[] {
+    return this.#mms;
+  }
+
+  header(mm: MmContext | null = null): Omit<RecordHeader, "kind"> {
+    const { records } = this;
+    return {
+      seq: records.next(),
+      agent: records.agent,
+      cpu: this.#current.cpu,
+      space: mm === null ? NONE : mm.id,
+    };
+  }
+
+  newFlush(): number {
+    return ++this.#flushes;
+  }
+
+  newLock(): number {
+    return ++this.#locks;
+  }
+
+  newListener(): number {
+    return ++this.#listeners;
+  }
+
+  createTask(name: string, cpu: number): Task {
+    this.machine.cpu(cpu);
+    return new KernelTask(this, name, cpu);
+  }
+
+  /** A new address space; its root is a fresh frame, cleared, unless a physical address is given. */
+  createMm(name = `mm${this.#spaces - 1}`, pgd: number = this.#newRoot()): mm_struct {
+    const mm = this.#newMm(name, pgd);
+    this.#mms = [...this.#mms, mm];
+    const { records } = this;
+    if (records.live) for (const record of spaceRecords(mm)) records.emit(record);
     return mm;
   }
 
-  /** Adds an observer of everything that hardware and kernel report. */
-  attach(observer: MmObserver): void {
-    this.#observers.push(observer);
-    const observers = this.#observers;
-    const emit = (event: MmEvent) => {
-      for (const each of observers) each(event);
-    };
-    this.emit = observers.length === 1 ? observer : emit;
-    this.machine.observer = this.emit;
+  /** Takes an mm from the list of those that live (drop-mm.ts does the rest). */
+  forgetMm(mm: mm_struct): void {
+    this.#mms = this.#mms.filter((each) => each !== mm);
+  }
+
+  #newMm(name: string, pgd: number): mm_struct {
+    return new mm_struct(this, ++this.#spaces, name, pgd);
+  }
+
+  #newRoot(): number {
+    const physical = this.frames.allocate() * PAGE_SIZE;
+    this.machine.memory.clear(physical, PAGE_SIZE);
+    return physical;
+  }
+
+  /** Adds a listener to everything that hardware, kernel and secondary MMUs record. Returns what ends it. */
+  attach(listener: RecordListener<MmRecord>): () => void {
+    return this.records.listen(listener);
   }
 
   /**
@@ -122,28 +192,40 @@ export class Kernel implements KernelContext {
    */
   run<T>(thread: KernelThread<T>): T {
     for (;;) {
-      const step = thread.next();
-      if (step.done) return step.value;
-      if (step.value === "ipi-wait") for (const cpu of this.machine.cpus) cpu.handleIpis();
-      if (step.value === "blocked" && !this.contended) {
-        throw new Error(`deadlock: task ${this.current.name} waits for a lock and nothing else runs`);
+      const next = thread.next();
+      if (next.done) return next.value;
+      const { kind } = next.value;
+      if (kind === "ipi-wait") for (const cpu of this.machine.cpus) cpu.handleIpis();
+      if (kind === "blocked" && !this.contended) {
+        thread.return(undefined as T);
+        throw new Error(`deadlock: task ${this.#current.name} waits for a lock and nothing else runs`);
       }
     }
   }
 
-  /** Reports, the first time it happens, that the kernel's own state is broken where the kernel would only warn. */
-  warnOnce(what: string, page: number): void {
+  /** Records, the first time it happens, that the kernel's own state is broken where the kernel would only warn. */
+  warnOnce(what: string, page: Pfn): void {
     if (this.#warned.has(what)) return;
     this.#warned.add(what);
-    this.emit?.({ type: "warned-once", what, page });
+    if (this.records.live) this.records.emit({ kind: "warned", ...this.header(), what, pfn: page });
   }
 
   /**
-   * Stores an entry without telling observers: while a snapshot is loaded or a scene built, and in a table that nothing
-   * points to yet, as when a huge pmd is split. No CPU can use such an entry; observers read the table when the store
-   * that links it is reported.
+   * Stores an entry without a record: while a snapshot is loaded or a scene built, and in a table that nothing
+   * points to yet, as when a huge pmd is split. No CPU can use such an entry; the record of the store that links the
+   * table has it.
    */
-  plantEntry(slot: number, value: Entry): void {
-    this.machine.memory.write(slot, value.lo, value.hi);
+  plantEntry(slot: Slot, value: Entry): void {
+    this.machine.memory.write(Slot.of(slot), value.lo, value.hi);
   }
+}
+
+/** The records by which a reader learns of an address space. */
+export function spaceRecords(mm: mm_struct): MmRecord[] {
+  const k = mm.kernel;
+  return [
+    { kind: "address-space-created", ...k.header(mm), root: mm.pgd, userRoot: NONE },
+    { kind: "named", ...k.header(mm), subject: "space", id: mm.id, name: mm.name },
+    { kind: "cpumask-changed", ...k.header(mm), cpus: [mm.cpu_bitmap] },
+  ];
 }

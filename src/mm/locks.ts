@@ -1,50 +1,67 @@
-import type { KernelThread } from "../../arch/x86/mm/events.ts";
-import type { LockLevel } from "./events.ts";
-import type { Kernel } from "./kernel.ts";
+import { NO_PFN, type Pfn } from "../../arch/x86/cpu/address.ts";
+import { type KernelThread, step } from "../../arch/x86/mm/step.ts";
+import type { Kernel } from "./mm_types.ts";
+import type { LockLevel } from "./records.ts";
+import { reportLock } from "./report.ts";
+import type { rw_semaphore } from "./rwsem.ts";
 
 /*
- * Lock order, outer to inner (linux-mm 4.4): mmap_sem, page lock, i_mmap_rwsem, anon_vma root rwsem, page-table
- * lock (pmd before pte). Only the last is a spinlock: nothing may sleep under it.
+ * Lock order, outer to inner: mmap_sem, page lock, i_mmap_rwsem, anon_vma root rwsem, page-table lock (pmd before pte).
+ * Only the last is a spinlock: nothing may sleep under it.
  */
 
-/** A sleeping lock with many readers or one writer (struct rw_semaphore). */
-export class rw_semaphore {
-  readers = 0;
-  writer = false;
+/** Ids of locks, as records and steps have them: a page-table lock's, a page lock's, a semaphore's. */
+export function tableLockId(table: Pfn): number {
+  return 4 * table;
 }
 
-export function down_read_trylock(sem: rw_semaphore): boolean {
+export function pageLockId(page: Pfn): number {
+  return 4 * page + 1;
+}
+
+export function semaphoreId(k: Kernel, sem: rw_semaphore): number {
+  if (sem.id === 0) sem.id = k.newLock();
+  return 4 * sem.id + 2;
+}
+
+export function down_read_trylock(k: Kernel, sem: rw_semaphore): boolean {
   if (sem.writer) return false;
   sem.readers++;
+  reportLock(k, "lock-taken", semaphoreId(k, sem), "rwsem", NO_PFN);
   return true;
 }
 
 export function* down_read(k: Kernel, sem: rw_semaphore): KernelThread<void> {
-  if (k.contended) yield "lock";
-  while (!down_read_trylock(sem)) yield "blocked";
+  if (k.contended) yield step("lock", semaphoreId(k, sem));
+  while (!down_read_trylock(k, sem)) yield step("blocked", semaphoreId(k, sem));
 }
 
-export function up_read(sem: rw_semaphore): void {
+/** Throws TypeError if no reader holds it. */
+export function up_read(k: Kernel, sem: rw_semaphore): void {
   if (sem.readers === 0) throw new TypeError("up_read on a semaphore that no reader holds");
   sem.readers--;
+  reportLock(k, "lock-dropped", semaphoreId(k, sem), "rwsem", NO_PFN);
 }
 
 export function* down_write(k: Kernel, sem: rw_semaphore): KernelThread<void> {
-  if (k.contended) yield "lock";
-  while (sem.writer || sem.readers > 0) yield "blocked";
+  if (k.contended) yield step("lock", semaphoreId(k, sem));
+  while (sem.writer || sem.readers > 0) yield step("blocked", semaphoreId(k, sem));
   sem.writer = true;
+  reportLock(k, "lock-taken", semaphoreId(k, sem), "rwsem", NO_PFN);
 }
 
-export function up_write(sem: rw_semaphore): void {
+/** Throws TypeError if no writer holds it. */
+export function up_write(k: Kernel, sem: rw_semaphore): void {
   if (!sem.writer) throw new TypeError("up_write on a semaphore that no writer holds");
   sem.writer = false;
+  reportLock(k, "lock-dropped", semaphoreId(k, sem), "rwsem", NO_PFN);
 }
 
 /**
  * Takes the lock of one page table (split page-table locks: each table page has its own; level "mm" with the frame of
  * the root is the mm's page_table_lock). Returns false if another thread holds it. Throws if this thread does: a spinlock does not nest.
  */
-export function tryLockTable(k: Kernel, table: number, level: LockLevel): boolean {
+export function tryLockTable(k: Kernel, table: Pfn, level: LockLevel): boolean {
   const { ptl } = k.mem_map;
   const owner = ptl[table]!;
   if (owner !== 0) {
@@ -53,39 +70,43 @@ export function tryLockTable(k: Kernel, table: number, level: LockLevel): boolea
   }
   ptl[table] = k.current.id;
   k.current.locksHeld++;
-  k.emit?.({ type: "ptl-locked", table, level, task: k.current.name });
+  reportLock(k, "lock-taken", tableLockId(table), level, table);
   return true;
 }
 
 /** As tryLockTable, waiting for the lock. */
-export function* lockTable(k: Kernel, table: number, level: LockLevel): KernelThread<void> {
-  if (k.contended) yield "lock";
-  while (!tryLockTable(k, table, level)) yield "blocked";
+export function* lockTable(k: Kernel, table: Pfn, level: LockLevel): KernelThread<void> {
+  if (k.contended) yield step("lock", tableLockId(table));
+  while (!tryLockTable(k, table, level)) yield step("blocked", tableLockId(table));
 }
 
-export function unlockTable(k: Kernel, table: number, level: LockLevel): void {
+/** Throws TypeError unless this thread holds it. */
+export function unlockTable(k: Kernel, table: Pfn, level: LockLevel): void {
   const { ptl } = k.mem_map;
   if (ptl[table] !== k.current.id) {
     throw new TypeError(`task ${k.current.name} unlocks table ${table}, which it does not hold`);
   }
   ptl[table] = 0;
   k.current.locksHeld--;
-  k.emit?.({ type: "ptl-unlocked", table, level, task: k.current.name });
+  reportLock(k, "lock-dropped", tableLockId(table), level, table);
 }
 
 /** Takes the page lock (mm/filemap.c lock_page), waiting for its holder. */
-export function* lock_page(k: Kernel, page: number): KernelThread<void> {
-  if (k.contended) yield "lock";
-  while (!trylock_page(k, page)) yield "blocked";
+export function* lock_page(k: Kernel, page: Pfn): KernelThread<void> {
+  if (k.contended) yield step("lock", pageLockId(page));
+  while (!trylock_page(k, page)) yield step("blocked", pageLockId(page));
 }
 
-export function trylock_page(k: Kernel, page: number): boolean {
+export function trylock_page(k: Kernel, page: Pfn): boolean {
   if (k.mem_map.PageLocked(page)) return false;
   k.mem_map.SetPageLocked(page);
+  reportLock(k, "lock-taken", pageLockId(page), "page", page);
   return true;
 }
 
-export function unlock_page(k: Kernel, page: number): void {
+/** Throws TypeError if the page is not locked. */
+export function unlock_page(k: Kernel, page: Pfn): void {
   if (!k.mem_map.PageLocked(page)) throw new TypeError(`unlock_page of frame ${page}, which is not locked`);
   k.mem_map.ClearPageLocked(page);
+  reportLock(k, "lock-dropped", pageLockId(page), "page", page);
 }

@@ -1,7 +1,6 @@
+import type { Pfn } from "../../arch/x86/cpu/address.ts";
 import { Entry } from "../../arch/x86/cpu/entry.ts";
 import { swp_entry, type swp_entry_t } from "../../arch/x86/mm/swap-entry.ts";
-import type { address_space } from "./address_space.ts";
-import type { anon_vma } from "./anon_vma.ts";
 
 /** Page flags by their bit (include/linux/page-flags.h, v4.13; the tail depends on the configuration). */
 export const PG = {
@@ -26,8 +25,12 @@ export const PG = {
   double_map: 1 << 25,
 } as const;
 
-const MAPPING_ANON = 1;
-const MAPPING_KSM = 3;
+/** The low bits of page->mapping say what it points to (include/linux/page-flags.h PAGE_MAPPING_*). */
+export const MAPPING_FILE = 0;
+export const MAPPING_ANON = 1;
+export const MAPPING_KSM = 3;
+export type MappingKind = typeof MAPPING_FILE | typeof MAPPING_ANON | typeof MAPPING_KSM;
+
 const HUGETLB_DTOR = 1;
 
 /**
@@ -51,8 +54,8 @@ export class MemMap {
   readonly #head: Int32Array;
   readonly #dtor: Uint8Array;
   readonly #mapping: Int32Array;
-  readonly #mappings: (address_space | anon_vma | null)[] = [null];
-  readonly #handles = new Map<address_space | anon_vma, number>();
+  readonly #mappings: (object | null)[] = [null];
+  readonly #handles = new Map<object, number>();
   readonly #privateLo: Int32Array;
   readonly #privateHi: Int32Array;
 
@@ -72,16 +75,16 @@ export class MemMap {
     this.#privateHi = new Int32Array(nr_pages);
   }
 
-  pfn_valid(pfn: number): boolean {
+  pfn_valid(pfn: Pfn): boolean {
     return pfn >= 0 && pfn < this.nr_pages;
   }
 
-  compound_head(page: number): number {
-    return this.#head[page]!;
+  compound_head(page: Pfn): Pfn {
+    return this.#head[page]! as Pfn;
   }
 
   /** Makes 2^order frames from `head` one compound page. */
-  prep_compound_page(head: number, order: number, hugetlb: boolean): void {
+  prep_compound_page(head: Pfn, order: number, hugetlb: boolean): void {
     const end = head + 2 ** order;
     if (head % 2 ** order !== 0 || end > this.nr_pages) {
       throw new RangeError(
@@ -98,9 +101,9 @@ export class MemMap {
    * Forgets what freed frames were: counts, flags, owner, compound head (mm/page_alloc.c). Returns whether all of them
    * were free of mappings and references.
    */
-  free_pages_prepare(page: number, nr: number): boolean {
+  free_pages_prepare(page: Pfn, nr: number): boolean {
     let good = true;
-    for (let subpage = page; subpage < page + nr; subpage++) {
+    for (let subpage: Pfn = page; subpage < page + nr; subpage++) {
       good &&=
         this._refcount[subpage] === 0 &&
         this._mapcount[subpage] === -1 &&
@@ -114,85 +117,85 @@ export class MemMap {
       this.#head[subpage] = subpage;
       this.#dtor[subpage] = 0;
       this.#mapping[subpage] = 0;
-      this.clearPrivate(subpage);
+      this.clearPrivate(subpage as Pfn);
     }
     return good;
   }
 
-  PageCompound(page: number): boolean {
+  PageCompound(page: Pfn): boolean {
     return (this.flags[this.#head[page]!]! & PG.head) !== 0;
   }
 
-  PageTransCompound(page: number): boolean {
+  PageTransCompound(page: Pfn): boolean {
     return this.PageCompound(page);
   }
 
-  PageHuge(page: number): boolean {
+  PageHuge(page: Pfn): boolean {
     return this.#dtor[this.#head[page]!] === HUGETLB_DTOR;
   }
 
   /** Head of a compound page that is not hugetlb's. */
-  isThpHead(page: number): boolean {
+  isThpHead(page: Pfn): boolean {
     return (this.flags[page]! & PG.head) !== 0 && this.#dtor[page] !== HUGETLB_DTOR;
   }
 
   /** Base pages of a head, 1 for any other page (include/linux/huge_mm.h hpage_nr_pages). */
-  hpage_nr_pages(page: number): number {
+  hpage_nr_pages(page: Pfn): number {
     return (this.flags[page]! & PG.head) !== 0 ? 1 << this.compound_order[page]! : 1;
   }
 
-  #test(page: number, flag: number): boolean {
+  #test(page: Pfn, flag: number): boolean {
     return (this.flags[this.#head[page]!]! & flag) !== 0;
   }
 
-  setFlag(page: number, flag: number): void {
+  setFlag(page: Pfn, flag: number): void {
     this.flags[this.#head[page]!]! |= flag;
   }
 
-  clearFlag(page: number, flag: number): void {
+  clearFlag(page: Pfn, flag: number): void {
     this.flags[this.#head[page]!]! &= ~flag;
   }
 
-  PageLocked(page: number): boolean {
+  PageLocked(page: Pfn): boolean {
     return this.#test(page, PG.locked);
   }
-  SetPageLocked(page: number): void {
+  SetPageLocked(page: Pfn): void {
     this.setFlag(page, PG.locked);
   }
-  ClearPageLocked(page: number): void {
+  ClearPageLocked(page: Pfn): void {
     this.clearFlag(page, PG.locked);
   }
-  PageDirty(page: number): boolean {
+  PageDirty(page: Pfn): boolean {
     return this.#test(page, PG.dirty);
   }
-  PageLRU(page: number): boolean {
+  PageLRU(page: Pfn): boolean {
     return this.#test(page, PG.lru);
   }
-  PageWriteback(page: number): boolean {
+  PageWriteback(page: Pfn): boolean {
     return this.#test(page, PG.writeback);
   }
-  PageSwapBacked(page: number): boolean {
+  PageSwapBacked(page: Pfn): boolean {
     return this.#test(page, PG.swapbacked);
   }
   /** Only a swap-backed page can be in the swap cache: the bit has other owners. */
-  PageSwapCache(page: number): boolean {
+  PageSwapCache(page: Pfn): boolean {
     const both = PG.swapbacked | PG.swapcache;
     return (this.flags[this.#head[page]!]! & both) === both;
   }
-  PageMlocked(page: number): boolean {
+  PageMlocked(page: Pfn): boolean {
     return this.#test(page, PG.mlocked);
   }
-  PageDoubleMap(page: number): boolean {
+  PageDoubleMap(page: Pfn): boolean {
     return this.#test(page, PG.double_map);
   }
-  PageHWPoison(page: number): boolean {
+  PageHWPoison(page: Pfn): boolean {
     return (this.flags[page]! & PG.hwpoison) !== 0;
   }
-  SetPageHWPoison(page: number): void {
+  SetPageHWPoison(page: Pfn): void {
     this.flags[page]! |= PG.hwpoison;
   }
 
-  #handleOf(object: address_space | anon_vma): number {
+  #handleOf(object: object): number {
     let handle = this.#handles.get(object);
     if (handle === undefined) {
       handle = this.#mappings.length;
@@ -202,76 +205,64 @@ export class MemMap {
     return handle;
   }
 
-  setFileMapping(page: number, mapping: address_space | null): void {
-    this.#mapping[page] = mapping === null ? 0 : this.#handleOf(mapping) << 2;
+  /** Sets page->mapping: to a file, an anon_vma, KSM's own (whose structures this machine does not have), or nothing. */
+  setMapping(page: Pfn, kind: MappingKind, mapping: object | null): void {
+    this.#mapping[page] = mapping === null ? kind : (this.#handleOf(mapping) << 2) | kind;
   }
 
-  setAnonMapping(page: number, anon: anon_vma): void {
-    this.#mapping[page] = (this.#handleOf(anon) << 2) | MAPPING_ANON;
+  /** What page->mapping points to, whatever it is; null if nothing. */
+  mappingOf(page: Pfn): object | null {
+    return this.#mappings[this.#mapping[this.#head[page]!]! >> 2]!;
   }
 
-  /** Marks a page as merged by KSM, whose own structures this machine does not have. */
-  setKsmMapping(page: number): void {
-    this.#mapping[page] = MAPPING_KSM;
+  /** The low bits of page->mapping. */
+  mappingKind(page: Pfn): MappingKind {
+    return (this.#mapping[this.#head[page]!]! & MAPPING_KSM) as MappingKind;
   }
 
-  PageAnon(page: number): boolean {
+  PageAnon(page: Pfn): boolean {
     return (this.#mapping[this.#head[page]!]! & MAPPING_ANON) !== 0;
   }
 
-  PageKsm(page: number): boolean {
+  PageKsm(page: Pfn): boolean {
     return (this.#mapping[this.#head[page]!]! & MAPPING_KSM) === MAPPING_KSM;
   }
 
-  /** The anon_vma of an anonymous page, null for any other and for KSM pages (mm/util.c page_anon_vma). */
-  page_anon_vma(page: number): anon_vma | null {
-    const mapping = this.#mapping[this.#head[page]!]!;
-    if ((mapping & MAPPING_KSM) !== MAPPING_ANON) return null;
-    return this.#mappings[mapping >> 2] as anon_vma;
-  }
-
-  /** The file that the page caches, null for anonymous pages. */
-  fileMapping(page: number): address_space | null {
-    const mapping = this.#mapping[this.#head[page]!]!;
-    if ((mapping & MAPPING_KSM) !== 0) return null;
-    return this.#mappings[mapping >> 2] as address_space | null;
-  }
-
-  hasRmapping(page: number): boolean {
+  hasRmapping(page: Pfn): boolean {
     return this.#mapping[this.#head[page]!] !== 0;
   }
 
   /** The swap entry, in generic form, of a page in the swap cache; consecutive for a THP's subpages. */
-  page_private(page: number): swp_entry_t {
+  page_private(page: Pfn): swp_entry_t {
     return new Entry(this.#privateLo[page]!, this.#privateHi[page]!);
   }
 
-  set_page_private(page: number, entry: swp_entry_t): void {
+  set_page_private(page: Pfn, entry: swp_entry_t): void {
     this.#privateLo[page] = entry.lo;
     this.#privateHi[page] = entry.hi;
   }
 
-  clearPrivate(page: number): void {
+  clearPrivate(page: Pfn): void {
     this.set_page_private(page, swp_entry(0, 0));
   }
 
-  page_count(page: number): number {
+  page_count(page: Pfn): number {
     return this._refcount[this.#head[page]!]!;
   }
 
-  page_mapped(page: number): boolean {
+  page_mapped(page: Pfn): boolean {
     if (!this.PageCompound(page)) return this._mapcount[page]! >= 0;
-    const head = this.#head[page]!;
+    const head = this.compound_head(page);
     if (this.compound_mapcount[head]! >= 0) return true;
     if (this.PageHuge(head)) return false;
     const end = head + this.hpage_nr_pages(head);
-    for (let subpage = head; subpage < end; subpage++) if (this._mapcount[subpage]! >= 0) return true;
+    for (let subpage: number = head; subpage < end; subpage++) if (this._mapcount[subpage]! >= 0) return true;
     return false;
   }
 
   /** Mappings of this one page, through its compound page's included (include/linux/mm.h page_mapcount). */
-  page_mapcount(page: number): number {
-    const head = this.#head[page]!;
+  page_mapcount(page: Pfn): number {
+    const head = this.compound_head(page);
     if (!this.PageCompound(head)) return this._mapcount[page]! + 1;
     if (this.PageHuge(head)) return this.compound_mapcount[head]! + 1;
     const own = this._mapcount[page]! + 1;
@@ -280,21 +271,21 @@ export class MemMap {
   }
 
   /** Entries that map any part of the compound page (mm/huge_memory.c total_mapcount). */
-  total_mapcount(page: number): number {
-    const head = this.#head[page]!;
+  total_mapcount(page: Pfn): number {
+    const head = this.compound_head(page);
     if (!this.PageCompound(head)) return this._mapcount[page]! + 1;
     const compound = this.compound_mapcount[head]! + 1;
     if (this.PageHuge(head)) return compound;
     const nr = this.hpage_nr_pages(head);
     let small = 0;
-    for (let subpage = head; subpage < head + nr; subpage++) small += this._mapcount[subpage]! + 1;
+    for (let subpage: number = head; subpage < head + nr; subpage++) small += this._mapcount[subpage]! + 1;
     if (!this.PageAnon(head)) return compound + small - compound * nr;
     return compound + small - (this.PageDoubleMap(head) ? nr : 0);
   }
 
   /** Offset of a page in its file or anonymous space, in 4K pages (include/linux/pagemap.h page_to_pgoff). */
-  page_to_pgoff(page: number): number {
-    const head = this.#head[page]!;
+  page_to_pgoff(page: Pfn): number {
+    const head = this.compound_head(page);
     if (this.PageHuge(head)) return this.index[head]! * 2 ** this.compound_order[head]!;
     return this.index[head]! + (page - head);
   }

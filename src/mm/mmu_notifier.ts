@@ -1,43 +1,11 @@
-import type { KernelThread } from "../../arch/x86/mm/events.ts";
+import { type Linear, PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
 import type { pte_t } from "../../arch/x86/mm/pgtable_types.ts";
-import type { NotifierOp } from "./events.ts";
-import type { mm_struct } from "./mm_struct.ts";
+import type { KernelThread } from "../../arch/x86/mm/step.ts";
+import type { Kernel, mm_struct, mmu_notifier, Registration } from "./mm_types.ts";
+import { type MmRecord, NOTIFIER_OPS, type NotifierOp } from "./records.ts";
+import { reportListener, reportNotifier } from "./report.ts";
 
-/** A callback that may sleep is a thread; one that is done at once returns nothing. */
-export type MaySleep = KernelThread<void> | undefined | void;
-
-/**
- * What a listener implements (include/linux/mmu_notifier.h, v4.13 plus invalidate_page of earlier kernels): either
- * the start/end pair, if it has page tables of its own, or invalidate_range, if it shares the CPU's and only has a
- * TLB to flush.
- */
-export interface mmu_notifier_ops {
-  /** The mm goes away: drop everything. None of the mm's locks is held. */
-  release?(mm: mm_struct): MaySleep;
-  /** Under the page-table lock, must not sleep; returns whether the range was used since the last call. */
-  clear_flush_young?(mm: mm_struct, start: number, end: number): boolean;
-  clear_young?(mm: mm_struct, start: number, end: number): boolean;
-  test_young?(mm: mm_struct, address: number): boolean;
-  /** Before the primary entry is stored, under the page-table lock. */
-  change_pte?(mm: mm_struct, address: number, pte: pte_t): void;
-  invalidate_page?(mm: mm_struct, address: number): MaySleep;
-  invalidate_range_start?(mm: mm_struct, start: number, end: number): MaySleep;
-  invalidate_range_end?(mm: mm_struct, start: number, end: number): MaySleep;
-  /** After the entry changed, possibly under the page-table lock: must not sleep. */
-  invalidate_range?(mm: mm_struct, start: number, end: number): void;
-}
-
-export interface mmu_notifier {
-  readonly name: string;
-  readonly ops: mmu_notifier_ops;
-  /** Which callbacks may sleep; the auditor holds callers to it (invariants 12 and 13). */
-  readonly sleeps: ReadonlySet<NotifierOp>;
-}
-
-export interface mmu_notifier_mm {
-  /** Most recently registered first. Replaced, never changed: a call that sleeps goes on with the list it began with. */
-  list: readonly mmu_notifier[];
-}
+/* Calls to those who keep copies of an mm's entries (mm/mmu_notifier.c); what they implement is in mm_types.ts. */
 
 export function mm_has_notifiers(mm: mm_struct): boolean {
   return mm.mmu_notifier_mm !== null;
@@ -53,8 +21,30 @@ export function mmu_notifier_register(mn: mmu_notifier, mm: mm_struct): void {
       `listener ${mn.name} registers with ${mm.name} between a range_start and its range_end`,
     );
   }
-  mm.mmu_notifier_mm ??= { list: [] };
-  mm.mmu_notifier_mm.list = [mn, ...mm.mmu_notifier_mm.list];
+  const { kernel } = mm;
+  const registration = { mn, id: kernel.newListener() };
+  mm.mmu_notifier_mm = { list: [registration, ...listeners(mm)] };
+  if (!kernel.records.live) return;
+  for (const record of listenerRecords(kernel, mm, registration)) kernel.records.emit(record);
+}
+
+/** The records by which a reader learns of a listener and of what it holds. */
+export function* listenerRecords(k: Kernel, mm: mm_struct, { mn, id }: Registration): Iterable<MmRecord> {
+  yield {
+    kind: "listener-registered",
+    ...k.header(mm),
+    listener: id,
+    listenerType: mn.type ?? "other",
+    ops: NOTIFIER_OPS.filter((op) => mn.ops[op] !== undefined),
+    sleeps: [...mn.sleeps],
+  };
+  yield { kind: "named", ...k.header(mm), subject: "listener", id, name: mn.name };
+  if (mn.holdings !== undefined) yield* mn.holdings() as Iterable<MmRecord>;
+}
+
+/** The registration of a listener with an mm, if it has one. */
+export function registrationOf(mn: mmu_notifier, mm: mm_struct): Registration | undefined {
+  return listeners(mm).find((each) => each.mn === mn);
 }
 
 /**
@@ -66,65 +56,62 @@ export function* mmu_notifier_unregister(mn: mmu_notifier, mm: mm_struct): Kerne
   if (notifiers === null) {
     throw new TypeError(`listener ${mn.name} is not registered with ${mm.name}`);
   }
-  if (!notifiers.list.includes(mn)) return;
-  yield* callRelease(mn, mm);
-  notifiers.list = notifiers.list.filter((each) => each !== mn);
+  const registration = registrationOf(mn, mm);
+  if (registration === undefined) return;
+  yield* callRelease(registration, mm);
+  notifiers.list = notifiers.list.filter((each) => each !== registration);
+  reportGone(mm, registration);
 }
 
-function* callRelease(mn: mmu_notifier, mm: mm_struct): KernelThread<void> {
-  if (mn.ops.release === undefined) return;
-  reportCallback(mn, "release", mm, 0, Number.POSITIVE_INFINITY);
-  const thread = mn.ops.release(mm);
+function reportGone(mm: mm_struct, { id }: Registration): void {
+  const { kernel } = mm;
+  if (kernel.records.live) {
+    kernel.records.emit({ kind: "listener-unregistered", ...kernel.header(mm), listener: id });
+  }
+}
+
+function* callRelease(registration: Registration, mm: mm_struct): KernelThread<void> {
+  const { ops } = registration.mn;
+  if (ops.release === undefined) return;
+  reportCallback(registration, "release", mm, 0, Infinity);
+  const thread = ops.release(mm);
   if (thread) yield* thread;
 }
 
-function reportCall(op: NotifierOp, mm: mm_struct, start: number, length: number): void {
-  mm.kernel.emit?.({ type: "notifier-called", op, mm, start, length });
-}
-
 function reportCallback(
-  mn: mmu_notifier,
+  { mn, id }: Registration,
   op: NotifierOp,
   mm: mm_struct,
   start: number,
-  length: number,
+  bytes: number,
 ): void {
-  mm.kernel.emit?.({
-    type: "notifier-callback",
-    op,
-    mm,
-    start,
-    length,
-    listener: mn.name,
-    maySleep: mn.sleeps.has(op),
-    locksHeld: mm.kernel.current.locksHeld,
-  });
+  if (mm.kernel.records.live) reportListener(id, op, mm, start, bytes, mn.sleeps.has(op));
 }
 
-const NO_LISTENERS: readonly mmu_notifier[] = [];
+const NO_LISTENERS: readonly Registration[] = [];
 
-function listeners(mm: mm_struct): readonly mmu_notifier[] {
+function listeners(mm: mm_struct): readonly Registration[] {
   return mm.mmu_notifier_mm === null ? NO_LISTENERS : mm.mmu_notifier_mm.list;
 }
 
 /** Whether the listener may still be called: one that was released while another's callback slept may not. */
-function stillListens(mn: mmu_notifier, mm: mm_struct): boolean {
-  return listeners(mm).includes(mn);
+function stillListens(registration: Registration, mm: mm_struct): boolean {
+  return listeners(mm).includes(registration);
 }
 
 /** Before anything in [start, end) changes; the caller holds no spinlock. */
 export function* mmu_notifier_invalidate_range_start(
   mm: mm_struct,
-  start: number,
-  end: number,
+  start: Linear,
+  end: Linear,
 ): KernelThread<void> {
-  mm.openBrackets++;
+  mm.brackets.push({ agent: mm.kernel.records.agent, start, end });
   if (!mm_has_notifiers(mm)) return;
-  reportCall("invalidate_range_start", mm, start, end - start);
-  for (const mn of listeners(mm)) {
-    if (mn.ops.invalidate_range_start === undefined || !stillListens(mn, mm)) continue;
-    reportCallback(mn, "invalidate_range_start", mm, start, end - start);
-    const thread = mn.ops.invalidate_range_start(mm, start, end);
+  reportNotifier("invalidate_range_start", mm, start, end - start);
+  for (const each of listeners(mm)) {
+    if (each.mn.ops.invalidate_range_start === undefined || !stillListens(each, mm)) continue;
+    reportCallback(each, "invalidate_range_start", mm, start, end - start);
+    const thread = each.mn.ops.invalidate_range_start(mm, start, end);
     if (thread) yield* thread;
   }
 }
@@ -132,100 +119,101 @@ export function* mmu_notifier_invalidate_range_start(
 /** After the last change; each listener gets invalidate_range first, then invalidate_range_end. */
 export function* mmu_notifier_invalidate_range_end(
   mm: mm_struct,
-  start: number,
-  end: number,
+  start: Linear,
+  end: Linear,
 ): KernelThread<void> {
   try {
     if (mm_has_notifiers(mm)) yield* endRange(mm, start, end);
   } finally {
     // Whoever calls it without a range_start is for the auditor to name (invariant 5).
-    if (mm.openBrackets > 0) mm.openBrackets--;
+    const at = mm.brackets.findLastIndex((bracket) => bracket.start === start && bracket.end === end);
+    mm.brackets.splice(at >= 0 ? at : mm.brackets.length - 1, 1);
   }
 }
 
-function* endRange(mm: mm_struct, start: number, end: number): KernelThread<void> {
-  reportCall("invalidate_range_end", mm, start, end - start);
-  for (const mn of listeners(mm)) {
-    if (!stillListens(mn, mm)) continue;
-    if (mn.ops.invalidate_range !== undefined) {
-      reportCallback(mn, "invalidate_range", mm, start, end - start);
-      mn.ops.invalidate_range(mm, start, end);
+function* endRange(mm: mm_struct, start: Linear, end: Linear): KernelThread<void> {
+  reportNotifier("invalidate_range_end", mm, start, end - start);
+  for (const each of listeners(mm)) {
+    if (!stillListens(each, mm)) continue;
+    if (each.mn.ops.invalidate_range !== undefined) {
+      reportCallback(each, "invalidate_range", mm, start, end - start);
+      each.mn.ops.invalidate_range(mm, start, end);
     }
-    if (mn.ops.invalidate_range_end === undefined) continue;
-    reportCallback(mn, "invalidate_range_end", mm, start, end - start);
-    const thread = mn.ops.invalidate_range_end(mm, start, end);
+    if (each.mn.ops.invalidate_range_end === undefined) continue;
+    reportCallback(each, "invalidate_range_end", mm, start, end - start);
+    const thread = each.mn.ops.invalidate_range_end(mm, start, end);
     if (thread) yield* thread;
   }
 }
 
 /** After an entry of [start, end) changed; may be called under the page-table lock. */
-export function mmu_notifier_invalidate_range(mm: mm_struct, start: number, end: number): void {
+export function mmu_notifier_invalidate_range(mm: mm_struct, start: Linear, end: Linear): void {
   if (!mm_has_notifiers(mm)) return;
-  reportCall("invalidate_range", mm, start, end - start);
-  for (const mn of listeners(mm)) {
-    if (mn.ops.invalidate_range === undefined) continue;
-    reportCallback(mn, "invalidate_range", mm, start, end - start);
-    mn.ops.invalidate_range(mm, start, end);
+  reportNotifier("invalidate_range", mm, start, end - start);
+  for (const each of listeners(mm)) {
+    if (each.mn.ops.invalidate_range === undefined) continue;
+    reportCallback(each, "invalidate_range", mm, start, end - start);
+    each.mn.ops.invalidate_range(mm, start, end);
   }
 }
 
 /** After the entry of one 4K page changed (kernels before 4.13; not forwarded to invalidate_range). */
-export function* mmu_notifier_invalidate_page(mm: mm_struct, address: number): KernelThread<void> {
+export function* mmu_notifier_invalidate_page(mm: mm_struct, address: Linear): KernelThread<void> {
   if (!mm_has_notifiers(mm)) return;
-  reportCall("invalidate_page", mm, address, 4096);
-  for (const mn of listeners(mm)) {
-    if (mn.ops.invalidate_page === undefined || !stillListens(mn, mm)) continue;
-    reportCallback(mn, "invalidate_page", mm, address, 4096);
-    const thread = mn.ops.invalidate_page(mm, address);
+  reportNotifier("invalidate_page", mm, address, PAGE_SIZE);
+  for (const each of listeners(mm)) {
+    if (each.mn.ops.invalidate_page === undefined || !stillListens(each, mm)) continue;
+    reportCallback(each, "invalidate_page", mm, address, PAGE_SIZE);
+    const thread = each.mn.ops.invalidate_page(mm, address);
     if (thread) yield* thread;
   }
 }
 
 /** Ages the secondary mappings of [start, end); returns whether any was used. */
-export function mmu_notifier_clear_flush_young(mm: mm_struct, start: number, end: number): boolean {
+export function mmu_notifier_clear_flush_young(mm: mm_struct, start: Linear, end: Linear): boolean {
   if (!mm_has_notifiers(mm)) return false;
-  reportCall("clear_flush_young", mm, start, end - start);
+  reportNotifier("clear_flush_young", mm, start, end - start);
   let young = false;
-  for (const mn of listeners(mm)) {
-    if (mn.ops.clear_flush_young === undefined) continue;
-    reportCallback(mn, "clear_flush_young", mm, start, end - start);
-    if (mn.ops.clear_flush_young(mm, start, end)) young = true;
+  for (const each of listeners(mm)) {
+    if (each.mn.ops.clear_flush_young === undefined) continue;
+    reportCallback(each, "clear_flush_young", mm, start, end - start);
+    if (each.mn.ops.clear_flush_young(mm, start, end)) young = true;
   }
   return young;
 }
 
 /** Tells the new entry before the primary one is stored; legal only on a slot cleared and flushed before. */
-export function mmu_notifier_change_pte(mm: mm_struct, address: number, pte: pte_t): void {
+export function mmu_notifier_change_pte(mm: mm_struct, address: Linear, pte: pte_t): void {
   if (!mm_has_notifiers(mm)) return;
-  reportCall("change_pte", mm, address, 4096);
-  for (const mn of listeners(mm)) {
-    if (mn.ops.change_pte === undefined) continue;
-    reportCallback(mn, "change_pte", mm, address, 4096);
-    mn.ops.change_pte(mm, address, pte);
+  reportNotifier("change_pte", mm, address, PAGE_SIZE);
+  for (const each of listeners(mm)) {
+    if (each.mn.ops.change_pte === undefined) continue;
+    reportCallback(each, "change_pte", mm, address, PAGE_SIZE);
+    each.mn.ops.change_pte(mm, address, pte);
   }
 }
 
 /** Whether a secondary mapping of the address was used; the first listener that says so wins. */
-export function mmu_notifier_test_young(mm: mm_struct, address: number): boolean {
+export function mmu_notifier_test_young(mm: mm_struct, address: Linear): boolean {
   if (!mm_has_notifiers(mm)) return false;
-  reportCall("test_young", mm, address, 4096);
-  for (const mn of listeners(mm)) {
-    if (mn.ops.test_young === undefined) continue;
-    reportCallback(mn, "test_young", mm, address, 4096);
-    if (mn.ops.test_young(mm, address)) return true;
+  reportNotifier("test_young", mm, address, PAGE_SIZE);
+  for (const each of listeners(mm)) {
+    if (each.mn.ops.test_young === undefined) continue;
+    reportCallback(each, "test_young", mm, address, PAGE_SIZE);
+    if (each.mn.ops.test_young(mm, address)) return true;
   }
   return false;
 }
 
 /** As mmu_notifier_clear_flush_young, without asking for a flush. */
-export function mmu_notifier_clear_young(mm: mm_struct, start: number, end: number): boolean {
+export function mmu_notifier_clear_young(mm: mm_struct, start: Linear, end: Linear): boolean {
   if (!mm_has_notifiers(mm)) return false;
-  reportCall("clear_young", mm, start, end - start);
+  reportNotifier("clear_young", mm, start, end - start);
   let young = false;
-  for (const mn of listeners(mm)) {
-    if (mn.ops.clear_young === undefined) continue;
-    reportCallback(mn, "clear_young", mm, start, end - start);
-    if (mn.ops.clear_young(mm, start, end)) young = true;
+  for (const each of listeners(mm)) {
+    if (each.mn.ops.clear_young === undefined) continue;
+    reportCallback(each, "clear_young", mm, start, end - start);
+    if (each.mn.ops.clear_young(mm, start, end)) young = true;
   }
   return young;
 }
@@ -237,6 +225,15 @@ export function mmu_notifier_clear_young(mm: mm_struct, start: number, end: numb
 export function* mmu_notifier_release(mm: mm_struct): KernelThread<void> {
   const notifiers = mm.mmu_notifier_mm;
   if (notifiers === null) return;
-  for (const mn of notifiers.list) if (stillListens(mn, mm)) yield* callRelease(mn, mm);
+  // A release may sleep, and others may come and go meanwhile.
+  const released = new Set<Registration>();
+  for (;;) {
+    const next = notifiers.list.find((each) => !released.has(each));
+    if (next === undefined) break;
+    released.add(next);
+    yield* callRelease(next, mm);
+  }
+  const gone = notifiers.list;
   notifiers.list = NO_LISTENERS;
+  for (const each of gone) reportGone(mm, each);
 }

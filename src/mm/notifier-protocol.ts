@@ -1,7 +1,16 @@
-/**
- * How page_mkclean_one and try_to_unmap_one tell secondary MMUs, in the states that mm/rmap.c went through
- * (linux-mm 6.5). Exactly those two functions consult it; everything else is shared, so two runs differ only
- * where the protocols do.
+import type { Linear, Pfn } from "../../arch/x86/cpu/address.ts";
+import { FINISHED, finished, type KernelThread, step } from "../../arch/x86/mm/step.ts";
+import type { ChangeBranch, mm_struct, NotifierProtocol, Told } from "./mm_types.ts";
+import {
+  mmu_notifier_invalidate_page,
+  mmu_notifier_invalidate_range,
+  mmu_notifier_invalidate_range_end,
+  mmu_notifier_invalidate_range_start,
+} from "./mmu_notifier.ts";
+
+/*
+ * How page_mkclean_one and try_to_unmap_one tell secondary MMUs, in the states that mm/rmap.c went through. Exactly
+ * those two functions consult it; everything else is shared, so two runs differ only where the protocols do.
  *
  *    a0   unlock, then invalidate_page of each entry            up to 4.10
  *    a1=c invalidate_page of each entry, under its lock         4.11, 4.12, and after the seed's revert
@@ -10,104 +19,167 @@
  *         invalidate_range of each entry under its lock
  *    e1   as d, invalidate_range only where range_end is late   4.15 and later
  */
-export interface NotifierProtocol {
-  readonly name: "a0" | "c" | "b" | "d" | "e1";
-  readonly kernels: string;
-  /** Whether range_start and range_end bracket the walk of a vma. */
-  readonly brackets: boolean;
-  /** What is called for an entry that page_mkclean_one cleaned. */
-  readonly onClean: EntryCall;
-  /** What is called for an entry that try_to_unmap_one cleared, by what became of the page. */
-  readonly onUnmap: Readonly<Record<UnmapBranch, EntryCall>>;
+
+/** Tells nothing: what a protocol's call starts from. */
+abstract class Silent implements Told {
+  readonly mm: mm_struct;
+
+  constructor(mm: mm_struct) {
+    this.mm = mm;
+  }
+
+  replaced(_address: Linear, _bytes: number, _branch: ChangeBranch): KernelThread<void> {
+    return FINISHED;
+  }
+
+  cleared(_address: Linear, _bytes: number, _branch: ChangeBranch): KernelThread<void> {
+    return FINISHED;
+  }
+
+  end(): KernelThread<void> {
+    return FINISHED;
+  }
+
+  /** A place where others may run, in front of a call. */
+  protected *beforeCall(): KernelThread<void> {
+    const { kernel, id } = this.mm;
+    if (kernel.contended) yield step("notify", id);
+  }
 }
 
-/** When, and with which operation, one entry's change is told. */
-export type EntryCall =
-  | "none"
-  /** invalidate_page under the page-table lock. */
-  | "page-locked"
-  /** invalidate_page once the walk of the vma has dropped the lock. */
-  | "page-after-walk"
-  /** invalidate_range of the entry, under the lock, after the page's mapping and reference are gone. */
-  | "range-locked"
-  /** The same as soon as the entry has its new value, before mapping and reference go. */
-  | "range-in-branch"
-  /** One invalidate_range after the walk, from the walk's first address, as many bytes as the page has pages. */
-  | "range-after-walk";
+/** a0: the addresses are kept until the walk has dropped its lock. */
+class PageAfterWalk extends Silent {
+  readonly #due: Linear[] = [];
 
-/** The branches of try_to_unmap_one (linux-mm 5.8, step 13). */
-export type UnmapBranch =
-  | "hwpoison"
-  | "unused"
-  | "migration"
-  | "swapbacked-mismatch"
-  | "lazyfree"
-  | "swap"
-  | "file";
+  override cleared(address: Linear): KernelThread<void> {
+    this.#due.push(address);
+    return FINISHED;
+  }
 
-function everyBranch(call: EntryCall): Record<UnmapBranch, EntryCall> {
-  return {
-    hwpoison: call,
-    unused: call,
-    migration: call,
-    "swapbacked-mismatch": "none",
-    lazyfree: call,
-    swap: call,
-    file: call,
-  };
+  override *end(): KernelThread<void> {
+    for (const address of this.#due) {
+      yield* this.beforeCall();
+      yield* mmu_notifier_invalidate_page(this.mm, address);
+    }
+  }
 }
 
-const PROTOCOL_LIST: readonly NotifierProtocol[] = [
+/** c: at once, under the page-table lock. */
+class PageLocked extends Silent {
+  override *cleared(address: Linear): KernelThread<void> {
+    yield* this.beforeCall();
+    yield* mmu_notifier_invalidate_page(this.mm, address);
+  }
+}
+
+/** b: as many bytes as the page has pages, from the first address of the walk. */
+class RangeAfterWalk extends Silent {
+  readonly #start: Linear;
+  readonly #page: Pfn;
+  #due = false;
+
+  constructor(mm: mm_struct, start: Linear, page: Pfn) {
+    super(mm);
+    this.#start = start;
+    this.#page = page;
+  }
+
+  override cleared(): KernelThread<void> {
+    this.#due = true;
+    return FINISHED;
+  }
+
+  override *end(): KernelThread<void> {
+    if (!this.#due) return;
+    yield* this.beforeCall();
+    const end = this.#start + (1 << this.mm.kernel.mem_map.compound_order[this.#page]!);
+    mmu_notifier_invalidate_range(this.mm, this.#start, end as Linear);
+  }
+}
+
+/** d: brackets around the walk, and each entry by itself for those who have invalidate_range only. */
+class Bracketed extends Silent {
+  readonly #start: Linear;
+  readonly #end: Linear;
+
+  constructor(mm: mm_struct, start: Linear, end: Linear) {
+    super(mm);
+    this.#start = start;
+    this.#end = end;
+  }
+
+  override *cleared(address: Linear, bytes: number, _branch: ChangeBranch): KernelThread<void> {
+    yield* this.range(address, bytes);
+  }
+
+  override *end(): KernelThread<void> {
+    yield* this.beforeCall();
+    yield* mmu_notifier_invalidate_range_end(this.mm, this.#start, this.#end);
+  }
+
+  /** invalidate_range of what the entry maps. */
+  protected *range(address: Linear, bytes: number): KernelThread<void> {
+    yield* this.beforeCall();
+    const start = address - (address % bytes);
+    mmu_notifier_invalidate_range(this.mm, start as Linear, (start + bytes) as Linear);
+  }
+}
+
+/** Branches after which another page may stand at the address before range_end comes. */
+const LATE: ReadonlySet<ChangeBranch> = new Set(["unused", "swapbacked-mismatch", "lazyfree", "swap"]);
+
+/** e1: invalidate_range only in those branches, before mapping and reference go. */
+class BracketedLate extends Bracketed {
+  override *replaced(address: Linear, bytes: number, branch: ChangeBranch): KernelThread<void> {
+    if (LATE.has(branch)) yield* this.range(address, bytes);
+  }
+
+  override cleared(): KernelThread<void> {
+    return FINISHED;
+  }
+}
+
+/** A call that opens its bracket first. */
+function* bracketed(told: Bracketed, start: Linear, end: Linear): KernelThread<Told> {
+  const { kernel, id } = told.mm;
+  if (kernel.contended) yield step("notify", id);
+  yield* mmu_notifier_invalidate_range_start(told.mm, start, end);
+  return told;
+}
+
+/** The protocols in the order in which the kernel had them. */
+export const NOTIFIER_PROTOCOLS: readonly NotifierProtocol[] = [
   {
     name: "a0",
     kernels: "up to 4.10",
-    brackets: false,
-    onClean: "page-after-walk",
-    onUnmap: everyBranch("page-after-walk"),
+    begin: (mm) => finished(new PageAfterWalk(mm)),
   },
   {
     name: "c",
     kernels: "4.11, 4.12 and the seed 785373b4c387",
-    brackets: false,
-    onClean: "page-locked",
-    onUnmap: everyBranch("page-locked"),
+    begin: (mm) => finished(new PageLocked(mm)),
   },
   {
     name: "b",
     kernels: "4.13-rc with aac2fea94f7a",
-    brackets: false,
-    onClean: "range-after-walk",
-    onUnmap: everyBranch("range-after-walk"),
+    begin: (mm, start, _end, page) => finished(new RangeAfterWalk(mm, start, page)),
   },
   {
     name: "d",
     kernels: "4.13, 4.14",
-    brackets: true,
-    onClean: "range-locked",
-    onUnmap: everyBranch("range-locked"),
+    begin: (mm, start, end) => bracketed(new Bracketed(mm, start, end), start, end),
   },
   {
     name: "e1",
     kernels: "4.15 to 6.1",
-    brackets: true,
-    onClean: "none",
-    onUnmap: {
-      ...everyBranch("none"),
-      unused: "range-in-branch",
-      "swapbacked-mismatch": "range-in-branch",
-      lazyfree: "range-in-branch",
-      swap: "range-in-branch",
-    },
+    begin: (mm, start, end) => bracketed(new BracketedLate(mm, start, end), start, end),
   },
 ];
-
-/** The protocols in the order in which the kernel had them. */
-export const NOTIFIER_PROTOCOLS = PROTOCOL_LIST;
 
 /** The protocol of that name; a1 is the same code as c. Throws RangeError listing the known names. */
 export function notifierProtocol(name: string): NotifierProtocol {
   const wanted = name === "a1" ? "c" : name;
-  const protocol = PROTOCOL_LIST.find((candidate) => candidate.name === wanted);
+  const protocol = NOTIFIER_PROTOCOLS.find((candidate) => candidate.name === wanted);
   if (protocol === undefined) {
     throw new RangeError(`unknown protocol "${name}": known are a0, a1 (= c), c, b, d, e1`);
   }

@@ -1,8 +1,10 @@
-import type { anon_vma } from "./anon_vma.ts";
-import type { Kernel } from "./kernel.ts";
+import { type Linear, PAGE_SIZE, type Pfn } from "../../arch/x86/cpu/address.ts";
 import { PG } from "./mem_map.ts";
 import { clear_page_mlock } from "./mlock.ts";
-import { linear_page_index, type vm_area_struct } from "./vma.ts";
+import type { anon_vma, Kernel, vm_area_struct } from "./mm_types.ts";
+import { reportMapped } from "./report.ts";
+import { fileMapping, page_anon_vma, setAnonMapping } from "./util.ts";
+import { linear_page_index } from "./vma.ts";
 
 /*
  * Adding and removing mappings in the counts of struct page (mm/rmap.c). All with the page-table lock held.
@@ -15,16 +17,12 @@ import { linear_page_index, type vm_area_struct } from "./vma.ts";
  *   hugetlb            -                          compound_mapcount
  */
 
-function report(k: Kernel, type: "rmap-added" | "rmap-removed", page: number): void {
-  k.emit?.({ type, page, mapcount: k.mem_map.total_mapcount(page) });
-}
-
 /** Throws TypeError, naming the caller, unless a page whose owner or index may be set is locked. */
-function assertLocked(k: Kernel, page: number, what: string): void {
+function assertLocked(k: Kernel, page: Pfn, what: string): void {
   if (!k.mem_map.PageLocked(page)) throw new TypeError(`${what} of frame ${page}, which is not locked`);
 }
 
-function anonVmaOf(vma: vm_area_struct, page: number): anon_vma {
+function anonVmaOf(vma: vm_area_struct, page: Pfn): anon_vma {
   if (vma.anon_vma === null) throw new TypeError(`anonymous page ${page} mapped into a vma without anon_vma`);
   return vma.anon_vma;
 }
@@ -32,9 +30,9 @@ function anonVmaOf(vma: vm_area_struct, page: number): anon_vma {
 /** The first mapping of an anonymous page decides where rmap looks for it. */
 function __page_set_anon_rmap(
   k: Kernel,
-  page: number,
+  page: Pfn,
   vma: vm_area_struct,
-  address: number,
+  address: Linear,
   exclusive: boolean,
 ): void {
   const { mem_map } = k;
@@ -42,13 +40,13 @@ function __page_set_anon_rmap(
   if (mem_map.PageAnon(head)) return;
   const own = anonVmaOf(vma, page);
   const anon = exclusive ? own : own.root;
-  mem_map.setAnonMapping(head, anon);
-  mem_map.index[head] = linear_page_index(vma, address - (page - head) * 4096);
+  setAnonMapping(k, head, anon);
+  mem_map.index[head] = linear_page_index(vma, (address - (page - head) * PAGE_SIZE) as Linear);
 }
 
 /** A page that is mapped already must be mapped where its index says, and within its family. */
-function __page_check_anon_rmap(k: Kernel, page: number, vma: vm_area_struct, address: number): void {
-  const root = k.mem_map.page_anon_vma(page)?.root;
+function __page_check_anon_rmap(k: Kernel, page: Pfn, vma: vm_area_struct, address: Linear): void {
+  const root = page_anon_vma(k, page)?.root;
   if (root === undefined || root !== vma.anon_vma?.root) {
     throw new TypeError(`anonymous page ${page} mapped into a vma of another family`);
   }
@@ -65,9 +63,9 @@ function __page_check_anon_rmap(k: Kernel, page: number, vma: vm_area_struct, ad
  */
 export function page_add_anon_rmap(
   k: Kernel,
-  page: number,
+  page: Pfn,
   vma: vm_area_struct,
-  address: number,
+  address: Linear,
   compound: boolean,
   exclusive = false,
 ): void {
@@ -79,15 +77,15 @@ export function page_add_anon_rmap(
     else __page_check_anon_rmap(k, page, vma, address);
   }
   count[page]!++;
-  report(k, "rmap-added", page);
+  reportMapped(k, "rmap-added", page);
 }
 
 /** The first mapping of a page that nobody else has seen. */
 export function page_add_new_anon_rmap(
   k: Kernel,
-  page: number,
+  page: Pfn,
   vma: vm_area_struct,
-  address: number,
+  address: Linear,
   compound: boolean,
 ): void {
   const { mem_map } = k;
@@ -95,38 +93,38 @@ export function page_add_new_anon_rmap(
   if (compound) mem_map.compound_mapcount[page] = 0;
   else mem_map._mapcount[page] = 0;
   __page_set_anon_rmap(k, page, vma, address, true);
-  report(k, "rmap-added", page);
+  reportMapped(k, "rmap-added", page);
 }
 
 /** One more mapping of a file page. */
-export function page_add_file_rmap(k: Kernel, page: number, compound: boolean): void {
+export function page_add_file_rmap(k: Kernel, page: Pfn, compound: boolean): void {
   const { mem_map } = k;
   if (compound) {
     const nr = mem_map.hpage_nr_pages(page);
     for (let i = 0; i < nr; i++) mem_map._mapcount[page + i]!++;
     mem_map.compound_mapcount[page]!++;
   } else {
-    if (mem_map.PageTransCompound(page) && mem_map.fileMapping(page) !== null) {
+    if (mem_map.PageTransCompound(page) && fileMapping(k, page) !== null) {
       mem_map.setFlag(page, PG.double_map);
       clear_page_mlock(k, page);
     }
     mem_map._mapcount[page]!++;
   }
-  report(k, "rmap-added", page);
+  reportMapped(k, "rmap-added", page);
 }
 
 /** As __page_set_anon_rmap; hugetlb counts offsets in its own page size. */
 function __hugepage_set_anon_rmap(
   k: Kernel,
-  page: number,
+  page: Pfn,
   vma: vm_area_struct,
-  address: number,
+  address: Linear,
   exclusive: boolean,
 ): void {
   const { mem_map } = k;
   const own = anonVmaOf(vma, page);
   if (mem_map.PageAnon(page)) return;
-  mem_map.setAnonMapping(page, exclusive ? own : own.root);
+  setAnonMapping(k, page, exclusive ? own : own.root);
   mem_map.index[page] = linear_page_index(vma, address) / 2 ** mem_map.compound_order[page]!;
 }
 
@@ -134,22 +132,17 @@ function __hugepage_set_anon_rmap(
  * hugetlb: one more mapping of a locked page that may have been mapped before. Throws TypeError if it is not locked or
  * the vma has no anon_vma.
  */
-export function hugepage_add_anon_rmap(k: Kernel, page: number, vma: vm_area_struct, address: number): void {
+export function hugepage_add_anon_rmap(k: Kernel, page: Pfn, vma: vm_area_struct, address: Linear): void {
   const { compound_mapcount } = k.mem_map;
   assertLocked(k, page, "hugepage_add_anon_rmap");
   anonVmaOf(vma, page);
   if (compound_mapcount[page]! < 0) __hugepage_set_anon_rmap(k, page, vma, address, false);
   compound_mapcount[page]!++;
-  report(k, "rmap-added", page);
+  reportMapped(k, "rmap-added", page);
 }
 
 /** hugetlb: the first mapping of a page that nobody else has seen. Throws RangeError for an address outside the vma. */
-export function hugepage_add_new_anon_rmap(
-  k: Kernel,
-  page: number,
-  vma: vm_area_struct,
-  address: number,
-): void {
+export function hugepage_add_new_anon_rmap(k: Kernel, page: Pfn, vma: vm_area_struct, address: Linear): void {
   if (address < vma.vm_start || address >= vma.vm_end) {
     throw new RangeError(
       `hugepage_add_new_anon_rmap at 0x${address.toString(16)}: give an address in the vma`,
@@ -157,27 +150,27 @@ export function hugepage_add_new_anon_rmap(
   }
   __hugepage_set_anon_rmap(k, page, vma, address, true);
   k.mem_map.compound_mapcount[page] = 0;
-  report(k, "rmap-added", page);
+  reportMapped(k, "rmap-added", page);
 }
 
 /**
  * After copy-on-write found that the vma alone maps a locked page: from now on only its anon_vma is walked, not the
  * family's. The index stays. Throws TypeError if the page is not locked or the vma has no anon_vma.
  */
-export function page_move_anon_rmap(k: Kernel, page: number, vma: vm_area_struct): void {
+export function page_move_anon_rmap(k: Kernel, page: Pfn, vma: vm_area_struct): void {
   assertLocked(k, page, "page_move_anon_rmap");
-  k.mem_map.setAnonMapping(k.mem_map.compound_head(page), anonVmaOf(vma, page));
+  setAnonMapping(k, k.mem_map.compound_head(page), anonVmaOf(vma, page));
 }
 
 /** One more mapping by fork or of a shared hugetlb page. */
-export function page_dup_rmap(k: Kernel, page: number, compound: boolean): void {
+export function page_dup_rmap(k: Kernel, page: Pfn, compound: boolean): void {
   const count = compound ? k.mem_map.compound_mapcount : k.mem_map._mapcount;
   count[page]!++;
-  report(k, "rmap-added", page);
+  reportMapped(k, "rmap-added", page);
 }
 
 /** One mapping less. The page keeps its mapping pointer: it stays valid until the page is freed. */
-export function page_remove_rmap(k: Kernel, page: number, compound: boolean): void {
+export function page_remove_rmap(k: Kernel, page: Pfn, compound: boolean): void {
   const { mem_map } = k;
   if (!mem_map.PageAnon(page)) removeFileRmap(k, page, compound);
   else if (compound) removeAnonCompoundRmap(k, page);
@@ -185,10 +178,10 @@ export function page_remove_rmap(k: Kernel, page: number, compound: boolean): vo
   if (mem_map._mapcount[page]! < -1 || mem_map.compound_mapcount[mem_map.compound_head(page)]! < -1) {
     throw new TypeError(`page_remove_rmap of frame ${page}, which had no mapping left`);
   }
-  report(k, "rmap-removed", page);
+  reportMapped(k, "rmap-removed", page);
 }
 
-function removeFileRmap(k: Kernel, page: number, compound: boolean): void {
+function removeFileRmap(k: Kernel, page: Pfn, compound: boolean): void {
   const { mem_map } = k;
   if (mem_map.PageHuge(page)) {
     mem_map.compound_mapcount[page]!--;
@@ -203,7 +196,7 @@ function removeFileRmap(k: Kernel, page: number, compound: boolean): void {
   if (--mem_map.compound_mapcount[page]! < 0) clear_page_mlock(k, page);
 }
 
-function removeAnonCompoundRmap(k: Kernel, page: number): void {
+function removeAnonCompoundRmap(k: Kernel, page: Pfn): void {
   const { mem_map } = k;
   if (--mem_map.compound_mapcount[page]! >= 0 || mem_map.PageHuge(page)) return;
   if (mem_map.PageDoubleMap(page)) {

@@ -1,4 +1,4 @@
-import type { KernelThread } from "../../arch/x86/mm/events.ts";
+import { type Linear, NO_PFN, NO_SLOT, PAGE_SIZE, type Pfn, type Slot } from "../../arch/x86/cpu/address.ts";
 import { readEntry } from "../../arch/x86/mm/kernel-context.ts";
 import {
   is_swap_pte,
@@ -7,27 +7,32 @@ import {
   pte_none,
   pte_present,
 } from "../../arch/x86/mm/pgtable.ts";
-import { HPAGE_PMD_ORDER, PAGE_SIZE, PMD_SIZE } from "../../arch/x86/mm/pgtable_types.ts";
+import { HPAGE_PMD_ORDER, PMD_SIZE } from "../../arch/x86/mm/pgtable_types.ts";
+import { finished, type KernelThread, step } from "../../arch/x86/mm/step.ts";
 import { swp_offset } from "../../arch/x86/mm/swap-entry.ts";
-import type { LockLevel } from "./events.ts";
-import type { Kernel } from "./kernel.ts";
-import { tryLockTable, unlockTable } from "./locks.ts";
-import { huge_pte_offset, NO_SLOT, pmdSlot, pteSlotUnder, tableOf } from "./page-table.ts";
-import { __vma_address, type vm_area_struct } from "./vma.ts";
+import { tableLockId, tryLockTable, unlockTable } from "./locks.ts";
+import type { Kernel, vm_area_struct } from "./mm_types.ts";
+import { huge_pte_offset, pmdSlot, pteSlotUnder, tableOf } from "./page-table.ts";
+import type { LockLevel } from "./records.ts";
+import { reportWalkReturned } from "./report.ts";
+import { __vma_address } from "./vma.ts";
 
 /** Look at entries under the lock only, so that an entry being exchanged is not missed. */
 export const PVMW_SYNC = 1;
 /** Look for migration entries of the page instead of mappings. */
 export const PVMW_MIGRATION = 2;
 
-/** What one call of page_vma_mapped_walk came to. */
-export const PVMW_NOT_FOUND = 0;
+/** What one step of a walk came to. */
+const PVMW_NOT_FOUND = 0;
 /** `pvmw.pte` or `pvmw.pmd` maps the page; its table's lock is held. */
-export const PVMW_FOUND = 1;
-/** Somebody else holds the lock: let others run and call again. */
-export const PVMW_BLOCKED = 2;
-/** In front of a lock that may be free, while others could run: let them, once, and call again. */
-export const PVMW_OFFERED = 3;
+const PVMW_FOUND = 1;
+/** Somebody else holds the lock: let others run and go on. */
+const PVMW_BLOCKED = 2;
+/** In front of a lock that may be free, while others could run: let them, once, and go on. */
+const PVMW_OFFERED = 3;
+
+const FOUND = finished(true);
+const NOT_FOUND = finished(false);
 
 /**
  * Where a walk stands. It can stop in front of each lock and be resumed there:
@@ -48,23 +53,24 @@ const AT_PTE_LOCK = 3;
 /** struct page_vma_mapped_walk (include/linux/rmap.h): a search for the entries by which one vma maps one page. */
 export class PageVmaMappedWalk {
   readonly k: Kernel;
-  readonly page: number;
+  readonly page: Pfn;
   readonly vma: vm_area_struct;
   readonly flags: number;
   /** Linear address of the hit; at first, where to start. */
-  address: number;
+  address: Linear;
   /** Slot of the pmd; with no pte, the hit is the pmd itself. */
-  pmd = NO_SLOT;
+  pmd: Slot = NO_SLOT;
   /** Slot of the pte that maps the page, or of the huge entry of hugetlb. */
-  pte = NO_SLOT;
-  /** Frame of the table whose lock is held (of the root: the mm's page_table_lock), or -1. */
-  ptl = -1;
+  pte: Slot = NO_SLOT;
+  /** Frame of the table whose lock is held (of the root: the mm's page_table_lock), or NO_PFN. */
+  ptl: Pfn = NO_PFN;
   ptlLevel: LockLevel = "pte";
   state = AT_START;
-  /** Whether others were let run in front of the lock at hand. */
+  /** The lock that it stands in front of, and whether others were let run there. */
+  wanted: Pfn = NO_PFN;
   offered = false;
 
-  constructor(k: Kernel, page: number, vma: vm_area_struct, address: number, flags = 0) {
+  constructor(k: Kernel, page: Pfn, vma: vm_area_struct, address: Linear, flags = 0) {
     this.k = k;
     this.page = page;
     this.vma = vma;
@@ -75,16 +81,31 @@ export class PageVmaMappedWalk {
 
 /**
  * Finds the next entry that maps the page (mm/page_vma_mapped.c, v4.13 as of 4.13.9). Found: the lock of the
- * entry's table is held until the next call. Not found: nothing is held.
+ * entry's table is held until the next call. Not found: nothing is held. To be called in the kernel's own loop:
+ *
+ *     while (yield* page_vma_mapped_walk(pvmw)) { ... }
  *
  * As in 4.13, a pmd that is none ends the walk, although a THP mapped by ptes may go on in the next one.
  */
-export function page_vma_mapped_walk(v: PageVmaMappedWalk): number {
+export function page_vma_mapped_walk(v: PageVmaMappedWalk): KernelThread<boolean> {
   const result = advance(v);
-  if (result < PVMW_BLOCKED && v.k.emit !== null) {
-    v.k.emit({ type: "walk-returned", found: result === PVMW_FOUND, locksHeld: v.k.current.locksHeld });
-  }
-  return result;
+  return result < PVMW_BLOCKED ? found(v, result) : waitAndWalk(v, result);
+}
+
+function* waitAndWalk(v: PageVmaMappedWalk, first: number): KernelThread<boolean> {
+  let result = first;
+  do {
+    yield step(result === PVMW_OFFERED ? "lock" : "blocked", tableLockId(v.wanted));
+    result = advance(v);
+  } while (result >= PVMW_BLOCKED);
+  return yield* found(v, result);
+}
+
+/** The answer as a thread that is at its end: a page mapped once should not cost a generator more. */
+function found({ k }: PageVmaMappedWalk, result: number): KernelThread<boolean> {
+  const is = result === PVMW_FOUND;
+  reportWalkReturned(k, is);
+  return is ? FOUND : NOT_FOUND;
 }
 
 /** Ends a walk early, letting go of its lock. */
@@ -111,8 +132,9 @@ function advance(v: PageVmaMappedWalk): number {
 }
 
 /** Takes a table's lock, or stops in front of it in that state and says why. */
-function lock(v: PageVmaMappedWalk, table: number, level: LockLevel, state: number): number {
+function lock(v: PageVmaMappedWalk, table: Pfn, level: LockLevel, state: number): number {
   v.state = state;
+  v.wanted = table;
   if (v.k.contended && !v.offered) {
     v.offered = true;
     return PVMW_OFFERED;
@@ -127,7 +149,7 @@ function lock(v: PageVmaMappedWalk, table: number, level: LockLevel, state: numb
 
 function unlock(v: PageVmaMappedWalk): void {
   unlockTable(v.k, v.ptl, v.ptlLevel);
-  v.ptl = -1;
+  v.ptl = NO_PFN;
 }
 
 function notFound(v: PageVmaMappedWalk): number {
@@ -141,7 +163,7 @@ function lockHuge(v: PageVmaMappedWalk): number {
   const locked =
     mem_map.compound_order[mem_map.compound_head(v.page)] === HPAGE_PMD_ORDER
       ? lock(v, tableOf(v.pte), "pmd", AT_HUGE_LOCK)
-      : lock(v, tableOf(v.vma.vm_mm.pgd), "mm", AT_HUGE_LOCK);
+      : lock(v, tableOf(v.vma.vm_mm.pgd as Slot), "mm", AT_HUGE_LOCK);
   if (locked !== PVMW_FOUND) return locked;
   return checkPte(v) ? PVMW_FOUND : notFound(v);
 }
@@ -189,17 +211,17 @@ function lockPte(v: PageVmaMappedWalk): number {
 function nextPte(v: PageVmaMappedWalk): number {
   const { mem_map } = v.k;
   if (!mem_map.isThpHead(v.page)) return notFound(v);
-  const end = __vma_address(mem_map, v.page, v.vma) + mem_map.hpage_nr_pages(v.page) * PAGE_SIZE;
+  const end: number = __vma_address(mem_map, v.page, v.vma) + mem_map.hpage_nr_pages(v.page) * PAGE_SIZE;
   for (;;) {
     do {
-      v.address += PAGE_SIZE;
+      v.address = (v.address + PAGE_SIZE) as Linear;
       if (v.address >= v.vma.vm_end || v.address >= end) return notFound(v);
       if (v.address % PMD_SIZE === 0) {
         v.pte = NO_SLOT;
         if (v.ptl >= 0) unlock(v);
         return restart(v);
       }
-      v.pte += 8;
+      v.pte = (v.pte + 8) as Slot;
     } while (pte_none(readEntry(v.vma.vm_mm, v.pte)));
     if (v.ptl < 0) return lockPte(v);
     if (checkPte(v)) return PVMW_FOUND;
@@ -210,12 +232,12 @@ function nextPte(v: PageVmaMappedWalk): number {
 function checkPte(v: PageVmaMappedWalk): boolean {
   const { format, mem_map } = v.k;
   const pte = readEntry(v.vma.vm_mm, v.pte);
-  let pfn: number;
+  let pfn: Pfn;
   if ((v.flags & PVMW_MIGRATION) !== 0) {
     if (!is_swap_pte(pte)) return false;
     const entry = format.pte_to_swp_entry(pte);
     if (!format.is_migration_entry(entry)) return false;
-    pfn = swp_offset(entry);
+    pfn = swp_offset(entry) as Pfn;
     if (!mem_map.pfn_valid(pfn) || !mem_map.PageLocked(pfn)) {
       page_vma_mapped_walk_done(v);
       throw new TypeError(`migration entry ${pte} for frame ${pfn}, which is not locked`);
@@ -231,19 +253,12 @@ function checkPte(v: PageVmaMappedWalk): boolean {
  * Whether a vma maps any part of the page, looked at under the lock, so that an entry that is being exchanged counts
  * (mm/page_vma_mapped.c).
  */
-export function* page_mapped_in_vma(k: Kernel, page: number, vma: vm_area_struct): KernelThread<boolean> {
+export function* page_mapped_in_vma(k: Kernel, page: Pfn, vma: vm_area_struct): KernelThread<boolean> {
   const start = __vma_address(k.mem_map, page, vma);
   const last = start + (k.mem_map.hpage_nr_pages(page) - 1) * PAGE_SIZE;
   if (last < vma.vm_start || start >= vma.vm_end) return false;
-  const v = new PageVmaMappedWalk(k, page, vma, Math.max(start, vma.vm_start), PVMW_SYNC);
-  for (;;) {
-    const found = page_vma_mapped_walk(v);
-    if (found >= PVMW_BLOCKED) {
-      yield found === PVMW_OFFERED ? "lock" : "blocked";
-      continue;
-    }
-    if (found === PVMW_NOT_FOUND) return false;
-    page_vma_mapped_walk_done(v);
-    return true;
-  }
+  const v = new PageVmaMappedWalk(k, page, vma, Math.max(start, vma.vm_start) as Linear, PVMW_SYNC);
+  if (!(yield* page_vma_mapped_walk(v))) return false;
+  page_vma_mapped_walk_done(v);
+  return true;
 }

@@ -1,14 +1,15 @@
+import { Linear, PAGE_SIZE, type Pfn } from "../../arch/x86/cpu/address.ts";
 import { pte_mkdirty, pte_mkwrite } from "../../arch/x86/mm/pgtable.ts";
 import { VM_EXEC, VM_READ, VM_SHARED, VM_WRITE } from "../../arch/x86/mm/pgtable_types.ts";
 import { set_pte_at } from "../../arch/x86/mm/ptep.ts";
-import type { address_space } from "./address_space.ts";
 import { anon_vma_prepare } from "./anon_vma.ts";
-import type { Kernel } from "./kernel.ts";
 import { PG } from "./mem_map.ts";
-import { inc_mm_counter, MM_ANONPAGES, type mm_struct } from "./mm_struct.ts";
+import { inc_mm_counter, MM_ANONPAGES } from "./mm_struct.ts";
+import type { address_space, Kernel, mm_struct, vm_area_struct } from "./mm_types.ts";
+import { alloc_page } from "./page_alloc.ts";
 import { page_add_new_anon_rmap } from "./page-mapcount.ts";
 import { ensurePteSlot } from "./page-table.ts";
-import { VM_MAYSHARE, VM_MAYWRITE, type vm_area_struct } from "./vma.ts";
+import { VM_MAYSHARE, VM_MAYWRITE } from "./vma.ts";
 
 export interface MmapOptions {
   /** First linear address, page-aligned. */
@@ -33,8 +34,9 @@ export function mmap(mm: mm_struct, options: MmapOptions): vm_area_struct {
   if (prot.includes("w")) flags |= VM_WRITE;
   if (prot.includes("x")) flags |= VM_EXEC;
   // Anonymous memory counts its pages from address 0, so that neighbours can be merged.
-  const pgoff = (file === undefined ? at : offset) / 4096;
-  return mm.insertVma({ start: at, end: at + length, flags, pgoff, file: file ?? null });
+  const pgoff = (file === undefined ? at : offset) / PAGE_SIZE;
+  const start = Linear.of(at);
+  return mm.insertVma({ start, end: Linear.of(at + length), flags, pgoff, file: file ?? null });
 }
 
 /**
@@ -42,18 +44,23 @@ export function mmap(mm: mm_struct, options: MmapOptions): vm_area_struct {
  * its tables, rmap, counts and LRU flag (mm/memory.c do_anonymous_page). Returns the page. Throws TypeError for a
  * shared or file mapping, RangeError when memory is full.
  */
-export function mapAnonymous(k: Kernel, vma: vm_area_struct, address: number): number {
+export function mapAnonymous(k: Kernel, vma: vm_area_struct, address: Linear): Pfn {
   if (vma.vm_file !== null || (vma.vm_flags & VM_SHARED) !== 0) {
     throw new TypeError(`mapAnonymous at 0x${address.toString(16)}: give a private mapping without a file`);
   }
   const mm = vma.vm_mm;
   k.run(anon_vma_prepare(vma));
-  const slot = ensurePteSlot(k, mm, address);
-  const page = k.frames.allocate();
+  const slot = ensurePteSlot(mm, address);
+  const page = alloc_page(k);
   k.mem_map.setFlag(page, PG.uptodate | PG.lru);
   page_add_new_anon_rmap(k, page, vma, address, false);
   inc_mm_counter(mm, MM_ANONPAGES);
   const clean = k.format.mk_pte(page, vma.vm_page_prot);
-  set_pte_at(mm, address, slot, (vma.vm_flags & VM_WRITE) === 0 ? clean : pte_mkwrite(pte_mkdirty(clean)));
+  set_pte_at(
+    mm,
+    address as Linear,
+    slot,
+    (vma.vm_flags & VM_WRITE) === 0 ? clean : pte_mkwrite(pte_mkdirty(clean)),
+  );
   return page;
 }

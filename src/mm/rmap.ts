@@ -1,12 +1,14 @@
-import type { KernelThread } from "../../arch/x86/mm/events.ts";
+import { type Linear, NO_SLOT, type Pfn, type Slot } from "../../arch/x86/cpu/address.ts";
 import { readEntry } from "../../arch/x86/mm/kernel-context.ts";
 import { pmd_present, pmd_trans_huge } from "../../arch/x86/mm/pgtable.ts";
-import { type anon_vma, put_anon_vma } from "./anon_vma.ts";
-import type { Kernel } from "./kernel.ts";
-import { down_read, down_read_trylock, type rw_semaphore, up_read } from "./locks.ts";
-import type { mm_struct } from "./mm_struct.ts";
-import { NO_SLOT, pmdSlot } from "./page-table.ts";
-import { __vma_address, type vm_area_struct, vma_address } from "./vma.ts";
+import { type KernelThread, step } from "../../arch/x86/mm/step.ts";
+import { put_anon_vma } from "./anon_vma.ts";
+import { down_read, down_read_trylock, semaphoreId, up_read } from "./locks.ts";
+import type { anon_vma, Kernel, mm_struct, vm_area_struct } from "./mm_types.ts";
+import { pmdSlot } from "./page-table.ts";
+import type { rw_semaphore } from "./rwsem.ts";
+import { fileMapping, page_anon_vma } from "./util.ts";
+import { __vma_address, vma_address } from "./vma.ts";
 
 /**
  * How one walk over the mappings of a page goes (include/linux/rmap.h struct rmap_walk_control). The functions get
@@ -18,15 +20,15 @@ export interface rmap_walk_control<A> {
   /** Works on one vma; false stops the walk. */
   readonly rmap_one: (
     k: Kernel,
-    page: number,
+    page: Pfn,
     vma: vm_area_struct,
-    address: number,
+    address: Linear,
     arg: A,
   ) => KernelThread<boolean>;
   /** Asked after each vma: true stops the walk. */
-  readonly done: ((k: Kernel, page: number) => boolean) | null;
+  readonly done: ((k: Kernel, page: Pfn) => boolean) | null;
   /** Takes the anon_vma's lock for reading, or says that there is nothing to walk. */
-  readonly anon_lock: ((k: Kernel, page: number) => KernelThread<anon_vma | null>) | null;
+  readonly anon_lock: ((k: Kernel, page: Pfn) => KernelThread<anon_vma | null>) | null;
   /** Whether to leave a vma out. */
   readonly invalid_vma: ((vma: vm_area_struct, arg: A) => boolean) | null;
 }
@@ -35,18 +37,18 @@ export interface rmap_walk_control<A> {
  * Visits every vma that may map the page (mm/rmap.c rmap_walk). KSM pages have their own structures in the
  * kernel, which this machine does not have: they throw TypeError.
  */
-export function rmap_walk<A>(k: Kernel, page: number, rwc: rmap_walk_control<A>): KernelThread<void> {
+export function rmap_walk<A>(k: Kernel, page: Pfn, rwc: rmap_walk_control<A>): KernelThread<void> {
   return walkMappings(k, page, rwc, false);
 }
 
 /** As rmap_walk, for a caller that holds the lock of the walk already. */
-export function rmap_walk_locked<A>(k: Kernel, page: number, rwc: rmap_walk_control<A>): KernelThread<void> {
+export function rmap_walk_locked<A>(k: Kernel, page: Pfn, rwc: rmap_walk_control<A>): KernelThread<void> {
   return walkMappings(k, page, rwc, true);
 }
 
 function walkMappings<A>(
   k: Kernel,
-  page: number,
+  page: Pfn,
   rwc: rmap_walk_control<A>,
   locked: boolean,
 ): KernelThread<void> {
@@ -57,7 +59,7 @@ function walkMappings<A>(
 }
 
 /** Throws TypeError for a KSM page. For callers that take locks before they walk. */
-export function refuseKsm(k: Kernel, page: number): void {
+export function refuseKsm(k: Kernel, page: Pfn): void {
   if (k.mem_map.PageKsm(page)) {
     throw new TypeError(`rmap_walk of frame ${page}: KSM pages are kept out of rmap`);
   }
@@ -66,11 +68,11 @@ export function refuseKsm(k: Kernel, page: number): void {
 /** Per vma: invalid_vma, rmap_one, done, in this order. */
 function* rmap_walk_anon<A>(
   k: Kernel,
-  page: number,
+  page: Pfn,
   rwc: rmap_walk_control<A>,
   locked: boolean,
 ): KernelThread<void> {
-  let anon = k.mem_map.page_anon_vma(page);
+  let anon = page_anon_vma(k, page);
   if (!locked) {
     if (rwc.anon_lock !== null) anon = yield* rwc.anon_lock(k, page);
     else if (anon !== null) yield* down_read(k, anon.root.rwsem);
@@ -84,24 +86,23 @@ function* rmap_walk_anon<A>(
       if (rwc.done?.(k, page)) break;
     }
   } finally {
-    if (!locked) up_read(anon.root.rwsem);
+    if (!locked) up_read(k, anon.root.rwsem);
   }
 }
 
 function* rmap_walk_file<A>(
   k: Kernel,
-  page: number,
+  page: Pfn,
   rwc: rmap_walk_control<A>,
   locked: boolean,
 ): KernelThread<void> {
   if (!k.mem_map.PageLocked(page)) {
     throw new TypeError(`rmap_walk of file page ${page}, which is not locked`);
   }
-  const mapping = k.mem_map.fileMapping(page);
+  const mapping = fileMapping(k, page);
   if (mapping === null) return;
   if (!locked) {
-    if (k.contended) yield "lock";
-    while (!down_read_trylock(mapping.i_mmap_rwsem)) yield "blocked";
+    yield* down_read(k, mapping.i_mmap_rwsem);
   }
   const first = k.mem_map.page_to_pgoff(page);
   try {
@@ -111,7 +112,7 @@ function* rmap_walk_file<A>(
       if (rwc.done?.(k, page)) break;
     }
   } finally {
-    if (!locked) up_read(mapping.i_mmap_rwsem);
+    if (!locked) up_read(k, mapping.i_mmap_rwsem);
   }
 }
 
@@ -119,8 +120,8 @@ function* rmap_walk_file<A>(
  * Takes a reference on the anon_vma of a mapped anonymous page, so that it outlives the page's last mapping; null if
  * the page is not mapped any more (mm/rmap.c). The caller gives it back with put_anon_vma.
  */
-export function page_get_anon_vma(k: Kernel, page: number): anon_vma | null {
-  const anon = k.mem_map.page_anon_vma(page);
+export function page_get_anon_vma(k: Kernel, page: Pfn): anon_vma | null {
+  const anon = page_anon_vma(k, page);
   if (anon === null || !k.mem_map.page_mapped(page) || anon.refcount === 0) return null;
   anon.refcount++;
   return anon;
@@ -130,45 +131,45 @@ export function page_get_anon_vma(k: Kernel, page: number): anon_vma | null {
  * Locks the family of a mapped anonymous page for reading; null if it is not mapped any more (mm/rmap.c). Who must wait
  * holds a reference meanwhile: the last mapping may go, and without it the anon_vma and its root with it.
  */
-export function* page_lock_anon_vma_read(k: Kernel, page: number): KernelThread<anon_vma | null> {
+export function* page_lock_anon_vma_read(k: Kernel, page: Pfn): KernelThread<anon_vma | null> {
   const { mem_map } = k;
-  const anon = mem_map.page_anon_vma(page);
+  const anon = page_anon_vma(k, page);
   if (anon === null || !mem_map.page_mapped(page)) return null;
   const sem: rw_semaphore = anon.root.rwsem;
-  if (k.contended) yield "lock";
-  if (down_read_trylock(sem)) {
+  if (k.contended) yield step("lock", semaphoreId(k, sem));
+  if (down_read_trylock(k, sem)) {
     if (mem_map.page_mapped(page)) return anon;
-    up_read(sem);
+    up_read(k, sem);
     return null;
   }
   if (anon.refcount === 0 || !mem_map.page_mapped(page)) return null;
   anon.refcount++;
-  while (!down_read_trylock(sem)) yield "blocked";
+  while (!down_read_trylock(k, sem)) yield step("blocked", semaphoreId(k, sem));
   const last = anon.refcount === 1;
-  if (last) up_read(sem);
+  if (last) up_read(k, sem);
   put_anon_vma(anon);
   return last ? null : anon;
 }
 
 /** -EFAULT as the kernel returns it for an address. */
-const EFAULT = 14;
+const MINUS_EFAULT = -14 as Linear;
 
 /**
  * Where a vma would map the page, if the page can be in it at all; else -EFAULT (mm/rmap.c page_address_in_vma). That
  * it does map it is not said.
  */
-export function page_address_in_vma(k: Kernel, page: number, vma: vm_area_struct): number {
+export function page_address_in_vma(k: Kernel, page: Pfn, vma: vm_area_struct): Linear {
   const { mem_map } = k;
   if (mem_map.PageAnon(page)) {
-    const root = mem_map.page_anon_vma(page)?.root;
-    if (root === undefined || vma.anon_vma?.root !== root) return -EFAULT;
-  } else if (vma.vm_file === null || vma.vm_file !== mem_map.fileMapping(page)) return -EFAULT;
+    const root = page_anon_vma(k, page)?.root;
+    if (root === undefined || vma.anon_vma?.root !== root) return MINUS_EFAULT;
+  } else if (vma.vm_file === null || vma.vm_file !== fileMapping(k, page)) return MINUS_EFAULT;
   const address = __vma_address(mem_map, page, vma);
-  return address >= vma.vm_start && address < vma.vm_end ? address : -EFAULT;
+  return address >= vma.vm_start && address < vma.vm_end ? address : MINUS_EFAULT;
 }
 
 /** Slot of the pmd that points to the table of ptes for an address; NO_SLOT if there is none (mm/rmap.c mm_find_pmd). */
-export function mm_find_pmd(mm: mm_struct, address: number): number {
+export function mm_find_pmd(mm: mm_struct, address: Linear): Slot {
   const pmdp = pmdSlot(mm, address);
   if (pmdp === NO_SLOT) return NO_SLOT;
   const pmd = readEntry(mm, pmdp);

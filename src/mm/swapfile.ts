@@ -1,66 +1,13 @@
+import { NONE, type Pfn } from "../../arch/x86/cpu/address.ts";
 import { swp_entry, type swp_entry_t, swp_offset, swp_type } from "../../arch/x86/mm/swap-entry.ts";
-import type { Kernel } from "./kernel.ts";
 import { PG } from "./mem_map.ts";
+import type { Kernel } from "./mm_types.ts";
+import { flagRecord, reportDuplicated, swapCountRecord, swapSlotRecord } from "./report.ts";
+import { SWAP_HAS_CACHE, type SwapSpace } from "./swap-space.ts";
 
-/** The slot's page is in the swap cache; the other bits of a count are references by ptes. */
-export const SWAP_HAS_CACHE = 0x40;
-const SWAP_MAP_MAX = 0x3e;
 const ENOENT = 2;
 const ENOMEM = 12;
 const EINVAL = 22;
-
-/** One swap area's slots: how many entries refer to each, and which page caches it (mm/swapfile.c swap_map). */
-export class SwapSpace {
-  readonly swap_map: Uint8Array;
-  /** References to a slot beyond the 62 that its byte can count (the kernel's continuation pages), by slot. */
-  readonly continued = new Map<number, number>();
-  /** Swap cache: frame by slot. */
-  readonly cache = new Map<number, number>();
-  #next = 1;
-  /** The next duplications fail, as when no continuation page can be allocated; for tests of that branch. */
-  failDuplicates = 0;
-
-  constructor(slots: number) {
-    this.swap_map = new Uint8Array(slots);
-  }
-
-  /**
-   * Takes `count` consecutive free slots, the next ones after those taken last, from the start again behind the end;
-   * returns the first, or null when there are none. Slot 0 is the header.
-   */
-  takeSlots(count: number): number | null {
-    const start = this.#search(this.#next, count) ?? this.#search(1, count);
-    if (start !== null) this.#next = start + count;
-    return start;
-  }
-
-  #search(from: number, count: number): number | null {
-    for (let start = from; start + count <= this.swap_map.length; start++) {
-      let run = 0;
-      while (run < count && this.swap_map[start + run] === 0) run++;
-      if (run === count) return start;
-      start += run;
-    }
-    return null;
-  }
-
-  /** How many entries refer to the slot. */
-  references(slot: number): number {
-    return (this.swap_map[slot]! & ~SWAP_HAS_CACHE) + (this.continued.get(slot) ?? 0);
-  }
-
-  addReference(slot: number): void {
-    if ((this.swap_map[slot]! & ~SWAP_HAS_CACHE) < SWAP_MAP_MAX) this.swap_map[slot]!++;
-    else this.continued.set(slot, (this.continued.get(slot) ?? 0) + 1);
-  }
-
-  dropReference(slot: number): void {
-    const beyond = this.continued.get(slot) ?? 0;
-    if (beyond === 0) this.swap_map[slot]!--;
-    else if (beyond === 1) this.continued.delete(slot);
-    else this.continued.set(slot, beyond - 1);
-  }
-}
 
 function slotOf(k: Kernel, entry: swp_entry_t): number {
   const slot = swp_offset(entry);
@@ -76,7 +23,8 @@ export function swap_duplicate(k: Kernel, entry: swp_entry_t): number {
   const slot = slotOf(k, entry);
   const error = duplicateError(k.swap, slot);
   if (error === 0) k.swap.addReference(slot);
-  k.emit?.({ type: "swap-duplicated", entry, ok: error === 0 });
+  reportDuplicated(k, slot, error === 0);
+  if (error === 0) reportCount(k, slot);
   return error === 0 ? 0 : -error;
 }
 
@@ -95,50 +43,69 @@ export function swap_free(k: Kernel, entry: swp_entry_t): void {
     throw new TypeError(`swap_free of ${entry}: no entry refers to that slot`);
   }
   k.swap.dropReference(slot);
+  reportCount(k, slot);
+}
+
+function reportCount(k: Kernel, slot: number): void {
+  if (k.records.live) k.records.emit(swapCountRecord(k, slot));
+}
+
+/** Gives a page a slot of swap, or takes it away. */
+function setSwapSlot(k: Kernel, page: Pfn, slot: number | null): void {
+  if (slot === null) k.mem_map.clearPrivate(page);
+  else k.mem_map.set_page_private(page, swp_entry(0, slot));
+  if (k.records.live) k.records.emit(swapSlotRecord(k, page, slot ?? NONE));
 }
 
 /**
  * Gives an anonymous page swap slots and puts it into the swap cache, dirty, since its content is only in memory
  * (mm/swap_state.c add_to_swap). The page is locked. Returns false when swap is full.
  */
-export function add_to_swap(k: Kernel, page: number): boolean {
+export function add_to_swap(k: Kernel, page: Pfn): boolean {
   const { mem_map, swap } = k;
   const nr = mem_map.hpage_nr_pages(page);
   const slot = swap.takeSlots(nr);
   if (slot === null) return false;
   for (let i = 0; i < nr; i++) {
     swap.swap_map[slot + i] = SWAP_HAS_CACHE;
-    swap.cache.set(slot + i, page + i);
-    mem_map.set_page_private(page + i, swp_entry(0, slot + i));
+    swap.cache.set(slot + i, (page + i) as Pfn);
+    setSwapSlot(k, (page + i) as Pfn, slot + i);
   }
-  mem_map.setFlag(page, PG.swapcache);
+  setSwapCache(k, page, true);
   mem_map._refcount[page]! += nr;
   set_page_dirty(k, page);
   return true;
 }
 
 /** Takes a page out of the swap cache; its slots stay while entries refer to them. The references stay, too. */
-export function __delete_from_swap_cache(k: Kernel, page: number): void {
+export function __delete_from_swap_cache(k: Kernel, page: Pfn): void {
   const { mem_map, swap } = k;
   const nr = mem_map.hpage_nr_pages(page);
   for (let i = 0; i < nr; i++) {
-    const slot = swp_offset(mem_map.page_private(page + i));
+    const subpage = (page + i) as Pfn;
+    const slot = swp_offset(mem_map.page_private(subpage));
     swap.swap_map[slot]! &= ~SWAP_HAS_CACHE;
     swap.cache.delete(slot);
-    mem_map.clearPrivate(page + i);
+    setSwapSlot(k, subpage, null);
   }
-  mem_map.clearFlag(page, PG.swapcache);
+  setSwapCache(k, page, false);
+}
+
+function setSwapCache(k: Kernel, page: Pfn, set: boolean): void {
+  if (set) k.mem_map.setFlag(page, PG.swapcache);
+  else k.mem_map.clearFlag(page, PG.swapcache);
+  if (k.records.live) k.records.emit(flagRecord(k, page, "swap-cache", set));
 }
 
 /** Marks the page newer than its copy on disk; returns whether it was not marked before (mm/page-writeback.c). */
-export function set_page_dirty(k: Kernel, page: number): boolean {
+export function set_page_dirty(k: Kernel, page: Pfn): boolean {
   const was = k.mem_map.PageDirty(page);
   k.mem_map.setFlag(page, PG.dirty);
-  k.emit?.({ type: "set-page-dirty", page });
+  if (k.records.live) k.records.emit(flagRecord(k, page, "dirty", true));
   return !was;
 }
 
-export function ClearPageDirty(k: Kernel, page: number): void {
+export function ClearPageDirty(k: Kernel, page: Pfn): void {
   k.mem_map.clearFlag(page, PG.dirty);
-  k.emit?.({ type: "clear-page-dirty", page });
+  if (k.records.live) k.records.emit(flagRecord(k, page, "dirty", false));
 }

@@ -1,8 +1,10 @@
-import type { KernelThread } from "../../arch/x86/mm/events.ts";
+import { NO_PFN } from "../../arch/x86/cpu/address.ts";
+import type { KernelThread } from "../../arch/x86/mm/step.ts";
 import { flush_tlb_mm, mm_cpumask } from "../../arch/x86/mm/tlb.ts";
 import { arch_tlbbatch_add_mm, arch_tlbbatch_flush } from "../../arch/x86/mm/tlbbatch.ts";
-import type { Kernel } from "./kernel.ts";
-import type { mm_struct } from "./mm_struct.ts";
+import { ABANDONED, type CallResult, enter, leave } from "./calls.ts";
+import type { Kernel, mm_struct } from "./mm_types.ts";
+import { reportDeferred } from "./report.ts";
 import { TTU_BATCH_FLUSH } from "./ttu-flags.ts";
 
 /*
@@ -12,7 +14,7 @@ import { TTU_BATCH_FLUSH } from "./ttu-flags.ts";
  *                     writable, if it was dirty ─► flush before any of them is written out
  *
  * It rests on one promise of the hardware: a store through a cached *clean* translation goes back to the entry
- * to set D, finds it gone, and faults. A cached dirty one may go on storing until the flush (x86-64-mmu 4.4).
+ * to set D, finds it gone, and faults. A cached dirty one may go on storing until the flush.
  */
 
 /** Whether try_to_unmap_one may leave the flush for later: reclaim asks for it and another CPU is concerned. */
@@ -28,17 +30,23 @@ export function set_tlb_ubc_flush_pending(k: Kernel, mm: mm_struct, writable: bo
   batch.flush_required = true;
   mm.tlb_flush_batched = true;
   if (writable) batch.writable = true;
-  k.emit?.({ type: "tlb-batch-add", mm, mask: mm_cpumask(mm), writable, cpu: k.current.cpu });
+  reportDeferred(mm, mm_cpumask(mm), writable);
 }
 
 /** Pays all of the task's debts with one flush; due before any page that it unmapped is freed. */
 export function* try_to_unmap_flush(k: Kernel): KernelThread<void> {
   const batch = k.current.tlb_ubc;
   if (!batch.flush_required) return;
-  k.current.caller = "try_to_unmap_flush";
-  yield* arch_tlbbatch_flush(k, batch);
-  batch.flush_required = false;
-  batch.writable = false;
+  const task = enter(k.current, "try_to_unmap_flush", NO_PFN, null);
+  let result: CallResult = ABANDONED;
+  try {
+    yield* arch_tlbbatch_flush(k, batch);
+    batch.flush_required = false;
+    batch.writable = false;
+    result = true;
+  } finally {
+    leave(task, result);
+  }
 }
 
 /** The same if a dirty entry is among them; due before any page that it unmapped is written out. */

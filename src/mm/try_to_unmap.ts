@@ -1,16 +1,17 @@
+import { type Linear, NO_SLOT, PAGE_SIZE, type Pfn } from "../../arch/x86/cpu/address.ts";
 import { flush_cache_page } from "../../arch/x86/mm/cacheflush.ts";
-import type { KernelThread } from "../../arch/x86/mm/events.ts";
 import { readEntry } from "../../arch/x86/mm/kernel-context.ts";
 import { pte_dirty, pte_soft_dirty, pte_write } from "../../arch/x86/mm/pgtable.ts";
-import { PAGE_SIZE, type pte_t } from "../../arch/x86/mm/pgtable_types.ts";
+import type { pte_t } from "../../arch/x86/mm/pgtable_types.ts";
 import {
   ptep_clear_flush,
   ptep_get_and_clear,
   set_huge_swap_pte_at,
   set_pte_at,
 } from "../../arch/x86/mm/ptep.ts";
+import { type KernelThread, step } from "../../arch/x86/mm/step.ts";
+import { ABANDONED, type CallResult, enter, leave } from "./calls.ts";
 import { split_huge_pmd_address } from "./huge_memory.ts";
-import type { Kernel } from "./kernel.ts";
 import { PG } from "./mem_map.ts";
 import { mlock_vma_page } from "./mlock.ts";
 import {
@@ -22,25 +23,12 @@ import {
   mm_counter_file,
   update_hiwater_rss,
 } from "./mm_struct.ts";
-import {
-  mmu_notifier_invalidate_page,
-  mmu_notifier_invalidate_range,
-  mmu_notifier_invalidate_range_end,
-  mmu_notifier_invalidate_range_start,
-} from "./mmu_notifier.ts";
-import type { UnmapBranch } from "./notifier-protocol.ts";
+import type { ChangeBranch, Kernel, Told, vm_area_struct } from "./mm_types.ts";
 import { put_page } from "./page_alloc.ts";
-import {
-  PageVmaMappedWalk,
-  PVMW_BLOCKED,
-  PVMW_NOT_FOUND,
-  PVMW_OFFERED,
-  page_vma_mapped_walk,
-  page_vma_mapped_walk_done,
-} from "./page_vma_mapped.ts";
+import { PageVmaMappedWalk, page_vma_mapped_walk, page_vma_mapped_walk_done } from "./page_vma_mapped.ts";
 import { page_remove_rmap } from "./page-mapcount.ts";
-import { NO_SLOT } from "./page-table.ts";
 import { ptep_clear_flush_young_notify } from "./ptep_notify.ts";
+import { reportPage } from "./report.ts";
 import { page_lock_anon_vma_read, rmap_walk, type rmap_walk_control, rmap_walk_locked } from "./rmap.ts";
 import { set_page_dirty, swap_duplicate } from "./swapfile.ts";
 import { set_tlb_ubc_flush_pending, should_defer_flush } from "./tlb_ubc.ts";
@@ -53,9 +41,9 @@ import {
   TTU_RMAP_LOCKED,
   TTU_SPLIT_HUGE_PMD,
 } from "./ttu-flags.ts";
-import { VM_GROWSDOWN, VM_LOCKED, VM_RAND_READ, VM_SEQ_READ, type vm_area_struct } from "./vma.ts";
+import { VM_GROWSDOWN, VM_LOCKED, VM_RAND_READ, VM_SEQ_READ } from "./vma.ts";
 
-const NO_CALLS: readonly number[] = [];
+type UnmapBranch = Exclude<ChangeBranch, "clean">;
 
 /** What became of one entry: the branch taken, and whether the mapping is gone. */
 interface Unmapped {
@@ -84,118 +72,88 @@ const KEPT: Readonly<Record<"swapbacked-mismatch" | "lazyfree" | "swap", Unmappe
  */
 export function* try_to_unmap_one(
   k: Kernel,
-  page: number,
+  page: Pfn,
   vma: vm_area_struct,
-  address: number,
+  address: Linear,
   flags: number,
 ): KernelThread<boolean> {
   const mm = vma.vm_mm;
-  const { protocol } = k;
   if ((flags & TTU_MUNLOCK) !== 0 && (vma.vm_flags & VM_LOCKED) === 0) return true;
-  k.current.caller = "try_to_unmap_one";
-  k.emit?.({ type: "call-entered", call: "try_to_unmap_one", page, mm, task: k.current.name });
-  if ((flags & TTU_SPLIT_HUGE_PMD) !== 0) {
-    yield* split_huge_pmd_address(k, vma, address, (flags & TTU_MIGRATION) !== 0, page);
-    k.current.caller = "try_to_unmap_one";
-  }
-  const order = k.mem_map.compound_order[page]!;
-  const start = address;
-  const end = Math.min(vma.vm_end, start + (PAGE_SIZE << order));
-  if (protocol.brackets) {
-    if (k.contended) yield "notify";
-    yield* mmu_notifier_invalidate_range_start(mm, start, end);
-  }
-
-  let result = true;
-  let rangeDue = false;
-  let unlockedCalls = NO_CALLS;
+  const task = enter(k.current, "try_to_unmap_one", page, mm);
+  let result: CallResult = ABANDONED;
   const v = new PageVmaMappedWalk(k, page, vma, address);
   try {
-    for (;;) {
-      const found = page_vma_mapped_walk(v);
-      if (found >= PVMW_BLOCKED) {
-        yield found === PVMW_OFFERED ? "lock" : "blocked";
-        continue;
-      }
-      if (found === PVMW_NOT_FOUND) break;
-      if ((flags & TTU_IGNORE_MLOCK) === 0) {
-        if ((vma.vm_flags & VM_LOCKED) !== 0) {
-          if (!k.mem_map.PageTransCompound(page)) mlock_vma_page(k, page);
-          result = false;
-          page_vma_mapped_walk_done(v);
-          break;
-        }
-        if ((flags & TTU_MUNLOCK) !== 0) continue;
-      }
-      if (v.pte === NO_SLOT) {
-        throw new TypeError(`try_to_unmap_one: frame ${page} is mapped by a pmd: split it first`);
-      }
-      if (k.contended) yield "entry";
-      if ((flags & TTU_IGNORE_ACCESS) === 0 && ptep_clear_flush_young_notify(vma, v.address, v.pte)) {
-        result = false;
-        page_vma_mapped_walk_done(v);
-        break;
-      }
-      const pfn = k.format.pte_pfn(readEntry(mm, v.pte));
-      flush_cache_page(vma, v.address, pfn);
-      if (k.contended) yield "entry";
-      let pteval: pte_t;
-      if (should_defer_flush(k, mm, flags)) {
-        // A store through a cached clean translation faults; a cached dirty one is why the batch has `writable`.
-        pteval = ptep_get_and_clear(mm, v.address, v.pte);
-        set_tlb_ubc_flush_pending(k, mm, pte_dirty(pteval));
-      } else {
-        pteval = yield* ptep_clear_flush(vma, v.address, v.pte);
-      }
-      if (k.contended) yield "entry";
-      const { branch, gone } = replaceEntry(v, pfn, pteval, flags);
-      const call = protocol.onUnmap[branch];
-      if (call === "range-in-branch" && (gone || branch === "swapbacked-mismatch")) {
-        if (k.contended) yield "notify";
-        mmu_notifier_invalidate_range(mm, v.address, v.address + PAGE_SIZE);
-      }
-      if (gone) dropMapping(v, pfn, branch);
-      if (call === "range-after-walk") rangeDue ||= gone;
-      else if (call === "page-after-walk") {
-        if (gone) unlockedCalls = [...unlockedCalls, v.address];
-      } else if (gone && (call === "page-locked" || call === "range-locked")) {
-        if (k.contended) yield "notify";
-        if (call === "page-locked") yield* mmu_notifier_invalidate_page(mm, v.address);
-        else mmu_notifier_invalidate_range(mm, v.address, v.address + PAGE_SIZE);
-      }
-      if (!gone) {
-        result = false;
-        page_vma_mapped_walk_done(v);
-        break;
-      }
+    if ((flags & TTU_SPLIT_HUGE_PMD) !== 0) {
+      yield* split_huge_pmd_address(k, vma, address, (flags & TTU_MIGRATION) !== 0, page);
     }
-  } catch (error) {
-    page_vma_mapped_walk_done(v);
-    if (protocol.brackets) yield* mmu_notifier_invalidate_range_end(mm, start, end);
-    throw error;
+    const end = Math.min(vma.vm_end, address + (PAGE_SIZE << k.mem_map.compound_order[page]!));
+    const told = yield* k.protocol.begin(mm, address, end as Linear, page);
+    let ret = true;
+    try {
+      while (yield* page_vma_mapped_walk(v)) {
+        if ((flags & TTU_IGNORE_MLOCK) === 0) {
+          if ((vma.vm_flags & VM_LOCKED) !== 0) {
+            if (!k.mem_map.PageTransCompound(page)) mlock_vma_page(k, page);
+            ret = false;
+            page_vma_mapped_walk_done(v);
+            break;
+          }
+          if ((flags & TTU_MUNLOCK) !== 0) continue;
+        }
+        if (yield* unmapEntry(v, told, flags)) continue;
+        ret = false;
+        page_vma_mapped_walk_done(v);
+        break;
+      }
+    } catch (error) {
+      page_vma_mapped_walk_done(v);
+      yield* told.end();
+      throw error;
+    }
+    yield* told.end();
+    result = ret;
+    return ret;
+  } finally {
+    leave(task, result);
   }
+}
 
-  for (const at of unlockedCalls) {
-    if (k.contended) yield "notify";
-    yield* mmu_notifier_invalidate_page(mm, at);
+/** Takes the entry at hand away, and its mapping and reference with it; returns whether it could. */
+function* unmapEntry(v: PageVmaMappedWalk, told: Told, flags: number): KernelThread<boolean> {
+  const { k, page, vma, address, pte } = v;
+  const mm = vma.vm_mm;
+  if (pte === NO_SLOT) {
+    throw new TypeError(`try_to_unmap_one: frame ${page} is mapped by a pmd: split it first`);
   }
-  if (rangeDue) {
-    if (k.contended) yield "notify";
-    mmu_notifier_invalidate_range(mm, address, address + (1 << order));
+  if (k.contended) yield step("entry", pte);
+  if ((flags & TTU_IGNORE_ACCESS) === 0 && ptep_clear_flush_young_notify(vma, address, pte)) return false;
+  const subpage = k.format.pte_pfn(readEntry(mm, pte));
+  flush_cache_page(vma, address, subpage);
+  if (k.contended) yield step("entry", pte);
+  let pteval: pte_t;
+  if (should_defer_flush(k, mm, flags)) {
+    // A store through a cached clean translation faults; a cached dirty one is why the batch has `writable`.
+    pteval = ptep_get_and_clear(mm, address, pte);
+    set_tlb_ubc_flush_pending(k, mm, pte_dirty(pteval));
+  } else {
+    pteval = yield* ptep_clear_flush(vma, address, pte);
   }
-  if (protocol.brackets) {
-    if (k.contended) yield "notify";
-    yield* mmu_notifier_invalidate_range_end(mm, start, end);
-  }
-  k.emit?.({ type: "call-left", call: "try_to_unmap_one", page, mm, result, task: k.current.name });
-  return result;
+  if (k.contended) yield step("entry", pte);
+  const { branch, gone } = replaceEntry(v, subpage, pteval, flags);
+  if (gone || branch === "swapbacked-mismatch") yield* told.replaced(address, PAGE_SIZE, branch);
+  if (!gone) return false;
+  if (branch === "lazyfree") dec_mm_counter(mm, MM_ANONPAGES);
+  page_remove_rmap(k, subpage, k.mem_map.PageHuge(page));
+  put_page(k, page);
+  yield* told.cleared(address, PAGE_SIZE, branch);
+  return true;
 }
 
 /**
  * Moves the cleared entry's dirty bit to the page and puts in the entry's place what the page needs: the branches of
- * step 13 (linux-mm 5.8), in the order of their tests.
+ * try_to_unmap_one in the order of their tests.
  */
-function replaceEntry(v: PageVmaMappedWalk, subpage: number, pteval: pte_t, flags: number): Unmapped {
+function replaceEntry(v: PageVmaMappedWalk, subpage: Pfn, pteval: pte_t, flags: number): Unmapped {
   const { k, page, vma, address, pte } = v;
   const { format, mem_map } = k;
   const mm = vma.vm_mm;
@@ -226,7 +184,7 @@ function replaceEntry(v: PageVmaMappedWalk, subpage: number, pteval: pte_t, flag
   return GONE.file;
 }
 
-function replaceAnonEntry(v: PageVmaMappedWalk, subpage: number, pteval: pte_t): Unmapped {
+function replaceAnonEntry(v: PageVmaMappedWalk, subpage: Pfn, pteval: pte_t): Unmapped {
   const { k, page, vma, address, pte } = v;
   const { mem_map } = k;
   const mm = vma.vm_mm;
@@ -239,7 +197,7 @@ function replaceAnonEntry(v: PageVmaMappedWalk, subpage: number, pteval: pte_t):
     if (!mem_map.PageDirty(page)) return GONE.lazyfree;
     set_pte_at(mm, address, pte, pteval);
     mem_map.setFlag(page, PG.swapbacked);
-    k.emit?.({ type: "swapbacked-set", page });
+    reportPage(k, "swapbacked-set", page);
     return KEPT.lazyfree;
   }
   const entry = mem_map.page_private(subpage);
@@ -252,14 +210,6 @@ function replaceAnonEntry(v: PageVmaMappedWalk, subpage: number, pteval: pte_t):
   inc_mm_counter(mm, MM_SWAPENTS);
   set_pte_at(mm, address, pte, withSoftDirty(k, k.format.swp_entry_to_pte(entry), pteval));
   return GONE.swap;
-}
-
-/** The page's side of a mapping that is gone; a page given up for good leaves rss only now (step 14). */
-function dropMapping(v: PageVmaMappedWalk, subpage: number, branch: UnmapBranch): void {
-  const { k, page } = v;
-  if (branch === "lazyfree") dec_mm_counter(v.vma.vm_mm, MM_ANONPAGES);
-  page_remove_rmap(k, subpage, k.mem_map.PageHuge(page));
-  put_page(k, page);
 }
 
 function withSoftDirty(k: Kernel, swp_pte: pte_t, pteval: pte_t): pte_t {
@@ -277,47 +227,58 @@ export function is_vma_temporary_stack(vma: vm_area_struct): boolean {
  * call. Returns whether no mapping is left; for a THP mapped by ptes this looks, as 4.13 does, at the first
  * subpage only. Throws TypeError if the page is not locked.
  */
-export function* try_to_unmap(k: Kernel, page: number, flags: number): KernelThread<boolean> {
+export function* try_to_unmap(k: Kernel, page: Pfn, flags: number): KernelThread<boolean> {
   const { mem_map } = k;
   if (!mem_map.PageLocked(page)) throw new TypeError(`try_to_unmap of frame ${page}, which is not locked`);
-  k.emit?.({ type: "call-entered", call: "try_to_unmap", page, mm: null, task: k.current.name });
-  const migratesAnon = (flags & TTU_MIGRATION) !== 0 && !mem_map.PageKsm(page) && mem_map.PageAnon(page);
-  const rwc: rmap_walk_control<number> = {
-    arg: flags,
-    rmap_one: try_to_unmap_one,
-    done: page_mapcount_is_zero,
-    anon_lock: page_lock_anon_vma_read,
-    invalid_vma: migratesAnon ? is_vma_temporary_stack : null,
-  };
-  yield* (flags & TTU_RMAP_LOCKED) !== 0 ? rmap_walk_locked(k, page, rwc) : rmap_walk(k, page, rwc);
-  const result = mem_map.page_mapcount(page) === 0;
-  k.emit?.({ type: "call-left", call: "try_to_unmap", page, mm: null, result, task: k.current.name });
-  return result;
+  const task = enter(k.current, "try_to_unmap", page, null);
+  let result: CallResult = ABANDONED;
+  try {
+    const migratesAnon = (flags & TTU_MIGRATION) !== 0 && !mem_map.PageKsm(page) && mem_map.PageAnon(page);
+    const rwc: rmap_walk_control<number> = {
+      arg: flags,
+      rmap_one: try_to_unmap_one,
+      done: page_mapcount_is_zero,
+      anon_lock: page_lock_anon_vma_read,
+      invalid_vma: migratesAnon ? is_vma_temporary_stack : null,
+    };
+    yield* (flags & TTU_RMAP_LOCKED) !== 0 ? rmap_walk_locked(k, page, rwc) : rmap_walk(k, page, rwc);
+    result = mem_map.page_mapcount(page) === 0;
+    return result;
+  } finally {
+    leave(task, result);
+  }
 }
 
 /**
  * Looks for a locked vma that maps the page and marks the page mlocked if there is one; changes no entry. Throws
  * TypeError if the page is not locked, still on an LRU list, or mapped both by pmds and by ptes.
  */
-export function* try_to_munlock(k: Kernel, page: number): KernelThread<void> {
+export function* try_to_munlock(k: Kernel, page: Pfn): KernelThread<void> {
   const { mem_map } = k;
   const refuse = (why: string) => new TypeError(`try_to_munlock of frame ${page}, which is ${why}`);
   if (!mem_map.PageLocked(page)) throw refuse("not locked");
   if (mem_map.PageLRU(page)) throw refuse("on an LRU list");
   if (mem_map.PageCompound(page) && mem_map.PageDoubleMap(page)) throw refuse("mapped by pmds and by ptes");
-  yield* rmap_walk(k, page, {
-    arg: TTU_MUNLOCK,
-    rmap_one: try_to_unmap_one,
-    done: page_not_mapped,
-    anon_lock: page_lock_anon_vma_read,
-    invalid_vma: null,
-  });
+  const task = enter(k.current, "try_to_munlock", page, null);
+  let result: CallResult = ABANDONED;
+  try {
+    yield* rmap_walk(k, page, {
+      arg: TTU_MUNLOCK,
+      rmap_one: try_to_unmap_one,
+      done: page_not_mapped,
+      anon_lock: page_lock_anon_vma_read,
+      invalid_vma: null,
+    });
+    result = true;
+  } finally {
+    leave(task, result);
+  }
 }
 
-function page_mapcount_is_zero(k: Kernel, page: number): boolean {
+function page_mapcount_is_zero(k: Kernel, page: Pfn): boolean {
   return k.mem_map.total_mapcount(page) === 0;
 }
 
-function page_not_mapped(k: Kernel, page: number): boolean {
+function page_not_mapped(k: Kernel, page: Pfn): boolean {
   return !k.mem_map.page_mapped(page);
 }

@@ -1,7 +1,9 @@
-import type { KernelThread } from "../../arch/x86/mm/events.ts";
-import type { Kernel } from "./kernel.ts";
-import { trylock_page, unlock_page } from "./locks.ts";
+import { NO_PFN, type Pfn } from "../../arch/x86/cpu/address.ts";
+import { type KernelThread, step } from "../../arch/x86/mm/step.ts";
+import { ABANDONED, type CallResult, enter, leave } from "./calls.ts";
+import { pageLockId, trylock_page, unlock_page } from "./locks.ts";
 import { PG } from "./mem_map.ts";
+import type { Kernel } from "./mm_types.ts";
 import { free_page, page_ref_freeze, put_page } from "./page_alloc.ts";
 import { page_referenced } from "./page_referenced.ts";
 import { pageout } from "./page-writeback.ts";
@@ -9,6 +11,7 @@ import { __delete_from_swap_cache, add_to_swap } from "./swapfile.ts";
 import { try_to_unmap_flush, try_to_unmap_flush_dirty } from "./tlb_ubc.ts";
 import { try_to_unmap } from "./try_to_unmap.ts";
 import { TTU_BATCH_FLUSH, TTU_SPLIT_HUGE_PMD } from "./ttu-flags.ts";
+import { fileMapping, setFileMapping } from "./util.ts";
 import { VM_LOCKED } from "./vma.ts";
 
 /** Why shrink_page_list kept a page. */
@@ -24,15 +27,15 @@ export type KeptReason =
 
 export interface Shrunk {
   /** Pages given to the allocator, heads for compound ones. */
-  readonly freed: number[];
-  readonly kept: Map<number, KeptReason>;
+  readonly freed: Pfn[];
+  readonly kept: Map<Pfn, KeptReason>;
 }
 
 /**
  * Takes a page off the LRU list, with a reference of its own (mm/vmscan.c isolate_lru_page). Returns false for a page
  * that is on no list, or whose last reference has just gone: it is somebody else's to free.
  */
-export function isolate_lru_page(k: Kernel, page: number): boolean {
+export function isolate_lru_page(k: Kernel, page: Pfn): boolean {
   const { mem_map } = k;
   if ((mem_map.flags[page]! & PG.lru) === 0 || mem_map.page_count(page) === 0) return false;
   mem_map.clearFlag(page, PG.lru);
@@ -41,7 +44,7 @@ export function isolate_lru_page(k: Kernel, page: number): boolean {
 }
 
 /** Puts an isolated page back; if its reference was the last one, the page is freed. */
-export function putback_lru_page(k: Kernel, page: number): void {
+export function putback_lru_page(k: Kernel, page: Pfn): void {
   k.mem_map.setFlag(page, PG.lru);
   put_page(k, page);
 }
@@ -59,43 +62,40 @@ export function putback_lru_page(k: Kernel, page: number): void {
  * anonymous ones; 4.13 splits every THP itself first. Any use since the last pass keeps a page: which of the two LRU
  * lists it would go to is not modelled.
  */
-export function* shrink_page_list(k: Kernel, pages: readonly number[]): KernelThread<Shrunk> {
-  k.current.caller = "shrink_page_list";
-  k.emit?.({ type: "call-entered", call: "shrink_page_list", page: -1, mm: null, task: k.current.name });
-  const freed: number[] = [];
-  const kept = new Map<number, KeptReason>();
-  for (const page of pages) {
-    const reason = yield* shrinkPage(k, page);
-    if (reason === null) freed.push(page);
-    else kept.set(page, reason);
+export function* shrink_page_list(k: Kernel, pages: readonly Pfn[]): KernelThread<Shrunk> {
+  const task = enter(k.current, "shrink_page_list", NO_PFN, null);
+  let result: CallResult = ABANDONED;
+  try {
+    const freed: Pfn[] = [];
+    const kept = new Map<Pfn, KeptReason>();
+    for (const page of pages) {
+      const reason = yield* shrinkPage(k, page);
+      if (reason === null) freed.push(page);
+      else kept.set(page, reason);
+    }
+    yield* try_to_unmap_flush(k);
+    for (const page of freed) {
+      if (k.contended) yield step("free", page);
+      free_page(k, page);
+    }
+    for (const page of kept.keys()) putback_lru_page(k, page);
+    result = freed.length;
+    return { freed, kept };
+  } finally {
+    leave(task, result);
   }
-  yield* try_to_unmap_flush(k);
-  for (const page of freed) {
-    if (k.contended) yield "free";
-    free_page(k, page);
-  }
-  for (const page of kept.keys()) putback_lru_page(k, page);
-  k.emit?.({
-    type: "call-left",
-    call: "shrink_page_list",
-    page: -1,
-    mm: null,
-    result: freed.length,
-    task: k.current.name,
-  });
-  return { freed, kept };
 }
 
 /** One page; null when it is ready to be freed, its count frozen at 0. */
-function* shrinkPage(k: Kernel, page: number): KernelThread<KeptReason | null> {
-  if (k.contended) yield "lock";
+function* shrinkPage(k: Kernel, page: Pfn): KernelThread<KeptReason | null> {
+  if (k.contended) yield step("lock", pageLockId(page));
   if (!trylock_page(k, page)) return "page lock taken";
   const reason = (yield* unmapAndWrite(k, page)) ?? removeMapping(k, page);
   unlock_page(k, page);
   return reason;
 }
 
-function* unmapAndWrite(k: Kernel, page: number): KernelThread<KeptReason | null> {
+function* unmapAndWrite(k: Kernel, page: Pfn): KernelThread<KeptReason | null> {
   const { mem_map } = k;
   if ((mem_map.flags[page]! & PG.unevictable) !== 0) return "unevictable";
   const { referenced, vm_flags } = yield* page_referenced(k, page, true);
@@ -120,17 +120,17 @@ function* unmapAndWrite(k: Kernel, page: number): KernelThread<KeptReason | null
 }
 
 /** Whether the page has somewhere to be written to: a file, or a swap slot. */
-function isCached(k: Kernel, page: number): boolean {
-  return k.mem_map.fileMapping(page) !== null || k.mem_map.PageSwapCache(page);
+function isCached(k: Kernel, page: Pfn): boolean {
+  return fileMapping(k, page) !== null || k.mem_map.PageSwapCache(page);
 }
 
 /** References of a page that only isolation and its cache hold. */
-function expectedCount(k: Kernel, page: number): number {
+function expectedCount(k: Kernel, page: Pfn): number {
   return 1 + (isCached(k, page) ? k.mem_map.hpage_nr_pages(page) : 0);
 }
 
 /** Takes an unmapped page out of its cache if nobody else holds it (mm/vmscan.c __remove_mapping). */
-function removeMapping(k: Kernel, page: number): KeptReason | null {
+function removeMapping(k: Kernel, page: Pfn): KeptReason | null {
   const { mem_map } = k;
   const expected = expectedCount(k, page);
   if (!page_ref_freeze(k, page, expected)) return "extra reference";
@@ -138,11 +138,11 @@ function removeMapping(k: Kernel, page: number): KeptReason | null {
     mem_map._refcount[page] = expected;
     return "dirtied again";
   }
-  const file = mem_map.fileMapping(page);
+  const file = fileMapping(k, page);
   if (file !== null) {
     const nr = mem_map.hpage_nr_pages(page);
     for (let i = 0; i < nr; i++) file.page_tree.delete(mem_map.page_to_pgoff(page) + i);
-    mem_map.setFileMapping(page, null);
+    setFileMapping(k, page, null);
   } else if (mem_map.PageSwapCache(page)) __delete_from_swap_cache(k, page);
   return null;
 }

@@ -4,12 +4,13 @@
  */
 
 export * from "../../arch/x86/cpu/access-rights.ts";
+export * from "../../arch/x86/cpu/address.ts";
 export * from "../../arch/x86/cpu/control-registers.ts";
 export * from "../../arch/x86/cpu/cpu.ts";
 export * from "../../arch/x86/cpu/cpu-model.ts";
+export * from "../../arch/x86/cpu/create-tlb.ts";
 export * from "../../arch/x86/cpu/entry.ts";
 export * from "../../arch/x86/cpu/entry-layout.ts";
-export type * from "../../arch/x86/cpu/events.ts";
 export * from "../../arch/x86/cpu/invalidation.ts";
 export * from "../../arch/x86/cpu/invalidation-scope.ts";
 export * from "../../arch/x86/cpu/linear-address.ts";
@@ -20,7 +21,11 @@ export * from "../../arch/x86/cpu/mmu.ts";
 export * from "../../arch/x86/cpu/page-fault.ts";
 export * from "../../arch/x86/cpu/page-walk.ts";
 export * from "../../arch/x86/cpu/paging-structure-cache.ts";
+export * from "../../arch/x86/cpu/pat.ts";
 export * from "../../arch/x86/cpu/physical-memory.ts";
+export * from "../../arch/x86/cpu/record.ts";
+export * from "../../arch/x86/cpu/record-stream.ts";
+export * from "../../arch/x86/cpu/records.ts";
 export * from "../../arch/x86/cpu/register-write.ts";
 export * from "../../arch/x86/cpu/tlb.ts";
 export * from "../../arch/x86/cpu/tlb-entry.ts";

@@ -1,7 +1,6 @@
-/**
- * Marsaglia's xorshift32: small, fast and the same everywhere, so that a seed replays a run. Not for anything that
- * must be unpredictable.
- */
+import { nextXorshift32 } from "../../arch/x86/cpu/xorshift32.ts";
+
+/** Numbers that a seed decides, the same everywhere, so that it replays a run. */
 export class Random {
   readonly seed: number;
   #state: number;
@@ -16,12 +15,8 @@ export class Random {
 
   /** The next 32 bits, as an unsigned integer. */
   next(): number {
-    let x = this.#state;
-    x ^= x << 13;
-    x ^= x >>> 17;
-    x ^= x << 5;
-    this.#state = x;
-    return x >>> 0;
+    this.#state = nextXorshift32(this.#state);
+    return this.#state >>> 0;
   }
 
   /** An integer from 0 to bound - 1. Throws RangeError for a bound below 1. */

@@ -1,5 +1,5 @@
-import type { KernelThread } from "../../arch/x86/mm/events.ts";
-import type { Kernel, Task } from "../mm/kernel.ts";
+import type { KernelThread } from "../../arch/x86/mm/step.ts";
+import type { Kernel, Task } from "../mm/mm_types.ts";
 import type { Random } from "./random.ts";
 
 export interface ThreadOptions {
@@ -29,6 +29,11 @@ export class Scheduler {
   readonly kernel: Kernel;
   readonly random: Random;
   readonly #threads: SimThread[] = [];
+  /** Threads that the run waits for. */
+  #awaited = 0;
+  /** Threads that wait for a lock, and the weight of all others. */
+  #blocked = 0;
+  #readyWeight = 0;
   #idleSteps = 0;
 
   constructor(kernel: Kernel, random: Random) {
@@ -38,13 +43,10 @@ export class Scheduler {
 
   /** Adds a thread; it first runs when chosen. */
   spawn(task: Task, body: KernelThread<unknown>, options: ThreadOptions = {}): void {
-    this.#threads.push({
-      task,
-      body,
-      weight: options.weight ?? 1,
-      daemon: options.daemon ?? false,
-      blocked: false,
-    });
+    const { weight = 1, daemon = false } = options;
+    this.#threads.push({ task, body, weight, daemon, blocked: false });
+    this.#readyWeight += weight;
+    if (!daemon) this.#awaited++;
   }
 
   /** Runs until every thread but the daemons has ended; the daemons are stopped. Throws on a deadlock. */
@@ -53,29 +55,35 @@ export class Scheduler {
     const before = kernel.current;
     kernel.contended = true;
     try {
-      while (this.#threads.some((thread) => !thread.daemon)) this.#step();
+      while (this.#awaited > 0) this.#step();
     } finally {
       kernel.contended = false;
+      for (const thread of this.#threads) thread.body.return(undefined);
+      this.#threads.length = 0;
+      this.#awaited = 0;
+      this.#blocked = 0;
+      this.#readyWeight = 0;
       kernel.current = before;
     }
-    for (const thread of this.#threads) thread.body.return(undefined);
-    this.#threads.length = 0;
     for (const cpu of kernel.machine.cpus) cpu.handleIpis();
   }
 
   #step(): void {
-    const interrupted = this.kernel.machine.cpus.filter((cpu) => cpu.pendingIpis > 0);
-    let total = interrupted.length;
-    for (const thread of this.#threads) if (!thread.blocked) total += thread.weight;
+    const { cpus } = this.kernel.machine;
+    let interrupted = 0;
+    for (let i = 0; i < cpus.length; i++) if (cpus[i]!.pendingIpis > 0) interrupted++;
+    const total = interrupted + this.#readyWeight;
     if (total === 0 || ++this.#idleSteps > STALLED) this.#stalled();
     let choice = this.random.below(total);
-    for (const cpu of interrupted) {
-      if (choice-- > 0) continue;
-      cpu.handleIpis();
+    if (choice < interrupted) {
+      const due = cpus.filter((cpu) => cpu.pendingIpis > 0);
+      due[choice]!.handleIpis();
       this.#unblock();
       return;
     }
-    for (const thread of this.#threads) {
+    choice -= interrupted;
+    for (let i = 0; i < this.#threads.length; i++) {
+      const thread = this.#threads[i]!;
       if (thread.blocked) continue;
       choice -= thread.weight;
       if (choice < 0) {
@@ -88,20 +96,33 @@ export class Scheduler {
   #resume(thread: SimThread): void {
     this.kernel.current = thread.task;
     const step = thread.body.next();
-    if (step.done) this.#threads.splice(this.#threads.indexOf(thread), 1);
-    if (!step.done && step.value === "blocked") {
+    if (step.done) this.#ended(thread);
+    else if (step.value.kind === "blocked") {
       thread.blocked = true;
+      this.#blocked++;
+      this.#readyWeight -= thread.weight;
       // With everyone waiting, one more round tells whether a lock is free again.
-      if (this.#threads.every((each) => each.blocked)) this.#unblock();
+      if (this.#blocked === this.#threads.length) this.#unblock();
       return;
     }
     if (!thread.daemon) this.#idleSteps = 0;
     this.#unblock();
   }
 
+  #ended(thread: SimThread): void {
+    this.#threads.splice(this.#threads.indexOf(thread), 1);
+    this.#readyWeight -= thread.weight;
+    if (!thread.daemon) this.#awaited--;
+  }
+
   /** Something moved: a lock may be free now. */
   #unblock(): void {
-    for (const thread of this.#threads) thread.blocked = false;
+    if (this.#blocked === 0) return;
+    for (const thread of this.#threads) {
+      if (thread.blocked) this.#readyWeight += thread.weight;
+      thread.blocked = false;
+    }
+    this.#blocked = 0;
   }
 
   #stalled(): never {

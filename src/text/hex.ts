@@ -1,3 +1,7 @@
+import { hex } from "../../arch/x86/cpu/hex.ts";
+
+export { hex };
+
 const WORD = 2 ** 32;
 /** Four digits at a time: listings print millions of addresses. */
 const FOUR_DIGITS = Array.from({ length: 0x1_0000 }, (_, value) => value.toString(16).padStart(4, "0"));
@@ -22,11 +26,6 @@ export function hexAddress(address: number): string {
   return hexWords(hi, address - hi * WORD);
 }
 
-/** The shortest form, with 0x. */
-export function hex(value: number | bigint): string {
-  return `0x${value.toString(16)}`;
-}
-
 /** A physical address with 0x and the thirteen digits that 52 bits need, so that columns align. */
 export function hexPhysical(address: number): string {
   return `0x${address.toString(16).padStart(13, "0")}`;
@@ -39,8 +38,14 @@ export function formatCount(count: number | bigint): string {
 
 /** A number of bytes in the largest unit that divides it: 4 KiB, 2 MiB, 1,028 KiB. */
 export function formatBytes(bytes: number): string {
+  if (bytes === 1) return "1 byte";
   const unit = UNITS.find((candidate) => bytes >= candidate.bytes && bytes % candidate.bytes === 0);
   return unit === undefined
     ? `${formatCount(bytes)} bytes`
     : `${formatCount(bytes / unit.bytes)} ${unit.name}`;
+}
+
+/** Bytes from an address on: [0x7f0000200000, +2 MiB). */
+export function formatRange({ start, length }: { readonly start: number; readonly length: number }): string {
+  return `[${hex(start)}, +${formatBytes(length)})`;
 }

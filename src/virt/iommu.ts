@@ -1,6 +1,9 @@
 import { ACCESS_READ, ACCESS_WRITE, MODE_USER } from "../../arch/x86/cpu/access-rights.ts";
+import { type Linear, NONE, PAGE_SIZE, type Pfn, type Slot } from "../../arch/x86/cpu/address.ts";
 import { ControlRegisters } from "../../arch/x86/cpu/control-registers.ts";
-import { Entry } from "../../arch/x86/cpu/entry.ts";
+import { reportUpdate } from "../../arch/x86/cpu/cpu-report.ts";
+import { createTlb } from "../../arch/x86/cpu/create-tlb.ts";
+import { linearHi, linearLo } from "../../arch/x86/cpu/linear-address.ts";
 import { WALK_OK } from "../../arch/x86/cpu/page-fault.ts";
 import {
   HARDWARE_WALK,
@@ -9,14 +12,13 @@ import {
   WalkResult,
   walk,
 } from "../../arch/x86/cpu/page-walk.ts";
-import { createTlb, type Tlb, type TlbPolicy } from "../../arch/x86/cpu/tlb.ts";
+import type { RecordSink } from "../../arch/x86/cpu/record-stream.ts";
+import type { Tlb, TlbPolicy } from "../../arch/x86/cpu/tlb.ts";
 import { TLB_DIRTY } from "../../arch/x86/cpu/tlb-entry.ts";
-import { WHOLE_MM } from "../../arch/x86/mm/events.ts";
-import { PAGE_SIZE } from "../../arch/x86/mm/pgtable_types.ts";
-import type { NotifierOp } from "../mm/events.ts";
-import type { mm_struct } from "../mm/mm_struct.ts";
-import type { mmu_notifier, mmu_notifier_ops } from "../mm/mmu_notifier.ts";
-import type { VirtObserver } from "./events.ts";
+import type { mm_struct, mmu_notifier, mmu_notifier_ops } from "../mm/mm_types.ts";
+import { registrationOf } from "../mm/mmu_notifier.ts";
+import type { NotifierOp } from "../mm/records.ts";
+import type { VirtRecord } from "./records.ts";
 
 export interface IommuOptions {
   readonly name?: string;
@@ -24,8 +26,6 @@ export interface IommuOptions {
   readonly onlyRange?: boolean;
   readonly tlb?: TlbPolicy;
 }
-
-const TWO_32 = 2 ** 32;
 
 /**
  * A device that walks an mm's own page tables (PASID and ATS, drivers/iommu/amd_iommu_v2.c, v4.12): nothing of the
@@ -37,6 +37,7 @@ const TWO_32 = 2 ** 32;
  */
 export class Iommu implements mmu_notifier {
   readonly name: string;
+  readonly type = "device";
   readonly mm: mm_struct;
   readonly sleeps: ReadonlySet<NotifierOp> = new Set();
   readonly ops: mmu_notifier_ops;
@@ -45,10 +46,14 @@ export class Iommu implements mmu_notifier {
   faults = 0;
   fills = 0;
   invalidations = 0;
-  emit: VirtObserver | null = null;
   readonly #control: ControlRegisters;
   readonly #found = new WalkResult();
   readonly #walkOptions: WalkOptions;
+  readonly #records: RecordSink<VirtRecord>;
+  /** As an agent of records: the device, which also walks. */
+  readonly #agent: number;
+  /** As a listener of records; NONE before it is registered. */
+  #listener = NONE;
   #counter = 0;
 
   constructor(mm: mm_struct, options: IommuOptions = {}) {
@@ -58,33 +63,30 @@ export class Iommu implements mmu_notifier {
     this.tlb = createTlb(options.tlb ?? "stale");
     this.#control = new ControlRegisters(machine.model, mm.kernel.levels);
     this.#control.setRoot(mm.pgd, 0);
+    this.#records = mm.kernel.records as RecordSink<VirtRecord>;
+    this.#agent = mm.kernel.records.introduce("device", NONE, this.name);
     this.#walkOptions = {
       ...HARDWARE_WALK,
-      updated: (address, oldLo, newLo, hi) =>
-        machine.observer?.({
-          type: "accessed-dirty-set",
-          address,
-          old: new Entry(oldLo, hi),
-          value: new Entry(newLo, hi),
-          cpu: null,
-        }),
+      updated: (address, oldLo, newLo, hi) => {
+        const { records } = machine;
+        if (records.live) reportUpdate(records, NONE, this.#agent, address as Slot, oldLo, newLo, hi);
+      },
     };
-    const range = (start: number, end: number) => this.#invalidateRange(start, end);
     this.ops = {
       release: () => this.#invalidateAll(),
       clear_flush_young: (_mm, start, end) => {
-        for (let at = start; at < end; at += PAGE_SIZE) this.#invalidatePage(at);
+        for (let at: number = start; at < end; at += PAGE_SIZE) this.#invalidatePage(at as Linear);
         return false;
       },
-      invalidate_range: (_mm, start, end) => range(start, end),
+      invalidate_range: (_mm, start, end) => this.#invalidateRange(start, end),
       ...(options.onlyRange ? {} : { invalidate_page: (_mm, address) => this.#invalidatePage(address) }),
     };
   }
 
   /** The device reads, or writes, 8 bytes at a user address. Returns whether the tables allow it. */
-  access(address: number, write: boolean): boolean {
-    const lo = address | 0;
-    const hi = Math.floor(address / TWO_32) | 0;
+  access(address: Linear, write: boolean): boolean {
+    const lo = linearLo(address);
+    const hi = linearHi(address);
     let physical = this.#cached(lo, hi, write);
     const hit = physical >= 0;
     if (!hit) physical = this.#walkAndFill(lo, hi, write);
@@ -94,9 +96,28 @@ export class Iommu implements mmu_notifier {
     }
     const { memory } = this.mm.kernel.machine;
     if (write) memory.write(physical - (physical % 8), ++this.#counter, 0);
-    const pfn = Math.floor(physical / PAGE_SIZE);
-    this.emit?.({ type: "device-access", listener: this.name, mm: this.mm, address, pfn, write, hit });
+    if (this.#records.live) {
+      this.#records.emit({
+        kind: "device-access",
+        seq: this.#records.next(),
+        agent: this.#agent,
+        cpu: NONE,
+        space: this.mm.id,
+        listener: this.#ownId(),
+        linearLo: lo,
+        linearHi: hi,
+        pfn: Math.floor(physical / PAGE_SIZE) as Pfn,
+        write,
+        hit,
+      });
+    }
     return true;
+  }
+
+  /** As a listener of records; one that was released may still tell what it does. */
+  #ownId(): number {
+    this.#listener = registrationOf(this, this.mm)?.id ?? this.#listener;
+    return this.#listener;
   }
 
   /** Physical address through the device TLB, or -1; a write needs a translation that was filled by a write. */
@@ -117,29 +138,33 @@ export class Iommu implements mmu_notifier {
     this.tlb.drop(this.tlb.lookup(lo, hi, 0));
     this.tlb.fill(found, 0, false);
     this.fills++;
-    if (this.emit !== null) {
+    if (this.#records.live) {
       const offset = OFFSET_MASK[found.level] ?? 0;
-      this.emit({
-        type: "device-tlb-filled",
-        listener: this.name,
-        mm: this.mm,
-        page: (hi >>> 0) * TWO_32 + ((lo & ~offset) >>> 0),
+      this.#records.emit({
+        kind: "device-entry-installed",
+        seq: this.#records.next(),
+        agent: this.#agent,
+        cpu: NONE,
+        space: this.mm.id,
+        listener: this.#ownId(),
+        linearLo: lo & ~offset,
+        linearHi: hi,
         level: found.level,
-        pfn: (found.physical - (lo & offset)) / PAGE_SIZE,
+        pfn: ((found.physical - (lo & offset)) / PAGE_SIZE) as Pfn,
         writable: found.dirty,
       });
     }
     return found.physical;
   }
 
-  #invalidatePage(address: number): void {
+  #invalidatePage(address: Linear): void {
     this.invalidations++;
-    this.tlb.invlpg(address | 0, Math.floor(address / TWO_32) | 0, 0);
-    this.#report(address - (address % PAGE_SIZE), PAGE_SIZE);
+    this.tlb.invlpg(linearLo(address), linearHi(address), 0);
+    this.#reportDropped(address - (address % PAGE_SIZE), PAGE_SIZE, false);
   }
 
   /** The driver's arithmetic: a range inside one page flushes the page, any other flushes everything. */
-  #invalidateRange(start: number, end: number): void {
+  #invalidateRange(start: Linear, end: Linear): void {
     if (Math.floor(start / PAGE_SIZE) === Math.floor((end - 1) / PAGE_SIZE)) this.#invalidatePage(start);
     else this.#invalidateAll();
   }
@@ -147,10 +172,22 @@ export class Iommu implements mmu_notifier {
   #invalidateAll(): void {
     this.invalidations++;
     this.tlb.flushAll();
-    this.#report(0, WHOLE_MM);
+    this.#reportDropped(0, 0, true);
   }
 
-  #report(start: number, length: number): void {
-    this.emit?.({ type: "device-tlb-invalidated", listener: this.name, mm: this.mm, start, length });
+  #reportDropped(start: number, bytes: number, all: boolean): void {
+    if (!this.#records.live) return;
+    this.#records.emit({
+      kind: "device-entry-dropped",
+      seq: this.#records.next(),
+      agent: this.#records.agent,
+      cpu: NONE,
+      space: this.mm.id,
+      listener: this.#ownId(),
+      linearLo: linearLo(start),
+      linearHi: linearHi(start),
+      bytes,
+      all,
+    });
   }
 }

@@ -1,36 +1,34 @@
-import type { KernelThread } from "../../arch/x86/mm/events.ts";
-import { readEntry } from "../../arch/x86/mm/kernel-context.ts";
-import { pte_access_permitted, pte_special, pte_write } from "../../arch/x86/mm/pgtable.ts";
 import {
-  _PAGE_PRESENT,
-  _PAGE_PSE,
+  type Linear,
+  NO_PFN,
+  NONE,
+  PAGE_SHIFT,
   PAGE_SIZE,
-  PMD_SIZE,
-  type pte_t,
-} from "../../arch/x86/mm/pgtable_types.ts";
-import type { NotifierOp } from "../mm/events.ts";
+  PAGES_OF_LEVEL,
+  type Pfn,
+} from "../../arch/x86/cpu/address.ts";
+import { linearHi, linearLo } from "../../arch/x86/cpu/linear-address.ts";
+import type { RecordSink } from "../../arch/x86/cpu/record-stream.ts";
+import { pte_write } from "../../arch/x86/mm/pgtable.ts";
+import { PMD_SIZE, type pte_t } from "../../arch/x86/mm/pgtable_types.ts";
+import { type KernelThread, step } from "../../arch/x86/mm/step.ts";
+import { FOLL_GET, FOLL_WRITE, getPage, mappingEntry } from "../mm/gup.ts";
 import { PG } from "../mm/mem_map.ts";
-import type { mm_struct } from "../mm/mm_struct.ts";
-import type { mmu_notifier, mmu_notifier_ops } from "../mm/mmu_notifier.ts";
-import { get_page, put_page } from "../mm/page_alloc.ts";
-import { NO_SLOT, pmdSlot, pteSlotUnder } from "../mm/page-table.ts";
+import type { mm_struct, mmu_notifier, mmu_notifier_ops } from "../mm/mm_types.ts";
+import { registrationOf } from "../mm/mmu_notifier.ts";
+import { put_page } from "../mm/page_alloc.ts";
+import type { NotifierOp } from "../mm/records.ts";
 import { set_page_dirty } from "../mm/swapfile.ts";
-import type { VirtObserver } from "./events.ts";
-
-/** Guest-physical pages [base_gfn, base_gfn + npages) are backed by linear addresses from userspace_addr. */
-export interface Memslot {
-  readonly base_gfn: number;
-  readonly npages: number;
-  readonly userspace_addr: number;
-}
+import { type Memslot, Memslots } from "./memslots.ts";
+import type { VirtRecord } from "./records.ts";
 
 /** One shadow or EPT entry. It holds no reference on the page: the notifier protocol must keep it right. */
 export interface Spte {
   readonly gfn: number;
   /** 1 for 4K, 2 for 2M. */
   readonly level: 1 | 2;
-  readonly pfn: number;
-  readonly hva: number;
+  readonly pfn: Pfn;
+  readonly hva: Linear;
   readonly writable: boolean;
   accessed: boolean;
   dirty: boolean;
@@ -54,7 +52,7 @@ export type GuestAccess =
   | "host fault needed"
   | "no memslot";
 
-const PAGES_PER_2M = 512;
+const PAGES_PER_2M = PAGES_OF_LEVEL[2]!;
 
 /**
  * A virtual machine as far as the host's mm sees it (virt/kvm/kvm_main.c and arch/x86/kvm/mmu.c, v4.13, EPT with
@@ -70,10 +68,11 @@ const PAGES_PER_2M = 512;
  */
 export class Kvm implements mmu_notifier {
   readonly name: string;
+  readonly type = "kvm";
   readonly mm: mm_struct;
   readonly sleeps: ReadonlySet<NotifierOp> = new Set();
   readonly ops: mmu_notifier_ops;
-  readonly memslots: Memslot[];
+  readonly memslots: Memslots;
   mmu_notifier_seq = 0;
   mmu_notifier_count = 0;
   hostFaultsNeeded = 0;
@@ -81,16 +80,22 @@ export class Kvm implements mmu_notifier {
   /** Sptes cleared, for whatever reason: an invalidation, change_pte, a fault that replaced one, release. */
   zaps = 0;
   installs = 0;
-  emit: VirtObserver | null = null;
   readonly #only4K: boolean;
   readonly #small = new Map<number, Spte>();
   readonly #large = new Map<number, Spte>();
+  readonly #records: RecordSink<VirtRecord>;
+  /** As an agent of records: the guest's CPU. */
+  readonly #vcpu: number;
+  /** As a listener of records; NONE before it is registered. */
+  #listener = NONE;
 
   constructor(mm: mm_struct, options: KvmOptions = {}) {
     this.mm = mm;
     this.name = options.name ?? "kvm";
     this.#only4K = options.only4K ?? false;
-    this.memslots = [...(options.memslots ?? [])];
+    this.memslots = new Memslots(options.memslots ?? []);
+    this.#records = mm.kernel.records as RecordSink<VirtRecord>;
+    this.#vcpu = mm.kernel.records.introduce("vcpu", NONE, `${this.name}'s guest`);
     this.ops = {
       release: () => {
         for (const spte of [...this.sptes()]) this.#drop(spte);
@@ -101,7 +106,7 @@ export class Kvm implements mmu_notifier {
       change_pte: (_mm, address, pte) => this.#changePte(address, pte),
       invalidate_page: (_mm, address) => {
         this.mmu_notifier_seq++;
-        this.#zap(address, address + 1);
+        this.#zap(address, (address + 1) as Linear);
         this.#reportCounters();
       },
       invalidate_range_start: (_mm, start, end) => {
@@ -129,8 +134,8 @@ export class Kvm implements mmu_notifier {
   }
 
   /** The spte that translates the linear address behind a guest page, if any. */
-  spteAt(hva: number): Spte | undefined {
-    const gfn = this.#gfnOf(hva);
+  spteAt(hva: Linear): Spte | undefined {
+    const gfn = this.memslots.gfnOf(hva);
     if (gfn < 0) return undefined;
     return this.#small.get(gfn) ?? this.#large.get(Math.floor(gfn / PAGES_PER_2M));
   }
@@ -139,9 +144,9 @@ export class Kvm implements mmu_notifier {
    * The guest loads or stores at the linear address behind its page. A fault looks the host's entry up as
    * get_user_pages does, without changing it.
    */
-  *access(hva: number, write: boolean): KernelThread<GuestAccess> {
+  *access(hva: Linear, write: boolean): KernelThread<GuestAccess> {
     const k = this.mm.kernel;
-    const gfn = this.#gfnOf(hva);
+    const gfn = this.memslots.gfnOf(hva);
     if (gfn < 0) return "no memslot";
     const present = this.spteAt(hva);
     if (present !== undefined && (!write || present.writable)) {
@@ -155,63 +160,76 @@ export class Kvm implements mmu_notifier {
       return "host fault needed";
     }
     try {
-      if (k.contended) yield "access";
+      if (k.contended) yield step("access", host.pfn);
       if (this.mmu_notifier_count !== 0 || this.mmu_notifier_seq !== seqAtFault) {
         this.retries++;
-        this.emit?.({ type: "guest-fault-retried", listener: this.name, mm: this.mm, hva });
+        if (this.#records.live) {
+          this.#records.emit({
+            kind: "guest-fault-retried",
+            seq: this.#records.next(),
+            agent: this.#vcpu,
+            cpu: NONE,
+            space: this.mm.id,
+            listener: this.#ownId(),
+            linearLo: linearLo(hva),
+            linearHi: linearHi(hva),
+          });
+        }
         return "retry";
       }
       this.#use(this.#install(gfn, hva, host, seqAtFault), hva, write);
       return "filled";
     } finally {
       // Also when the guest is stopped between the two: the reference must not outlive the fault.
+      this.#reportPin("page-unpinned", host.pfn);
       put_page(k, host.pfn);
     }
   }
 
-  #gfnOf(hva: number): number {
-    for (const slot of this.memslots) {
-      const page = Math.floor((hva - slot.userspace_addr) / PAGE_SIZE);
-      if (page >= 0 && page < slot.npages) return slot.base_gfn + page;
-    }
-    return -1;
+  /** As a listener of records; one that was released may still tell what it does. */
+  #ownId(): number {
+    this.#listener = registrationOf(this, this.mm)?.id ?? this.#listener;
+    return this.#listener;
+  }
+
+  #reportPin(kind: "page-pinned" | "page-unpinned", pfn: Pfn): void {
+    const records = this.#records;
+    if (!records.live) return;
+    records.emit({ kind, seq: records.next(), agent: this.#vcpu, cpu: NONE, space: this.mm.id, pfn });
+  }
+
+  /** Its counters and sptes, for whoever begins to listen to records. */
+  *holdings(): Iterable<VirtRecord> {
+    yield this.#countersRecord();
+    for (const spte of this.sptes()) yield this.#installRecord(spte, this.mmu_notifier_seq, true);
   }
 
   /** Looks up the host entry for an access of that kind and takes a reference on its page (get_user_pages_fast). */
-  #getUserPage(hva: number, write: boolean): { pfn: number; large: boolean; writable: boolean } | null {
-    const { mm } = this;
-    const k = mm.kernel;
-    const pmdp = pmdSlot(mm, hva);
-    if (pmdp === NO_SLOT) return null;
-    const pmd = readEntry(mm, pmdp);
-    if ((pmd.lo & _PAGE_PRESENT) === 0) return null;
-    const large = (pmd.lo & _PAGE_PSE) !== 0;
-    const entry = large ? pmd : readEntry(mm, pteSlotUnder(mm, pmdp, hva));
-    if (!pte_access_permitted(entry, write) || (!large && pte_special(entry))) return null;
-    const offset = large ? Math.floor((hva % PMD_SIZE) / PAGE_SIZE) : 0;
-    const pfn = (large ? k.format.pmd_pfn(entry) : k.format.pte_pfn(entry)) + offset;
-    if (!k.mem_map.pfn_valid(pfn) || k.mem_map.page_count(pfn) === 0) return null;
-    get_page(k, pfn);
-    return { pfn, large, writable: pte_write(entry) };
+  #getUserPage(hva: Linear, write: boolean): { pfn: Pfn; large: boolean; writable: boolean } | null {
+    const mapping = mappingEntry(this.mm, hva);
+    const pfn = getPage(this.mm, mapping, hva, FOLL_GET | (write ? FOLL_WRITE : 0));
+    if (pfn === NO_PFN) return null;
+    this.#reportPin("page-pinned", pfn);
+    return { pfn, large: mapping.level === 2, writable: pte_write(mapping.entry) };
   }
 
   #install(
     gfn: number,
-    hva: number,
-    host: { pfn: number; large: boolean; writable: boolean },
+    hva: Linear,
+    host: { pfn: Pfn; large: boolean; writable: boolean },
     seqAtFault: number,
   ): Spte {
     const { mem_map } = this.mm.kernel;
     // 2M only where the guest's page and the host's lie alike in their 2M, and no pte maps a part of the page.
     const wholePage = mem_map.PageHuge(host.pfn) || mem_map._mapcount[host.pfn]! < 0;
-    const alike = gfn % PAGES_PER_2M === Math.floor((hva % PMD_SIZE) / PAGE_SIZE);
-    const large = host.large && wholePage && alike && !this.#only4K;
-    const offset = large ? gfn % PAGES_PER_2M : 0;
+    const pageIn2M = (hva % PMD_SIZE) >>> PAGE_SHIFT;
+    const large = host.large && wholePage && gfn % PAGES_PER_2M === pageIn2M && !this.#only4K;
+    const offset = large ? pageIn2M : 0;
     const spte: Spte = {
       gfn: gfn - offset,
       level: large ? 2 : 1,
-      pfn: host.pfn - offset,
-      hva: hva - (hva % PAGE_SIZE) - offset * PAGE_SIZE,
+      pfn: (host.pfn - offset) as Pfn,
+      hva: (hva - (hva % PAGE_SIZE) - offset * PAGE_SIZE) as Linear,
       writable: host.writable,
       accessed: false,
       dirty: false,
@@ -226,46 +244,62 @@ export class Kvm implements mmu_notifier {
   }
 
   #reportInstall(spte: Spte, seqAtFault: number, repointed: boolean): void {
-    this.emit?.({
-      type: "spte-installed",
-      listener: this.name,
-      mm: this.mm,
-      gfn: spte.gfn,
-      level: spte.level,
-      pfn: spte.pfn,
-      hva: spte.hva,
-      writable: spte.writable,
+    if (this.#records.live) this.#records.emit(this.#installRecord(spte, seqAtFault, repointed));
+  }
+
+  #installRecord(spte: Spte, seqAtFault: number, repointed: boolean): VirtRecord {
+    const { gfn, level, pfn, hva, writable, dirty } = spte;
+    return {
+      kind: "spte-installed",
+      seq: this.#records.next(),
+      agent: repointed ? this.#records.agent : this.#vcpu,
+      cpu: NONE,
+      space: this.mm.id,
+      listener: this.#ownId(),
+      gfn,
+      level,
+      pfn,
+      linearLo: linearLo(hva),
+      linearHi: linearHi(hva),
+      writable,
+      dirty,
       seqAtFault,
-      seq: this.mmu_notifier_seq,
-      count: this.mmu_notifier_count,
-      ...(repointed ? { repointed } : {}),
+      notifierSeq: this.mmu_notifier_seq,
+      notifierCount: this.mmu_notifier_count,
+      repointed,
+    };
+  }
+
+  #use(spte: Spte, hva: Linear, write: boolean): void {
+    spte.accessed = true;
+    if (write) spte.dirty = true;
+    if (!this.#records.live) return;
+    const pfn = (spte.pfn + (spte.level === 2 ? (hva - spte.hva) >>> PAGE_SHIFT : 0)) as Pfn;
+    this.#records.emit({
+      kind: "guest-access",
+      seq: this.#records.next(),
+      agent: this.#vcpu,
+      cpu: NONE,
+      space: this.mm.id,
+      listener: this.#ownId(),
+      linearLo: linearLo(hva),
+      linearHi: linearHi(hva),
+      pfn,
+      write,
     });
   }
 
-  #use(spte: Spte, hva: number, write: boolean): void {
-    spte.accessed = true;
-    if (write) spte.dirty = true;
-    if (this.emit === null) return;
-    const pfn = spte.pfn + (spte.level === 2 ? Math.floor((hva - spte.hva) / PAGE_SIZE) : 0);
-    this.emit({ type: "spte-used", listener: this.name, mm: this.mm, hva, pfn, write });
-  }
-
   /** Sptes whose guest page intersects the linear addresses [start, end), rounded out to pages. */
-  #inRange(start: number, end: number): Spte[] {
+  #inRange(start: Linear, end: Linear): Spte[] {
     const found: Spte[] = [];
-    for (const slot of this.memslots) {
-      const from = Math.max(start, slot.userspace_addr);
-      const to = Math.min(end, slot.userspace_addr + slot.npages * PAGE_SIZE);
-      if (from >= to) continue;
-      const first = slot.base_gfn + Math.floor((from - slot.userspace_addr) / PAGE_SIZE);
-      const last = slot.base_gfn + Math.ceil((to - slot.userspace_addr) / PAGE_SIZE) - 1;
+    this.memslots.overlapping(start, end, (first, last) => {
       collectKeys(this.#small, first, last, found);
       collectKeys(this.#large, Math.floor(first / PAGES_PER_2M), Math.floor(last / PAGES_PER_2M), found);
-    }
+    });
     return found;
   }
 
-  #zap(start: number, end: number): void {
+  #zap(start: Linear, end: Linear): void {
     for (const spte of this.#inRange(start, end)) this.#drop(spte);
   }
 
@@ -275,23 +309,30 @@ export class Kvm implements mmu_notifier {
     if (spte.level === 2) this.#large.delete(Math.floor(spte.gfn / PAGES_PER_2M));
     else this.#small.delete(spte.gfn);
     this.zaps++;
-    this.emit?.({
-      type: "spte-zapped",
-      listener: this.name,
-      mm: this.mm,
-      gfn: spte.gfn,
-      level: spte.level,
-      pfn: spte.pfn,
-      hva: spte.hva,
-      accessed: spte.accessed,
-      dirty: spte.dirty,
-      pageCount: k.mem_map.page_count(spte.pfn),
-    });
+    if (this.#records.live) {
+      const { gfn, level, pfn, hva, accessed, dirty } = spte;
+      this.#records.emit({
+        kind: "spte-dropped",
+        seq: this.#records.next(),
+        agent: this.#records.agent,
+        cpu: NONE,
+        space: this.mm.id,
+        listener: this.#ownId(),
+        gfn,
+        level,
+        pfn,
+        linearLo: linearLo(hva),
+        linearHi: linearHi(hva),
+        accessed,
+        dirty,
+        refcount: k.mem_map.page_count(pfn),
+      });
+    }
     if (spte.accessed) k.mem_map.setFlag(spte.pfn, PG.referenced);
     if (spte.dirty) set_page_dirty(k, spte.pfn);
   }
 
-  #age(start: number, end: number): boolean {
+  #age(start: Linear, end: Linear): boolean {
     let young = false;
     for (const spte of this.#inRange(start, end)) {
       if (spte.accessed) young = true;
@@ -300,14 +341,14 @@ export class Kvm implements mmu_notifier {
     return young;
   }
 
-  #anyAccessed(address: number): boolean {
-    return this.#inRange(address, address + 1).some((spte) => spte.accessed);
+  #anyAccessed(address: Linear): boolean {
+    return this.#inRange(address, (address + 1) as Linear).some((spte) => spte.accessed);
   }
 
   /** A writable new entry drops the spte; a read-only one repoints it. */
-  #changePte(address: number, pte: pte_t): void {
+  #changePte(address: Linear, pte: pte_t): void {
     this.mmu_notifier_seq++;
-    for (const spte of this.#inRange(address, address + 1)) {
+    for (const spte of this.#inRange(address, (address + 1) as Linear)) {
       this.#drop(spte);
       if (pte_write(pte) || spte.level === 2) continue;
       const pfn = this.mm.kernel.format.pte_pfn(pte);
@@ -319,13 +360,20 @@ export class Kvm implements mmu_notifier {
   }
 
   #reportCounters(): void {
-    this.emit?.({
-      type: "kvm-counters",
-      listener: this.name,
-      mm: this.mm,
-      seq: this.mmu_notifier_seq,
-      count: this.mmu_notifier_count,
-    });
+    if (this.#records.live) this.#records.emit(this.#countersRecord());
+  }
+
+  #countersRecord(): VirtRecord {
+    return {
+      kind: "kvm-counters",
+      seq: this.#records.next(),
+      agent: this.#records.agent,
+      cpu: NONE,
+      space: this.mm.id,
+      listener: this.#ownId(),
+      notifierSeq: this.mmu_notifier_seq,
+      notifierCount: this.mmu_notifier_count,
+    };
   }
 }
 

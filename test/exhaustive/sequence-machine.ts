@@ -5,8 +5,7 @@ import {
   type Cpu,
   cpuModel,
   Entry,
-  EVERYTHING,
-  type HardwareEvent,
+  type HardwareRecord,
   invpcid,
   linearHi,
   linearLo,
@@ -15,6 +14,7 @@ import {
   type OracleOptions,
   type Outcome,
   OutcomeOracle,
+  scopeOf,
 } from "../../src/package/cpu.ts";
 import type { AccessVector } from "./vector-file.ts";
 
@@ -94,13 +94,14 @@ export class SequenceMachine {
     this.#reset(sequence);
     const oracle = ask === null ? null : new OutcomeOracle(machine, ask);
     let certain = true;
-    machine.observer = (event: HardwareEvent) => {
-      if (event.type !== "page-fault" || certain || ask?.faultsDrop === "always") oracle?.observe(event);
-    };
+    const stop = machine.records.listen((record: HardwareRecord) => {
+      const ofFault = record.kind === "invalidated" && record.cause === "#PF";
+      if (!ofFault || certain || ask?.faultsDrop === "always") oracle?.observe(record);
+    });
     const reports: AccessReport[] = [];
     for (const step of sequence.steps) {
       if (step.op !== "access") {
-        perform(cpu, step);
+        perform(machine, cpu, step);
         continue;
       }
       cpu.cpl = step.cpl;
@@ -116,7 +117,7 @@ export class SequenceMachine {
       const result: Result = physical < 0 ? `pf ${cpu.fault?.errorCode ?? -1}` : `0x${physical.toString(16)}`;
       reports.push({ step, result, oracle: allowed });
     }
-    machine.observer = null;
+    stop();
     return reports;
   }
 
@@ -137,15 +138,15 @@ export class SequenceMachine {
       pkru: Number(pkru),
     });
     if (!result.ok) throw new TypeError(`a sequence's registers are refused: ${result.why}`);
-    cpu.invalidate(EVERYTHING);
+    cpu.invalidate("INVPCID 2", scopeOf("INVPCID 2", cpu.control));
   }
 }
 
-function perform(cpu: Cpu, step: Exclude<SequenceStep, SequenceAccess>): void {
+function perform(machine: Machine, cpu: Cpu, step: Exclude<SequenceStep, SequenceAccess>): void {
   switch (step.op) {
     case "write_entry": {
       const entry = Entry.fromBigInt(BigInt(step.value));
-      cpu.machine.storeEntry(Number(step.pa), entry.lo, entry.hi, cpu.id);
+      machine.storeEntry(Number(step.pa), entry.lo, entry.hi, cpu.id);
       return;
     }
     case "mov_cr3":

@@ -40,13 +40,13 @@ export class VectorMachine {
     }
     setRegisters(cpu, vector);
     const pages: number[] = [];
-    machine.observer = crossesPage(vector)
-      ? (event) => {
-          if (event.type === "access") pages.push(event.physical);
-        }
+    const stop = crossesPage(vector)
+      ? machine.records.listen((record) => {
+          if (record.kind === "access") pages.push(record.physical);
+        })
       : null;
     const result = access(cpu, vector);
-    machine.observer = null;
+    stop?.();
     const entries = tables.map(({ pa }) => [memory.readLo(Number(pa)), memory.readHi(Number(pa))] as const);
     if (result.ok) {
       for (const pa of [result.physical, ...pages]) touched.push(pa - (pa % 8), pa - (pa % 8) + 8);

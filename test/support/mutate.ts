@@ -1,4 +1,6 @@
-/** A small deterministic generator (Marsaglia's xorshift32): the same seed gives the same run anywhere. */
+import { nextXorshift32 } from "../../arch/x86/cpu/xorshift32.ts";
+
+/** A small deterministic generator: the same seed gives the same run anywhere. */
 export class Xorshift {
   #state: number;
 
@@ -7,11 +9,7 @@ export class Xorshift {
   }
 
   next(): number {
-    let x = this.#state;
-    x ^= x << 13;
-    x ^= x >>> 17;
-    x ^= x << 5;
-    this.#state = x >>> 0;
+    this.#state = nextXorshift32(this.#state) >>> 0;
     return this.#state;
   }
 

@@ -1,3 +1,4 @@
+import { nextXorshift32 } from "../../arch/x86/cpu/xorshift32.ts";
 import {
   ACCESS_FETCH,
   ACCESS_READ,
@@ -22,7 +23,7 @@ const DATA = [0x20, 0x21, 0x22, 0x23] as const;
 const KINDS = [ACCESS_READ, ACCESS_READ, ACCESS_WRITE, ACCESS_WRITE, ACCESS_FETCH] as const;
 const PCIDS = 3;
 
-/** xorshift32 with a few ways to draw. */
+/** A few ways to draw. */
 class Draw {
   #state: number;
 
@@ -31,12 +32,8 @@ class Draw {
   }
 
   below(n: number): number {
-    let x = this.#state;
-    x ^= x << 13;
-    x ^= x >>> 17;
-    x ^= x << 5;
-    this.#state = x;
-    return (x >>> 0) % n;
+    this.#state = nextXorshift32(this.#state);
+    return (this.#state >>> 0) % n;
   }
 
   of<T>(list: readonly T[]): T {
@@ -82,7 +79,7 @@ export class RandomHistory {
       );
     }
     this.#oracle = new OutcomeOracle(this.machine, { pages: this.#pages });
-    this.machine.observer = this.#oracle.observe;
+    this.machine.records.listen(this.#oracle.observe);
     for (const frame of TABLES) for (const index of INDICES) this.#writeEntry(frame, index);
     for (const cpu of this.machine.cpus) {
       cpu.setControl({ pcide: model.pcid });

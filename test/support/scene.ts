@@ -1,30 +1,35 @@
+import { Linear, PAGE_SIZE, Pfn } from "../../arch/x86/cpu/address.ts";
 import { Entry } from "../../arch/x86/cpu/entry.ts";
 import { Machine, type MachineOptions } from "../../arch/x86/cpu/machine.ts";
 import { readEntry } from "../../arch/x86/mm/kernel-context.ts";
-import { PAGE_SIZE, VM_EXEC, VM_READ, VM_SHARED, VM_WRITE } from "../../arch/x86/mm/pgtable_types.ts";
+import { VM_EXEC, VM_READ, VM_SHARED, VM_WRITE } from "../../arch/x86/mm/pgtable_types.ts";
 import { swp_entry } from "../../arch/x86/mm/swap-entry.ts";
 import { switch_mm } from "../../arch/x86/mm/tlb.ts";
-import { address_space } from "../../src/mm/address_space.ts";
 import { anon_vma_fork, anon_vma_prepare } from "../../src/mm/anon_vma.ts";
 import { pgtable_trans_huge_deposit } from "../../src/mm/huge_memory.ts";
 import { Kernel, type KernelOptions } from "../../src/mm/kernel.ts";
 import { PG } from "../../src/mm/mem_map.ts";
-import { MM_ANONPAGES, MM_FILEPAGES, mm_counter_file, type mm_struct } from "../../src/mm/mm_struct.ts";
+import { MM_ANONPAGES, MM_FILEPAGES, mm_counter_file } from "../../src/mm/mm_struct.ts";
 import {
+  address_space,
+  type mm_struct,
   type mmu_notifier,
   type mmu_notifier_ops,
-  mmu_notifier_register,
-} from "../../src/mm/mmu_notifier.ts";
+  type vm_area_struct,
+} from "../../src/mm/mm_types.ts";
+import { mmu_notifier_register } from "../../src/mm/mmu_notifier.ts";
+import { prep_compound_page } from "../../src/mm/page_alloc.ts";
 import {
   hugepage_add_anon_rmap,
   page_add_anon_rmap,
   page_add_file_rmap,
 } from "../../src/mm/page-mapcount.ts";
 import { ensurePmdSlot, ensurePteSlot, pmdSlot, pteSlot, pudSlot } from "../../src/mm/page-table.ts";
-import { SWAP_HAS_CACHE } from "../../src/mm/swapfile.ts";
-import { VM_MAYSHARE, VM_MAYWRITE, type vm_area_struct } from "../../src/mm/vma.ts";
+import { SWAP_HAS_CACHE } from "../../src/mm/swap-space.ts";
+import { fileMapping, setFileMapping } from "../../src/mm/util.ts";
+import { VM_MAYSHARE, VM_MAYWRITE } from "../../src/mm/vma.ts";
 
-export type SceneOptions = KernelOptions & Partial<MachineOptions>;
+export type SceneOptions = Omit<KernelOptions, "model"> & Partial<MachineOptions>;
 
 export interface SceneVma {
   readonly at: number;
@@ -51,7 +56,8 @@ export class Scene {
   /** Default: 64 MiB, two CPUs, maximally stale TLBs, protocol c. */
   constructor(options: SceneOptions = {}) {
     this.machine = new Machine({ memory: "64MiB", cpus: 2, ...options });
-    this.kernel = new Kernel(this.machine, options);
+    const { model: _, ...kernel } = options;
+    this.kernel = new Kernel(this.machine, kernel);
   }
 
   /** An address space that these CPUs (default: all) have loaded. */
@@ -69,8 +75,8 @@ export class Scene {
     if (prot.includes("x")) flags |= VM_EXEC;
     flags |= shared ? VM_SHARED | VM_MAYSHARE | VM_MAYWRITE : VM_MAYWRITE;
     return mm.insertVma({
-      start: at,
-      end: at + length,
+      start: Linear.of(at),
+      end: Linear.of(at + length),
       flags,
       pgoff: options.pgoff ?? (file === undefined ? at / PAGE_SIZE : 0),
       file: file ?? null,
@@ -83,7 +89,8 @@ export class Scene {
   }
 
   /** A locked page with one reference, the caller's. */
-  page(pfn: number): number {
+  page(number: number): Pfn {
+    const pfn = Pfn.of(number);
     this.kernel.frames.reserve(pfn);
     this.kernel.mem_map._refcount[pfn] = 1;
     this.kernel.mem_map.SetPageLocked(pfn);
@@ -91,19 +98,21 @@ export class Scene {
   }
 
   /** The same for 2^order pages: a THP, or a hugetlb page. */
-  compoundPage(head: number, order = 9, hugetlb = false): number {
-    for (let pfn = head; pfn < head + 2 ** order; pfn++) this.kernel.frames.reserve(pfn);
-    this.kernel.mem_map.prep_compound_page(head, order, hugetlb);
+  compoundPage(first: number, order = 9, hugetlb = false): Pfn {
+    const head = Pfn.of(first);
+    for (let pfn = first; pfn < first + 2 ** order; pfn++) this.kernel.frames.reserve(Pfn.of(pfn));
+    prep_compound_page(this.kernel, head, order, hugetlb);
     return this.page(head);
   }
 
   /** One anonymous page, or subpage of a THP, mapped by a pte with this value. */
   mapAnon(vma: vm_area_struct, address: number, page: number, entry: bigint): void {
     const { kernel } = this;
+    const pfn = Pfn.of(page);
     kernel.run(anon_vma_prepare(vma));
-    kernel.mem_map.setFlag(page, PG.swapbacked | PG.uptodate);
-    page_add_anon_rmap(kernel, page, vma, address, false, true);
-    kernel.mem_map._refcount[kernel.mem_map.compound_head(page)]!++;
+    kernel.mem_map.setFlag(pfn, PG.swapbacked | PG.uptodate);
+    page_add_anon_rmap(kernel, pfn, vma, Linear.of(address), false, true);
+    kernel.mem_map._refcount[kernel.mem_map.compound_head(pfn)]!++;
     vma.vm_mm.rss_stat[MM_ANONPAGES]!++;
     this.plantPte(vma.vm_mm, address, entry);
   }
@@ -118,13 +127,15 @@ export class Scene {
   /** A THP mapped by a huge pmd with this value, with the spare table that a split will need. */
   mapHugeAnon(vma: vm_area_struct, address: number, head: number, entry: bigint): void {
     const { kernel } = this;
+    const pfn = Pfn.of(head);
+    const at = Linear.of(address);
     const mm = vma.vm_mm;
     kernel.run(anon_vma_prepare(vma));
-    kernel.mem_map.setFlag(head, PG.swapbacked | PG.uptodate);
-    page_add_anon_rmap(kernel, head, vma, address, true, true);
-    kernel.mem_map._refcount[head]!++;
+    kernel.mem_map.setFlag(pfn, PG.swapbacked | PG.uptodate);
+    page_add_anon_rmap(kernel, pfn, vma, at, true, true);
+    kernel.mem_map._refcount[pfn]!++;
     mm.rss_stat[MM_ANONPAGES]! += 512;
-    const slot = ensurePmdSlot(kernel, mm, address);
+    const slot = ensurePmdSlot(mm, at);
     pgtable_trans_huge_deposit(mm, slot, kernel.frames.allocate());
     kernel.plantEntry(slot, Entry.fromBigInt(entry));
   }
@@ -132,64 +143,71 @@ export class Scene {
   /** One page of the vma's file, at the file offset that the address shows. */
   mapFile(vma: vm_area_struct, address: number, page: number, entry: bigint): void {
     const { kernel } = this;
+    const pfn = Pfn.of(page);
     const mm = vma.vm_mm;
-    this.#cachePage(vma, address, page);
-    page_add_file_rmap(kernel, page, false);
-    kernel.mem_map._refcount[kernel.mem_map.compound_head(page)]!++;
-    mm.rss_stat[mm_counter_file(kernel, page)]!++;
+    this.#cachePage(vma, Linear.of(address), pfn);
+    page_add_file_rmap(kernel, pfn, false);
+    kernel.mem_map._refcount[kernel.mem_map.compound_head(pfn)]!++;
+    mm.rss_stat[mm_counter_file(kernel, pfn)]!++;
     this.plantPte(mm, address, entry);
   }
 
   /** A file THP mapped by a huge pmd. */
   mapHugeFile(vma: vm_area_struct, address: number, head: number, entry: bigint): void {
     const { kernel } = this;
+    const pfn = Pfn.of(head);
+    const at = Linear.of(address);
     const mm = vma.vm_mm;
-    this.#cachePage(vma, address, head);
-    page_add_file_rmap(kernel, head, true);
-    kernel.mem_map._refcount[head]!++;
+    this.#cachePage(vma, at, pfn);
+    page_add_file_rmap(kernel, pfn, true);
+    kernel.mem_map._refcount[pfn]!++;
     mm.rss_stat[MM_FILEPAGES]! += 512;
-    kernel.plantEntry(ensurePmdSlot(kernel, mm, address), Entry.fromBigInt(entry));
+    kernel.plantEntry(ensurePmdSlot(mm, at), Entry.fromBigInt(entry));
   }
 
   /** A private hugetlb page, 2 MiB or 1 GiB by its order. */
   mapHugetlb(vma: vm_area_struct, address: number, head: number, entry: bigint): void {
     const { kernel } = this;
+    const pfn = Pfn.of(head);
+    const at = Linear.of(address);
     const mm = vma.vm_mm;
     kernel.run(anon_vma_prepare(vma));
-    hugepage_add_anon_rmap(kernel, head, vma, address);
-    kernel.mem_map._refcount[head]!++;
-    mm.hugetlb_usage += kernel.mem_map.hpage_nr_pages(head);
-    let slot = ensurePmdSlot(kernel, mm, address);
-    if (kernel.mem_map.compound_order[head]! > 9) slot = pudSlot(mm, address);
+    hugepage_add_anon_rmap(kernel, pfn, vma, at);
+    kernel.mem_map._refcount[pfn]!++;
+    mm.hugetlb_usage += kernel.mem_map.hpage_nr_pages(pfn);
+    let slot = ensurePmdSlot(mm, at);
+    if (kernel.mem_map.compound_order[pfn]! > 9) slot = pudSlot(mm, at);
     kernel.plantEntry(slot, Entry.fromBigInt(entry));
   }
 
-  #cachePage(vma: vm_area_struct, address: number, page: number): void {
+  #cachePage(vma: vm_area_struct, address: Linear, page: Pfn): void {
     const { mem_map } = this.kernel;
     const head = mem_map.compound_head(page);
     const file = vma.vm_file;
     if (file === null) throw new TypeError("the vma has no file");
-    if (mem_map.fileMapping(head) !== null) return;
+    if (fileMapping(this.kernel, head) !== null) return;
     const nr = mem_map.hpage_nr_pages(head);
     const index = vma.vm_pgoff + (address - vma.vm_start) / PAGE_SIZE - (page - head);
-    mem_map.setFileMapping(head, file);
+    setFileMapping(this.kernel, head, file);
     mem_map.index[head] = index;
     mem_map._refcount[head]! += nr;
     mem_map.setFlag(head, PG.uptodate | (file.swapBacked ? PG.swapbacked : 0));
-    for (let i = 0; i < nr; i++) file.page_tree.set(index + i, head + i);
+    for (let i = 0; i < nr; i++) file.page_tree.set(index + i, Pfn.of(head + i));
   }
 
   /** Puts an anonymous page, dirty, into the swap cache at a slot of area 0. */
   putInSwapCache(page: number, slot: number): void {
     const { mem_map, swap } = this.kernel;
-    const nr = mem_map.hpage_nr_pages(page);
+    const pfn = Pfn.of(page);
+    const nr = mem_map.hpage_nr_pages(pfn);
     for (let i = 0; i < nr; i++) {
+      const subpage = Pfn.of(page + i);
       swap.swap_map[slot + i] = SWAP_HAS_CACHE;
-      swap.cache.set(slot + i, page + i);
-      mem_map.set_page_private(page + i, swp_entry(0, slot + i));
+      swap.cache.set(slot + i, subpage);
+      mem_map.set_page_private(subpage, swp_entry(0, slot + i));
     }
-    mem_map.setFlag(page, PG.swapcache | PG.dirty);
-    mem_map._refcount[page]! += nr;
+    mem_map.setFlag(pfn, PG.swapcache | PG.dirty);
+    mem_map._refcount[pfn]! += nr;
   }
 
   /** The child's vma of a fork: same place, its own anon_vma, no entries yet. */
@@ -210,17 +228,17 @@ export class Scene {
   }
 
   plantPte(mm: mm_struct, address: number, value: bigint): void {
-    this.kernel.plantEntry(ensurePteSlot(this.kernel, mm, address), Entry.fromBigInt(value));
+    this.kernel.plantEntry(ensurePteSlot(mm, Linear.of(address)), Entry.fromBigInt(value));
   }
 
   /** The pte at an address as a 64-bit value; 0 where no table reaches. */
   pte(mm: mm_struct, address: number): bigint {
-    const slot = pteSlot(mm, address);
+    const slot = pteSlot(mm, Linear.of(address));
     return slot < 0 ? 0n : readEntry(mm, slot).toBigInt();
   }
 
   pmd(mm: mm_struct, address: number): bigint {
-    const slot = pmdSlot(mm, address);
+    const slot = pmdSlot(mm, Linear.of(address));
     return slot < 0 ? 0n : readEntry(mm, slot).toBigInt();
   }
 

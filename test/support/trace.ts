@@ -1,8 +1,11 @@
-import { sameEntry } from "../../arch/x86/cpu/entry.ts";
-import { WHOLE_MM } from "../../arch/x86/mm/events.ts";
-import type { MmEvent, MmObserver, NotifierOp } from "../../src/mm/events.ts";
+import { NONE } from "../../arch/x86/cpu/address.ts";
+import { Entry, sameEntry } from "../../arch/x86/cpu/entry.ts";
+import { linearNumber } from "../../arch/x86/cpu/linear-address.ts";
+import type { HardwareRecordOf } from "../../arch/x86/cpu/records.ts";
+import type { mm_struct } from "../../src/mm/mm_types.ts";
+import type { LockClass, MmRecord, NotifierOp } from "../../src/mm/records.ts";
 
-/** Letters of linux-mm Appendix B for the calls of the notifier core. */
+/** Letters of the golden traces for the calls of the notifier core. */
 const NOTIFIER_LETTERS: Readonly<Record<NotifierOp, string>> = {
   invalidate_range_start: "NS",
   invalidate_range_end: "NE",
@@ -15,7 +18,7 @@ const NOTIFIER_LETTERS: Readonly<Record<NotifierOp, string>> = {
   release: "NREL",
 };
 
-/** Events that Appendix B leaves out of its traces and that a test may ask for. */
+/** Records that the golden traces leave out and that a test may ask for. */
 export type TraceExtra =
   /** One word a listener called: `K.invalidate_page[a,+4K)`. */
   | "listeners"
@@ -33,10 +36,12 @@ export interface TraceOptions {
   /** Addresses to be printed by name. */
   readonly names?: Readonly<Record<string, number>>;
   readonly also?: readonly TraceExtra[];
+  /** The mm whose listeners, registered before the trace was attached, are to be printed by name. */
+  readonly listenersOf?: mm_struct;
 }
 
 /**
- * Turns events into the words of linux-mm Appendix B:
+ * Turns records into the words of the golden traces:
  *
  *   L+ L-  page-table lock, L+(pmd) of a pmd table    NS NE  range_start, range_end    SPD  set_page_dirty
  *   FC     flush_cache_page                           NR     invalidate_range          SD   swap_duplicate
@@ -49,14 +54,17 @@ export class Trace {
   readonly words: string[] = [];
   readonly #names: Map<number, string>;
   readonly #also: ReadonlySet<TraceExtra>;
+  readonly #listeners: Map<number, string>;
 
   constructor(options: TraceOptions = {}) {
     this.#names = new Map(Object.entries(options.names ?? {}).map(([name, address]) => [address, name]));
     this.#also = new Set(options.also ?? []);
+    const registered = options.listenersOf?.mmu_notifier_mm?.list ?? [];
+    this.#listeners = new Map(registered.map(({ mn, id }) => [id, mn.name]));
   }
 
-  readonly observer: MmObserver = (event) => {
-    const word = this.#word(event);
+  readonly observer = (record: MmRecord): void => {
+    const word = this.#word(record);
     if (word !== null) this.words.push(word);
   };
 
@@ -69,30 +77,29 @@ export class Trace {
     return this.words.splice(0).join(" ");
   }
 
-  #word(event: MmEvent): string | null {
-    switch (event.type) {
-      case "ptl-locked":
-        return event.level === "pte" ? "L+" : `L+(${event.level})`;
-      case "ptl-unlocked":
-        return event.level === "pte" ? "L-" : `L-(${event.level})`;
-      case "cache-flush":
-        return event.hook === "flush_cache_page" ? "FC" : event.hook;
+  #word(record: MmRecord): string | null {
+    switch (record.kind) {
+      case "lock-taken":
+        return lockWord("L+", record.lockClass);
+      case "lock-dropped":
+        return lockWord("L-", record.lockClass);
+      case "cache-flushed":
+        return record.hook === "flush_cache_page" ? "FC" : record.hook;
       case "entry-written":
-        return this.#entryWord(event);
-      case "tlb-flush-begin":
-        return event.length === WHOLE_MM ? "F(full)" : `F${this.#range(event.start, event.length)}`;
-      case "tlb-batch-add":
-        return event.writable ? "D(writable)" : "D";
-      case "tlb-batch-flush-begin":
-        return "F(batch)";
+        return this.#entryWord(record);
+      case "flush-begun":
+        if (record.space === NONE) return "F(batch)";
+        return record.all ? "F(full)" : `F${this.#range(record)}`;
+      case "batch-added":
+        return record.dirty ? "D(writable)" : "D";
       case "notifier-called":
-        return event.op === "invalidate_page" || event.op === "change_pte" || event.op === "test_young"
-          ? `${NOTIFIER_LETTERS[event.op]}(${this.#address(event.start)})`
-          : `${NOTIFIER_LETTERS[event.op]}${this.#range(event.start, event.length)}`;
-      case "set-page-dirty":
-        return "SPD";
+        return record.op === "invalidate_page" || record.op === "change_pte" || record.op === "test_young"
+          ? `${NOTIFIER_LETTERS[record.op]}(${this.#address(startOf(record))})`
+          : `${NOTIFIER_LETTERS[record.op]}${this.#range(record)}`;
+      case "page-flag":
+        return record.flag === "dirty" && record.set ? "SPD" : null;
       case "swap-duplicated":
-        return event.ok ? "SD" : "SD(fails)";
+        return record.ok ? "SD" : "SD(fails)";
       case "rmap-removed":
         return "RM";
       case "page-put":
@@ -102,35 +109,47 @@ export class Trace {
       case "swapbacked-set":
         return "SetSwapBacked";
       case "write-out":
-        return `IO(${event.page.toString(16)})`;
+        return `IO(${record.pfn.toString(16)})`;
       case "page-freed":
-        return `FREE(${event.page.toString(16)})`;
+        return `FREE(${record.pfn.toString(16)})`;
       default:
-        return this.#extraWord(event);
+        return this.#extraWord(record);
     }
   }
 
-  #extraWord(event: MmEvent): string | null {
-    if (event.type === "notifier-callback" && this.#also.has("listeners")) {
-      return `${event.listener}.${event.op}${this.#range(event.start, event.length)}`;
+  #extraWord(record: MmRecord): string | null {
+    switch (record.kind) {
+      case "named":
+        if (record.subject === "listener") this.#listeners.set(record.id, record.name);
+        return null;
+      case "listener-called": {
+        const name = this.#listeners.get(record.listener) ?? `listener ${record.listener}`;
+        return this.#also.has("listeners") ? `${name}.${record.op}${this.#range(record)}` : null;
+      }
+      case "rss-changed":
+        return this.#also.has("rss")
+          ? `rss(${record.counter}${record.delta < 0 ? "" : "+"}${record.delta})`
+          : null;
+      case "mmu-cache-updated":
+        return this.#also.has("mmu-cache") ? `UMC(${this.#address(startOf(record))})` : null;
+      case "rmap-added":
+        return this.#also.has("rmap-added") ? "RA" : null;
+      case "ipi-sent":
+        return this.#also.has("ipi") ? `IPI(${record.cpu}->${record.to})` : null;
+      case "ipi-handled":
+        return this.#also.has("ipi") ? `IPI-done(${record.cpu})` : null;
+      case "invalidated":
+        return this.#also.has("invlpg") && record.cause === "INVLPG"
+          ? `INVLPG(${record.cpu},${this.#address(startOf(record))})`
+          : null;
+      default:
+        return null;
     }
-    if (event.type === "rss-changed" && this.#also.has("rss")) {
-      return `rss(${event.counter}${event.delta < 0 ? "" : "+"}${event.delta})`;
-    }
-    if (event.type === "mmu-cache-updated" && this.#also.has("mmu-cache")) {
-      return `UMC(${this.#address(event.address)})`;
-    }
-    if (event.type === "rmap-added" && this.#also.has("rmap-added")) return "RA";
-    if (event.type === "ipi-sent" && this.#also.has("ipi")) return `IPI(${event.from}->${event.to})`;
-    if (event.type === "ipi-handled" && this.#also.has("ipi")) return `IPI-done(${event.cpu})`;
-    if (event.type === "invlpg" && this.#also.has("invlpg")) {
-      return `INVLPG(${event.cpu},${this.#address(event.address)})`;
-    }
-    return null;
   }
 
-  #entryWord(event: Extract<MmEvent, { type: "entry-written" }>): string | null {
-    const { old, value } = event;
+  #entryWord({ oldLo, oldHi, entryLo, entryHi }: HardwareRecordOf<"entry-written">): string | null {
+    const old = new Entry(oldLo, oldHi);
+    const value = new Entry(entryLo, entryHi);
     if ((value.lo | value.hi) === 0) return `X(${old})`;
     for (const [flag, word] of [
       [0x20, "A-"],
@@ -143,8 +162,8 @@ export class Trace {
     return sameEntry(old, value) ? null : `S(${value})`;
   }
 
-  #range(start: number, length: number): string {
-    return `[${this.#address(start)},+${sizeName(length)})`;
+  #range(record: Range): string {
+    return `[${this.#address(startOf(record))},+${record.all ? "all" : sizeName(record.bytes)})`;
   }
 
   #address(address: number): string {
@@ -152,8 +171,24 @@ export class Trace {
   }
 }
 
+interface Range {
+  readonly linearLo: number;
+  readonly linearHi: number;
+  readonly bytes: number;
+  readonly all: boolean;
+}
+
+function startOf({ linearLo, linearHi }: Pick<Range, "linearLo" | "linearHi">): number {
+  return linearNumber(linearLo, linearHi);
+}
+
+/** Only page-table locks have words. */
+function lockWord(word: string, lockClass: LockClass): string | null {
+  if (lockClass === "page" || lockClass === "rwsem") return null;
+  return lockClass === "pte" ? word : `${word}(${lockClass})`;
+}
+
 function sizeName(length: number): string {
-  if (length === WHOLE_MM) return "all";
   if (length % 2 ** 20 === 0) return `${length / 2 ** 20}M`;
   if (length % 2 ** 10 === 0) return `${length / 2 ** 10}K`;
   return `${length}`;

@@ -1,7 +1,7 @@
 import { type AccessPolicy, permissionTable, RIGHT_KEYED, RIGHT_U } from "./access-rights.ts";
 import { type CpuModel, checkModel } from "./cpu-model.ts";
 import { type LayoutModel, PTE_PCD, PTE_PWT, reservedMask } from "./entry-layout.ts";
-import { type MemoryType, PAT_RESET, parsePat } from "./memory-type.ts";
+import { type MemoryType, PAT_RESET, parsePat } from "./pat.ts";
 
 /** The control bits this model has: register, bit, and the CPU feature without which setting it is #GP. */
 export const CONTROL_BITS = [

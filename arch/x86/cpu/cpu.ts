@@ -6,9 +6,14 @@ import {
   ACCESS_WRITE,
   MODE_USER,
 } from "./access-rights.ts";
-import { reportAccess, reportLocated } from "./cpu-report.ts";
+import {
+  interruptHandlerOf,
+  reportAccess,
+  reportInterruptTaken,
+  reportIpiHandled,
+  reportLocated,
+} from "./cpu-report.ts";
 import { TWO_32 } from "./linear-address.ts";
-import type { Ipi } from "./machine.ts";
 import {
   type AccessResult,
   type AccessSize,
@@ -26,6 +31,17 @@ import { PageFault } from "./page-fault.ts";
 // A module's own const is a constant to V8; an imported one is read from its cell at each use.
 const READ = ACCESS_READ;
 const WRITE = ACCESS_WRITE;
+
+/** An inter-processor interrupt: sent, pending at its target, then done. */
+export interface Ipi {
+  readonly from: number;
+  readonly to: number;
+  /** The flush that it is part of, or NO_FLUSH. */
+  readonly flush: number;
+  readonly handler: (cpu: Cpu) => void;
+  /** Whether the target has run the handler. */
+  done: boolean;
+}
 
 /**
  * One logical CPU: control registers, a TLB, and memory accesses through both.
@@ -99,7 +115,7 @@ export class Cpu extends Mmu {
     if (at instanceof PageFault) return { ok: false, fault: at };
     const value = readBytes(this.machine.memory, at, size);
     writeBytes(this.machine.memory, at, size, BigInt.asUintN(8 * size, change(value)));
-    this.reportLocated(true, at);
+    this.reportLocated(ACCESS_WRITE, size, at);
     return { ok: true, physical: at.first, value };
   }
 
@@ -136,8 +152,10 @@ export class Cpu extends Mmu {
       this.dataLo = machine.memory.readLo(physical);
       this.dataHi = machine.memory.readHi(physical);
     }
-    const { observer } = machine;
-    if (observer !== null) reportAccess(observer, this.id, write, lo, hi, physical, this.tlbHit);
+    const { records } = machine;
+    if (records.live) {
+      reportAccess(records, this.id, write ? WRITE : READ, 8, lo, hi, physical, this.tlbHit);
+    }
     return null;
   }
 
@@ -153,13 +171,23 @@ export class Cpu extends Mmu {
 
   /** An interruptible point: runs the waiting handlers in order of arrival and returns how many ran. */
   handleIpis(): number {
+    if (this.ipis.length === 0) return 0;
+    const { records } = this.machine;
+    const { agent, flush } = records;
+    records.agent = interruptHandlerOf(this.id);
     let handled = 0;
-    for (let ipi = this.ipis.shift(); ipi !== undefined; ipi = this.ipis.shift()) {
-      ipi.handler(this);
-      ipi.done = true;
-      handled++;
-      const observer = this.machine.observer;
-      if (observer !== null) observer({ type: "ipi-handled", cpu: this.id, from: ipi.from });
+    try {
+      for (let ipi = this.ipis.shift(); ipi !== undefined; ipi = this.ipis.shift()) {
+        records.flush = ipi.flush;
+        if (records.live) reportInterruptTaken(records, this.id);
+        ipi.handler(this);
+        ipi.done = true;
+        handled++;
+        if (records.live) reportIpiHandled(records, this.id, ipi.from, ipi.flush);
+      }
+    } finally {
+      records.agent = agent;
+      records.flush = flush;
     }
     return handled;
   }
@@ -168,7 +196,7 @@ export class Cpu extends Mmu {
     checkSize(size);
     const at = this.locate(kind, address, size, segment);
     if (at instanceof PageFault) return { ok: false, fault: at };
-    this.reportLocated(false, at);
+    this.reportLocated(kind, size, at);
     return { ok: true, physical: at.first, value: readBytes(this.machine.memory, at, size) };
   }
 
@@ -184,7 +212,7 @@ export class Cpu extends Mmu {
     const at = this.locate(kind, address, size, segment);
     if (at instanceof PageFault) return { ok: false, fault: at };
     writeBytes(this.machine.memory, at, size, bytes);
-    this.reportLocated(true, at);
+    this.reportLocated(kind, size, at);
     return { ok: true, physical: at.first, value: bytes };
   }
 
@@ -195,7 +223,8 @@ export class Cpu extends Mmu {
     segment: Segment,
   ): Location | PageFault {
     const at = locate(this, kind, address, size, segment);
-    if (at instanceof PageFault) this.fault = at;
+    // One that no walk was made for: the translation has not told of it.
+    if (at instanceof PageFault && at !== this.fault) this.refuse(at);
     return at;
   }
 
@@ -212,8 +241,8 @@ export class Cpu extends Mmu {
     if (!this.control.cet) throw new RangeError("shadow-stack access: set CR4.CET first");
   }
 
-  private reportLocated(write: boolean, at: Location): void {
-    const { observer } = this.machine;
-    if (observer !== null) reportLocated(observer, this.id, write, at);
+  private reportLocated(kind: number, size: number, at: Location): void {
+    const { records } = this.machine;
+    if (records.live) reportLocated(records, this.id, kind, size, at);
   }
 }

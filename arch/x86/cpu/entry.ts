@@ -1,3 +1,6 @@
+import type { Pfn } from "./address.ts";
+import { hex32 } from "./hex.ts";
+
 /**
  * A 64-bit paging-structure entry as two 32-bit words.
  *
@@ -41,10 +44,6 @@ export function sameEntry(a: Entry, b: Entry): boolean {
 }
 
 /** Bits 51:12 of the two words as a frame number; at most 40 bits, so exact as a Number. */
-export function frameOf(lo: number, hi: number): number {
-  return (hi & 0xf_ffff) * 0x10_0000 + (lo >>> 12);
-}
-
-function hex32(word: number): string {
-  return (word >>> 0).toString(16).padStart(8, "0");
+export function frameOf(lo: number, hi: number): Pfn {
+  return ((hi & 0xf_ffff) * 0x10_0000 + (lo >>> 12)) as Pfn;
 }

@@ -18,6 +18,7 @@ interface LargePage {
  */
 export class FracturingTlb implements Tlb {
   readonly policy: TlbPolicy;
+  readonly keepsAnswers: boolean;
   private readonly inner: Tlb;
   private readonly piece = new WalkResult();
   private readonly broken = new Map<string, LargePage>();
@@ -25,6 +26,7 @@ export class FracturingTlb implements Tlb {
   constructor(inner: Tlb) {
     this.inner = inner;
     this.policy = inner.policy;
+    this.keepsAnswers = inner.keepsAnswers;
   }
 
   lookup(lo: number, hi: number, pcid: number, kind?: number): number {
@@ -74,10 +76,6 @@ export class FracturingTlb implements Tlb {
     for (const { level, lo, hi } of this.broken.values()) {
       if (sameRegion(level, lo, hi, page.lo, page.hi)) this.dropPieces(scope, level, lo, hi);
     }
-  }
-
-  watch(changed: () => void): boolean {
-    return this.inner.watch(changed);
   }
 
   flushAll(): void {

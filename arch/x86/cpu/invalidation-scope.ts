@@ -1,24 +1,8 @@
+import { NONE } from "./address.ts";
 import type { ControlRegisters } from "./control-registers.ts";
+import type { HardwareRecordOf, INVALIDATION_CAUSES } from "./records.ts";
 
-/**
- * What an operation removes from the caches of one logical CPU, as data: concrete TLBs, paging-structure caches and the
- * oracle of allowed outcomes all read the same value, so none of them has a table of operations of its own.
- *
- * Each scope here is the least that the manual demands (SDM vol. 3, 4.10.4.1); hardware may drop more.
- *
- *   operation            PCID      addresses   global ones     paging-structure caches
- *   -------------------  --------  ----------  --------------  ------------------------
- *   INVLPG               current   the page    of every PCID   all of the PCID (TCE: the path's)
- *   INVPCID 0            named     the page    stay            the path's (AMD: see INVLPG)
- *   INVPCID 1            named     all         stay            all of the PCID
- *   INVPCID 2            every     all         go              all
- *   INVPCID 3            every     all         stay            all
- *   MOV to CR3           the new   all         stay            all of the PCID
- *   MOV to CR4: PGE      every     all         go              all
- *   MOV to CR4: SMEP     current   all         of the PCID     all of the PCID
- *   #PF                  current   the page    of every PCID   the path's
- *   INVLPGB (AMD)        as asked  as asked    as asked        all, the path's or none
- */
+/** What an operation removes from the caches of one logical CPU, as data. */
 export interface InvalidationScope {
   /** The PCID whose translations go, or {@link ALL_PCIDS}. */
   readonly pcid: number;
@@ -30,45 +14,79 @@ export interface InvalidationScope {
   readonly tables: "keep" | "path" | "all";
 }
 
-export const ALL_PCIDS = -1;
+export const ALL_PCIDS = NONE;
 
-/** PGE changed, or PCIDE cleared; also INVPCID type 2. */
-export const EVERYTHING: InvalidationScope = { pcid: ALL_PCIDS, page: null, globals: "all", tables: "all" };
+/** An operation that drops translations; INVLPGB is not among them, because it says itself what it drops. */
+export type Invalidation = Exclude<(typeof INVALIDATION_CAUSES)[number], "INVLPGB">;
 
-/** INVPCID type 3. */
-export const EVERYTHING_BUT_GLOBAL: InvalidationScope = { ...EVERYTHING, globals: "keep" };
-
-/** MOV to CR3 without bit 63, under the new PCID; also INVPCID type 1. */
-export function contextScope(pcid: number): InvalidationScope {
-  return { pcid, page: null, globals: "keep", tables: "all" };
+/** What one operation drops, before what the registers and the vendor make of it. */
+interface InvalidationRow extends Pick<InvalidationScope, "globals" | "tables"> {
+  /** Of which PCID: the current one, the one that the operation names, every one. */
+  readonly pcid: "current" | "named" | "every";
+  /** Of the page that the operation names, or of all. */
+  readonly page: "named" | "all";
+  /** What differs on AMD (APM vol. 2, 5.5.3). */
+  readonly amd?: Partial<Pick<InvalidationScope, "globals" | "tables">>;
+  /** Whether EFER.TCE spares the cached table entries that do not lead to the page. */
+  readonly tce?: true;
 }
 
-/** MOV to CR4 that sets SMEP. */
-export function ownScope(pcid: number): InvalidationScope {
-  return { pcid, page: null, globals: "own", tables: "all" };
+/**
+ * The least that the manual demands of each operation (SDM vol. 3, 4.10.4.1); hardware may drop more. Concrete TLBs,
+ * paging-structure caches, the oracle of allowed outcomes, the auditor and readers of traces all go by this table.
+ */
+export const INVALIDATIONS: Readonly<Record<Invalidation, InvalidationRow>> = {
+  INVLPG: { pcid: "current", page: "named", globals: "all", tables: "all", tce: true },
+  "INVPCID 0": {
+    pcid: "named",
+    page: "named",
+    globals: "keep",
+    tables: "path",
+    amd: { tables: "all" },
+    tce: true,
+  },
+  "INVPCID 1": { pcid: "named", page: "all", globals: "keep", tables: "all" },
+  "INVPCID 2": { pcid: "every", page: "all", globals: "all", tables: "all" },
+  "INVPCID 3": { pcid: "every", page: "all", globals: "keep", tables: "all" },
+  "MOV CR3": { pcid: "current", page: "all", globals: "keep", tables: "all" },
+  "CR4.PGE": { pcid: "every", page: "all", globals: "all", tables: "all" },
+  "CR4.PCIDE": { pcid: "every", page: "all", globals: "all", tables: "all" },
+  "CR4.SMEP": { pcid: "current", page: "all", globals: "own", tables: "all" },
+  "#PF": { pcid: "current", page: "named", globals: "all", tables: "path" },
+};
+
+/** The PCID and the linear address that an operation names, where it names them. */
+export interface InvalidationOperand {
+  readonly pcid?: number;
+  readonly lo?: number;
+  readonly hi?: number;
 }
 
-/** INVLPG under the current PCID; EFER.TCE and an erratum narrow it. */
-export function invlpgScope(control: ControlRegisters, lo: number, hi: number): InvalidationScope {
-  const { pcid, pcide, tce, model } = control;
-  const keepsGlobal = pcide && model.invlpgKeepsGlobal;
-  return { pcid, page: { lo, hi }, globals: keepsGlobal ? "keep" : "all", tables: tce ? "path" : "all" };
-}
-
-/** INVPCID type 0. AMD without EFER.TCE drops every table entry of the PCID, as INVLPG does. */
-export function addressScope(
-  { model, tce }: ControlRegisters,
-  pcid: number,
-  lo: number,
-  hi: number,
+/**
+ * What an operation drops on a CPU with these registers. The PCID in effect is the current one: after a MOV to CR3 the
+ * new one.
+ */
+export function scopeOf(
+  operation: Invalidation,
+  control: Pick<ControlRegisters, "model" | "pcid" | "pcide" | "tce">,
+  { pcid = 0, lo = 0, hi = 0 }: InvalidationOperand = {},
 ): InvalidationScope {
-  const tables = model.vendor === "amd" && !tce ? "all" : "path";
-  return { pcid, page: { lo, hi }, globals: "keep", tables };
+  const row = INVALIDATIONS[operation];
+  const { model } = control;
+  const { globals, tables } = model.vendor === "amd" ? { ...row, ...row.amd } : row;
+  const keepsGlobal = operation === "INVLPG" && control.pcide && model.invlpgKeepsGlobal;
+  return {
+    pcid: row.pcid === "every" ? ALL_PCIDS : row.pcid === "named" ? pcid : control.pcid,
+    page: row.page === "all" ? null : { lo, hi },
+    globals: keepsGlobal ? "keep" : globals,
+    tables: row.tce && control.tce && tables === "all" ? "path" : tables,
+  };
 }
 
-/** A page fault: what makes sure that a spurious one does not repeat. */
-export function faultScope(pcid: number, lo: number, hi: number): InvalidationScope {
-  return { pcid, page: { lo, hi }, globals: "all", tables: "path" };
+/** The scope that a recorded invalidation had. */
+export function recordedScope(record: HardwareRecordOf<"invalidated">): InvalidationScope {
+  const { pcid, all, linearLo, linearHi, globals, tables } = record;
+  return { pcid, page: all ? null : { lo: linearLo, hi: linearHi }, globals, tables };
 }
 
 /** Whether two linear addresses are controlled by the same entry of a level, given the entries above are the same. */

@@ -1,14 +1,9 @@
-import type { ControlRegisters, ControlResult } from "./control-registers.ts";
+import type { ControlResult } from "./control-registers.ts";
 import type { Cpu } from "./cpu.ts";
-import {
-  ALL_PCIDS,
-  addressScope,
-  contextScope,
-  EVERYTHING,
-  EVERYTHING_BUT_GLOBAL,
-  type InvalidationScope,
-} from "./invalidation-scope.ts";
+import { ALL_PCIDS, type Invalidation, type InvalidationScope, scopeOf } from "./invalidation-scope.ts";
 import { checkLinear, isCanonical, isCanonicalOperand, linearHi, linearLo } from "./linear-address.ts";
+
+const INVPCID_TYPES: readonly Invalidation[] = ["INVPCID 0", "INVPCID 1", "INVPCID 2", "INVPCID 3"];
 
 /**
  * INVPCID (SDM vol. 2): type 0 = one address of a PCID, 1 = a PCID, 2 = everything, 3 = everything but global ones.
@@ -34,22 +29,12 @@ export function invpcid(
   if (type === 0 && !isCanonicalOperand(hi, model)) {
     return refuse("#GP", `INVPCID of 0x${BigInt(address).toString(16)}: not canonical`);
   }
-  const scope = invpcidScope(cpu.control, type, model.tagsPcid ? Number(tag) : 0, lo, hi);
-  cpu.invalidate(scope);
-  cpu.machine.observer?.({ type: "invalidated", cpu: cpu.id, by: "INVPCID", scope });
+  const operation = INVPCID_TYPES[type]!;
+  cpu.invalidate(
+    operation,
+    scopeOf(operation, cpu.control, { pcid: model.tagsPcid ? Number(tag) : 0, lo, hi }),
+  );
   return { ok: true };
-}
-
-function invpcidScope(
-  control: ControlRegisters,
-  type: number,
-  pcid: number,
-  lo: number,
-  hi: number,
-): InvalidationScope {
-  if (type === 0) return addressScope(control, pcid, lo, hi);
-  if (type === 1) return contextScope(pcid);
-  return type === 2 ? EVERYTHING : EVERYTHING_BUT_GLOBAL;
 }
 
 /** The operands of INVLPGB (AMD APM vol. 3): what is left out matches all. */
@@ -103,7 +88,8 @@ export function invlpgb(cpu: Cpu, request: InvlpgbRequest): ControlResult {
       if (isCanonical(words.hi, levels)) scopes.push({ ...base, page: words });
     }
   }
-  for (const scope of scopes) cpu.machine.broadcasts.push({ from: cpu.id, scope });
+  const { machine, id } = cpu;
+  machine.broadcasts = [...machine.broadcasts, ...scopes.map((scope) => ({ from: id, scope }))];
   return { ok: true };
 }
 
@@ -116,10 +102,7 @@ export function tlbsync(cpu: Cpu): ControlResult {
   const own = machine.broadcasts.filter(({ from }) => from === id);
   machine.broadcasts = machine.broadcasts.filter(({ from }) => from !== id);
   for (const { scope } of own) {
-    for (const target of machine.cpus) {
-      target.invalidate(scope);
-      machine.observer?.({ type: "invalidated", cpu: target.id, by: "INVLPGB", scope });
-    }
+    for (const target of machine.cpus) target.invalidate("INVLPGB", scope);
   }
   return { ok: true };
 }

@@ -1,28 +1,16 @@
-import { Cpu } from "./cpu.ts";
+import { NONE, Slot } from "./address.ts";
+import { Cpu, type Ipi } from "./cpu.ts";
 import { type CpuModel, cpuModel, DEFAULT_CPU_MODEL } from "./cpu-model.ts";
-import { Entry, sameEntry } from "./entry.ts";
-import type { CpuNumber, HardwareObserver } from "./events.ts";
-import type { InvalidationScope } from "./invalidation-scope.ts";
+import { reportEntryWritten, reportIpiSent } from "./cpu-report.ts";
+import { type Entry, sameEntry } from "./entry.ts";
+import type { CacheOptions } from "./mmu.ts";
 import { PhysicalMemory } from "./physical-memory.ts";
-import type { Replacement } from "./set-associative-tlb.ts";
-import type { TlbPolicy } from "./tlb.ts";
+import { NO_FLUSH, RecordStream } from "./record-stream.ts";
+import type { HardwareRecord } from "./records.ts";
+import type { Broadcast, System } from "./system.ts";
 
 /** Most logical CPUs of one machine: a set of them is the bits of one word. */
 export const MAX_CPUS = 32;
-
-/** What the caches of each logical CPU keep. */
-export interface CacheOptions {
-  /** Default "stale". */
-  tlb?: TlbPolicy;
-  /** Where a geometry makes a TLB evict; default "lru". */
-  replacement?: Replacement;
-  /** Seed of random replacement, of CPU 0; each further CPU takes the next. Default 1. */
-  tlbSeed?: number;
-  /** TLBs keep large pages as 4-KiB pieces; default false. */
-  fractureLargePages?: boolean;
-  /** PML5, PML4, PDPTE and PDE caches; default false, as in the emulators that were measured. */
-  pagingStructureCaches?: boolean;
-}
 
 export interface MachineOptions extends CacheOptions {
   /** Bytes, or a text like "64MiB", "512KiB", "2GiB". */
@@ -35,27 +23,20 @@ export interface MachineOptions extends CacheOptions {
   levels?: 4 | 5;
 }
 
-/** An inter-processor interrupt: sent, pending at its target, then done. */
-export interface Ipi {
-  readonly from: number;
-  readonly to: number;
-  readonly handler: (cpu: Cpu) => void;
-  /** Whether the target has run the handler. */
-  done: boolean;
-}
+/** Who changes an entry: a logical CPU's number, or null for an agent outside the machine (a loader, a test). */
+export type CpuNumber = number | null;
 
 /**
  * Physical memory and the logical CPUs that share it. Software that changes page tables does so through
- * storeEntry and its kin, so that an observer sees every entry change and who made it.
+ * storeEntry and its kin, so that whoever listens to the records sees every entry change and who made it.
  */
-export class Machine {
+export class Machine implements System {
   readonly memory: PhysicalMemory;
   readonly cpus: readonly Cpu[];
   readonly model: CpuModel;
-  /** INVLPGBs that no TLBSYNC has waited for yet, oldest first. */
-  broadcasts: { readonly from: number; readonly scope: InvalidationScope }[] = [];
-  /** Told of every hardware event; null costs one check per event. */
-  observer: HardwareObserver | null = null;
+  /** All that happens, from every layer: `machine.records.listen(record => ...)`. */
+  readonly records = new RecordStream<HardwareRecord>();
+  broadcasts: readonly Broadcast[] = [];
 
   constructor(options: MachineOptions) {
     const { memory, cpus = 1, model = DEFAULT_CPU_MODEL, levels = 4 } = options;
@@ -66,6 +47,10 @@ export class Machine {
     this.model = typeof model === "string" ? cpuModel(model) : model;
     this.memory = new PhysicalMemory(typeof memory === "string" ? parseSize(memory) : memory);
     this.cpus = Array.from({ length: cpus }, (_, id) => new Cpu(id, this, levels, options));
+    for (const { id } of this.cpus) {
+      this.records.introduce("walker", id, `walker of CPU ${id}`);
+      this.records.introduce("interrupt", id, `interrupt on CPU ${id}`);
+    }
   }
 
   /** The logical CPU of that number. Throws RangeError when there is none. */
@@ -76,56 +61,53 @@ export class Machine {
     return cpu;
   }
 
-  /** One 64-bit store of an entry by software. Outside memory it is dropped, and nothing is reported. */
-  storeEntry(address: number, lo: number, hi: number, by: CpuNumber): void {
-    checkEntryAddress(address);
-    const { memory, observer } = this;
-    if (observer === null || address >= memory.size) {
-      memory.write(address, lo, hi);
+  /**
+   * One 64-bit store of an entry by software. Outside memory it is dropped, and nothing is recorded. Throws RangeError
+   * unless the slot is a multiple of 8 below 2^52; so do the next two.
+   */
+  storeEntry(slot: number, lo: number, hi: number, by: CpuNumber): void {
+    const at = Slot.of(slot);
+    const { memory, records } = this;
+    if (!records.live || at >= memory.size) {
+      memory.write(at, lo, hi);
       return;
     }
-    const old = memory.read(address);
-    memory.write(address, lo, hi);
-    observer({ type: "entry-written", address, old, value: new Entry(lo, hi), cpu: by });
+    const oldLo = memory.readLo(at);
+    const oldHi = memory.readHi(at);
+    memory.write(at, lo, hi);
+    reportEntryWritten(records, by ?? NONE, at, oldLo, oldHi, lo | 0, hi | 0);
   }
 
   /**
    * XCHG: stores an entry and returns the one it replaced, as one locked cycle. Outside memory that is all ones, and
-   * nothing is stored or reported.
+   * nothing is stored or recorded.
    */
-  exchangeEntry(address: number, lo: number, hi: number, by: CpuNumber): Entry {
-    checkEntryAddress(address);
-    const { memory, observer } = this;
-    const old = memory.read(address);
-    memory.write(address, lo, hi);
-    if (observer !== null && address < memory.size) {
-      observer({ type: "entry-written", address, old, value: new Entry(lo, hi), cpu: by });
-    }
+  exchangeEntry(slot: number, lo: number, hi: number, by: CpuNumber): Entry {
+    const old = this.memory.read(Slot.of(slot));
+    this.storeEntry(slot, lo, hi, by);
     return old;
   }
 
   /**
-   * LOCK CMPXCHG: stores `value` where `old` still is; returns whether the two compared equal. A failed one reports
+   * LOCK CMPXCHG: stores `value` where `old` still is; returns whether the two compared equal. A failed one records
    * nothing, nor does one outside memory, where all ones are read and a store is dropped.
    */
-  compareExchangeEntry(address: number, old: Entry, value: Entry, by: CpuNumber): boolean {
-    checkEntryAddress(address);
-    const { memory, observer } = this;
-    if (!sameEntry(memory.read(address), old)) return false;
-    memory.write(address, value.lo, value.hi);
-    if (observer !== null && address < memory.size) {
-      observer({ type: "entry-written", address, old, value, cpu: by });
-    }
+  compareExchangeEntry(slot: number, old: Entry, value: Entry, by: CpuNumber): boolean {
+    if (!sameEntry(this.memory.read(Slot.of(slot)), old)) return false;
+    this.storeEntry(slot, value.lo, value.hi, by);
     return true;
   }
 
-  /** Sends an interrupt; the target runs the handler at its next interruptible point ({@link Cpu.handleIpis}). */
-  sendIpi(from: number, to: number, handler: (cpu: Cpu) => void): Ipi {
+  /**
+   * Sends an interrupt; the target runs the handler at its next interruptible point ({@link Cpu.handleIpis}). `flush` is
+   * the flush that it is part of.
+   */
+  sendIpi(from: number, to: number, handler: (cpu: Cpu) => void, flush: number = NO_FLUSH): Ipi {
     this.cpu(from);
     const target = this.cpu(to);
-    const ipi: Ipi = { from, to, handler, done: false };
+    const ipi: Ipi = { from, to, flush, handler, done: false };
     target.queueIpi(ipi);
-    this.observer?.({ type: "ipi-sent", from, to });
+    if (this.records.live) reportIpiSent(this.records, from, to, flush);
     return ipi;
   }
 }
@@ -139,10 +121,4 @@ export function parseSize(text: string): number {
   if (unit === undefined)
     throw new RangeError(`size "${text}": give a number with KiB, MiB or GiB, as in 64MiB`);
   return Number(match?.[1]) * unit;
-}
-
-function checkEntryAddress(address: number): void {
-  if (!(address >= 0 && address < 2 ** 52) || (address & 7) !== 0 || address !== Math.floor(address)) {
-    throw new RangeError(`entry address ${address}: give a multiple of 8 below 2^52`);
-  }
 }

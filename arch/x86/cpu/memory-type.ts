@@ -1,24 +1,7 @@
 import type { ControlRegisters } from "./control-registers.ts";
 import { PTE_PAT, PTE_PAT_LARGE, PTE_PCD, PTE_PWT } from "./entry-layout.ts";
+import type { MemoryType } from "./pat.ts";
 import type { WalkResult } from "./walk-result.ts";
-
-/** Memory types by their encoding in PAT, MTRRs and EPT; 2 and 3 are reserved, 7 exists in the PAT only. */
-export const MEMORY_TYPES = ["UC", "WC", null, null, "WT", "WP", "WB", "UC-"] as const;
-export type MemoryType = NonNullable<(typeof MEMORY_TYPES)[number]>;
-
-/** IA32_PAT after reset: WB, WT, UC-, UC twice over. */
-export const PAT_RESET = 0x0007_0406_0007_0406n;
-
-/** The types of the eight PAT entries. Null when the value has a reserved type: WRMSR raises #GP then. */
-export function parsePat(value: bigint): readonly MemoryType[] | null {
-  const types: MemoryType[] = [];
-  for (let i = 0n; i < 8n; i++) {
-    const type = MEMORY_TYPES[Number((value >> (8n * i)) & 0xffn)] ?? null;
-    if (type === null) return null;
-    types.push(type);
-  }
-  return types;
-}
 
 /** Effective type by MTRR (row) and PAT (column) type (SDM vol. 3, table 11-7). */
 const COMBINED: Readonly<Record<Exclude<MemoryType, "UC-">, Readonly<Record<MemoryType, MemoryType>>>> = {

@@ -1,23 +1,34 @@
 import { ACCESS_WRITE, type AccessMode, accessMode, implicitMode, MODE_SUPERVISOR } from "./access-rights.ts";
+import type { Slot } from "./address.ts";
 import { ControlRegisters, type ControlResult, type ControlState, CR3_KEEP } from "./control-registers.ts";
-import { reportFill, reportUpdate } from "./cpu-report.ts";
+import {
+  reportFault,
+  reportFill,
+  reportInvalidated,
+  reportPrivilege,
+  reportRegister,
+  reportRoot,
+  reportUpdate,
+  walkerOf,
+} from "./cpu-report.ts";
+import { createTlb, type TlbSettings } from "./create-tlb.ts";
 import { PTE_G } from "./entry-layout.ts";
 import {
-  contextScope,
-  EVERYTHING,
-  faultScope,
+  ALL_PCIDS,
+  type Invalidation,
+  type InvalidationOperand,
   type InvalidationScope,
-  invlpgScope,
-  ownScope,
+  scopeOf,
 } from "./invalidation-scope.ts";
-import { checkLinearPage, isCanonical, linearHi, linearLo, linearPage } from "./linear-address.ts";
-import type { CacheOptions, Machine } from "./machine.ts";
+import { checkLinearPage, isCanonical, linearHi, linearLo } from "./linear-address.ts";
 import type { AccessResult } from "./memory-access.ts";
 import { PageFault, WALK_OK } from "./page-fault.ts";
 import { deniedBy, HARDWARE_WALK, INSPECT, type WalkOptions, WalkResult, walk } from "./page-walk.ts";
 import { PagingStructureCache } from "./paging-structure-cache.ts";
 import { RecentTranslations } from "./recent-translations.ts";
-import { createTlb, type Tlb } from "./tlb.ts";
+import type { INVALIDATION_CAUSES, RegisterName } from "./records.ts";
+import type { System } from "./system.ts";
+import type { Tlb, TlbPolicy } from "./tlb.ts";
 import { TLB_DIRTY } from "./tlb-entry.ts";
 
 // A module's own const is a constant to V8; an imported one is read from its cell at each use. A kind writes when it
@@ -27,17 +38,29 @@ const DIRTY = TLB_DIRTY;
 /** The mode of an access stands above its kind. */
 const MODE_SHIFT = 3;
 
+/** What the caches of one logical CPU keep. */
+export interface CacheOptions extends TlbSettings {
+  /** Default "stale". */
+  readonly tlb?: TlbPolicy;
+  /** Seed of random replacement, of CPU 0; each further CPU takes the next. Default 1. */
+  readonly tlbSeed?: number;
+  /** PML5, PML4, PDPTE and PDE caches; default false, as in the emulators that were measured. */
+  readonly pagingStructureCaches?: boolean;
+}
+
 /** What {@link Mmu.translate} answers when the access faults. */
 export const FAULTED = -1;
 
 /** The half of a logical CPU that translates: control registers, the mode of an access, a TLB, the walk. */
 export class Mmu {
   readonly id: number;
-  readonly machine: Machine;
+  readonly machine: System;
   readonly control: ControlRegisters;
   readonly tlb: Tlb;
   /** Null on a machine that models none: every walk begins at the root. */
   readonly tables: PagingStructureCache | null;
+  /** By PCID the root that was last loaded under it, for those of which something may be cached. */
+  readonly contexts = new Map<number, number>();
   /** The fault of the last access that had one. */
   fault: PageFault | null = null;
   /** Whether the last translation came from the TLB. */
@@ -46,28 +69,26 @@ export class Mmu {
   walkOptions: WalkOptions;
 
   private readonly recent = new RecentTranslations();
-  private readonly keepsRecent: boolean;
   private readonly found = new WalkResult();
   private currentMode: AccessMode = MODE_SUPERVISOR;
   private privilege = 0;
   private alignmentCheck = false;
 
-  constructor(id: number, machine: Machine, levels: 4 | 5, caches: CacheOptions) {
+  constructor(id: number, machine: System, levels: 4 | 5, caches: CacheOptions) {
     this.id = id;
     this.machine = machine;
     this.control = new ControlRegisters(machine.model, levels);
     const { tlb = "stale", pagingStructureCaches = false, tlbSeed = 1 } = caches;
-    this.tlb = createTlb(tlb, { ...caches, seed: tlbSeed + id });
     const forget = (): void => this.recent.clear();
+    this.tlb = createTlb(tlb, { ...caches, seed: tlbSeed + id, changed: forget });
     this.control.written = forget;
-    this.keepsRecent = this.tlb.watch(forget);
     this.tables = pagingStructureCaches ? new PagingStructureCache(levels) : null;
     this.walkOptions = {
       ...HARDWARE_WALK,
       record: pagingStructureCaches && "words",
       updated: (address, oldLo, newLo, hi) => {
-        const { observer } = this.machine;
-        if (observer !== null) reportUpdate(observer, id, address, oldLo, newLo, hi);
+        const { records } = this.machine;
+        if (records.live) reportUpdate(records, id, walkerOf(id), address as Slot, oldLo, newLo, hi);
       },
     };
   }
@@ -79,6 +100,8 @@ export class Mmu {
 
   set cpl(cpl: number) {
     if (!(cpl >= 0 && cpl <= 3 && Number.isInteger(cpl))) throw new RangeError(`CPL ${cpl}: give 0 to 3`);
+    if (cpl !== this.privilege && this.machine.records.live)
+      reportPrivilege(this.machine.records, this.id, cpl);
     this.privilege = cpl;
     this.currentMode = accessMode(cpl, this.alignmentCheck);
   }
@@ -129,25 +152,45 @@ export class Mmu {
    * SMAP and the keys are applied at each use and drop nothing.
    */
   setControl(changes: Partial<ControlState>): ControlResult {
-    const { pge, pcide, smep, nxe, pcid } = this.control;
+    const { pge, pcide, smep } = this.control;
+    const before = this.machine.records.live ? registersOf(this.control) : null;
     const result = this.control.set(changes);
     if (!result.ok) return result;
     const now = this.control;
-    if (now.nxe !== nxe) this.machine.observer?.({ type: "nxe-written", cpu: this.id, nxe: now.nxe });
-    if (now.pge !== pge || (pcide && !now.pcide)) {
-      this.invalidate(EVERYTHING);
-      this.machine.observer?.({ type: "cr4-written", cpu: this.id, pcid, flushed: "all" });
-    } else if (now.smep && !smep) {
-      this.invalidate(ownScope(pcid));
-      this.machine.observer?.({ type: "cr4-written", cpu: this.id, pcid, flushed: "pcid" });
-    }
+    if (before !== null) this.reportRegisters(before);
+    if (now.pge !== pge) this.perform("CR4.PGE");
+    else if (pcide && !now.pcide) this.perform("CR4.PCIDE");
+    else if (now.smep && !smep) this.perform("CR4.SMEP");
     return result;
   }
 
-  /** Drops from this CPU's caches exactly what an operation must drop. Nothing is reported. */
-  invalidate(scope: InvalidationScope): void {
+  /** WRMSR of IA32_PAT: #GP for a reserved memory type. */
+  setPat(value: bigint): ControlResult {
+    const result = this.control.setPat(value);
+    const { records } = this.machine;
+    if (result.ok && records.live) reportRegister(records, this.id, "PAT", value);
+    return result;
+  }
+
+  /** Drops from this CPU's caches exactly what the scope covers. */
+  invalidate(cause: (typeof INVALIDATION_CAUSES)[number], scope: InvalidationScope): void {
     this.tlb.invalidate(scope);
     if (this.tables !== null) this.tables.invalidate(scope);
+    if (scope.page === null && scope.tables === "all") this.forgetContexts(scope.pcid);
+    const { records } = this.machine;
+    if (records.live) reportInvalidated(records, this.id, cause, scope);
+  }
+
+  private forgetContexts(pcid: number): void {
+    const { control, contexts } = this;
+    if (pcid === ALL_PCIDS) contexts.clear();
+    else contexts.delete(pcid);
+    contexts.set(control.pcid, control.root);
+  }
+
+  /** Drops what an operation must drop on this CPU. */
+  private perform(operation: Invalidation, operand?: InvalidationOperand): void {
+    this.invalidate(operation, scopeOf(operation, this.control, operand));
   }
 
   /**
@@ -159,9 +202,7 @@ export class Mmu {
     const lo = linearLo(address);
     const hi = linearHi(address);
     if (!isCanonical(hi, this.control.levels)) return;
-    this.invalidate(invlpgScope(this.control, lo, hi));
-    const observer = this.machine.observer;
-    if (observer !== null) observer({ type: "invlpg", cpu: this.id, address: linearPage(lo, hi) });
+    this.perform("INVLPG", { lo, hi });
   }
 
   /**
@@ -191,7 +232,7 @@ export class Mmu {
     if (denied !== 0) return this.deniedByTlb(kind, lo, hi, denied);
     this.tlbHit = true;
     const physical = tlb.physical(slot, lo);
-    if (this.keepsRecent) this.recent.keep(lo, hi, (this.currentMode << MODE_SHIFT) | kind, physical);
+    if (tlb.keepsAnswers) this.recent.keep(lo, hi, (this.currentMode << MODE_SHIFT) | kind, physical);
     return physical;
   }
 
@@ -203,7 +244,7 @@ export class Mmu {
     const { control, found } = this;
     this.tlbHit = false;
     if (!isCanonical(hi, control.levels)) {
-      this.fault = PageFault.ofAddress("#GP", lo, hi);
+      this.refuse(PageFault.ofAddress("#GP", lo, hi));
       return FAULTED;
     }
     const { memory } = this.machine;
@@ -216,9 +257,10 @@ export class Mmu {
     }
     if (code !== WALK_OK) return this.raise(found.toFault(kind, this.currentMode, control));
     if (replaces) this.tlb.drop(this.tlb.lookup(lo, hi, pcid, kind));
-    this.tlb.fill(found, pcid, control.globals && (found.lo & PTE_G) !== 0, kind);
-    const { observer } = this.machine;
-    if (observer !== null) reportFill(observer, this.id, pcid, found);
+    const global = control.globals && (found.lo & PTE_G) !== 0;
+    this.tlb.fill(found, pcid, global, kind);
+    const { records } = this.machine;
+    if (records.live) reportFill(records, this.id, pcid, found, global);
     return found.physical;
   }
 
@@ -231,10 +273,16 @@ export class Mmu {
 
   /** A page fault drops the page's translations, so that a spurious one does not repeat (SDM vol. 3, 4.10.4.1). */
   private raise(fault: PageFault): number {
-    this.invalidate(faultScope(this.control.pcid, fault.lo, fault.hi));
-    this.fault = fault;
-    this.machine.observer?.({ type: "page-fault", cpu: this.id, address: fault.page });
+    this.refuse(fault);
+    this.perform("#PF", fault);
     return FAULTED;
+  }
+
+  /** The access raises an exception. */
+  protected refuse(fault: PageFault): void {
+    this.fault = fault;
+    const { records } = this.machine;
+    if (records.live) reportFault(records, this.id, fault);
   }
 
   protected get implicitMode(): AccessMode {
@@ -255,8 +303,34 @@ export class Mmu {
   private cr3Loaded(oldRoot: number, keep: boolean): void {
     const { root, pcid } = this.control;
     const kept = keep && this.machine.model.tagsPcid;
-    if (!kept) this.invalidate(contextScope(pcid));
-    const observer = this.machine.observer;
-    if (observer !== null) observer({ type: "cr3-loaded", cpu: this.id, oldRoot, root, pcid, keep: kept });
+    this.contexts.set(pcid, root);
+    const { records } = this.machine;
+    if (records.live) reportRoot(records, this.id, oldRoot, root, pcid, kept);
+    if (!kept) this.perform("MOV CR3");
   }
+
+  /** Records every register whose value is another than before. */
+  private reportRegisters(before: ReadonlyMap<RegisterName, number>): void {
+    for (const [register, value] of registersOf(this.control)) {
+      if (value !== before.get(register))
+        reportRegister(this.machine.records, this.id, register, BigInt(value));
+    }
+  }
+}
+
+/** The control registers, by name, with their values. */
+export function registersOf({
+  cr0,
+  cr4,
+  efer,
+  pkru,
+  pkrs,
+}: ControlRegisters): ReadonlyMap<RegisterName, number> {
+  return new Map([
+    ["CR0", cr0],
+    ["CR4", cr4],
+    ["EFER", efer],
+    ["PKRU", pkru],
+    ["PKRS", pkrs],
+  ]);
 }

@@ -1,3 +1,4 @@
+import { BYTES_OF_LEVEL } from "./address.ts";
 import { PTE_A } from "./entry-layout.ts";
 import { coversTable, type InvalidationScope } from "./invalidation-scope.ts";
 import { linearNumber } from "./linear-address.ts";
@@ -22,8 +23,6 @@ interface Slot {
   readonly start: WalkStart;
 }
 
-/** Two to the power of the region bits of a level's entry: 21, 30, 39, 48. */
-const REGION = [0, 0, 2 ** 21, 2 ** 30, 2 ** 39, 2 ** 48] as const;
 const PCIDS = 4096;
 
 /**
@@ -86,7 +85,7 @@ export class PagingStructureCache {
   entries(): CachedTableEntry[] {
     return [...this.slots.values()].map(({ level, lo, hi, pcid, start }) => {
       const address = linearNumber(lo & ~0xfff, hi);
-      return { level, region: address - (address % REGION[level as 2 | 3 | 4 | 5]), pcid, start };
+      return { level, region: address - (address % BYTES_OF_LEVEL[level]!), pcid, start };
     });
   }
 }

@@ -1,7 +1,5 @@
+import { PAGE_SIZE, type Pfn } from "./address.ts";
 import { Entry } from "./entry.ts";
-
-export const PAGE_SHIFT = 12;
-export const PAGE_SIZE = 4096;
 
 /** A slot that is not memory; the slot after it is not memory either. */
 export const OUTSIDE = -2;
@@ -68,6 +66,13 @@ export class PhysicalMemory {
   bytesAt(address: number, length: number): Uint8Array {
     this.checkInside(address, length);
     return new Uint8Array(this.words.buffer, address, length);
+  }
+
+  /** A copy of a table's 512 entries, low word and high word in turn; all ones where there is no memory. */
+  tableWords(table: Pfn): Int32Array {
+    if (!this.hasFrame(table)) return new Int32Array(PAGE_SIZE / 4).fill(-1);
+    const first = (table * PAGE_SIZE) / 4;
+    return this.words.slice(first, first + PAGE_SIZE / 4);
   }
 
   /** Zeroes a range of any length. Throws RangeError when the range leaves memory. */

@@ -61,7 +61,7 @@ export function wrmsr(cpu: Cpu, register: number, value: bigint): ControlResult 
     case MSR_EFER:
       return writeEfer(cpu, value);
     case MSR_PAT:
-      return cpu.control.setPat(value);
+      return cpu.setPat(value);
     case MSR_PKRS:
       if (!cpu.control.model.pks) return refuse(`IA32_PKRS: ${cpu.control.model.name} has no pks`);
       if (value >> 32n !== 0n) return refuse("IA32_PKRS[63:32] is not 0");

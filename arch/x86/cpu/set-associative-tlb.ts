@@ -3,6 +3,7 @@ import { OFFSET_MASK, type WalkResult } from "./page-walk.ts";
 import type { TlbPolicy } from "./tlb.ts";
 import { TLB_DIRTY, TLB_GLOBAL, TLB_MISS, type TlbEntry } from "./tlb-entry.ts";
 import type { LeafLevel, TlbGeometry, TlbStructure, TlbUse } from "./tlb-geometry.ts";
+import { nextXorshift32 } from "./xorshift32.ts";
 
 /** Who leaves a full set: the entry used longest ago, or one chosen by a seeded generator. */
 export type Replacement = "lru" | "random";
@@ -54,6 +55,7 @@ const SERVES: readonly (readonly TlbUse[])[] = [
  */
 export class SetAssociativeTlb {
   readonly policy: TlbPolicy;
+  readonly keepsAnswers = false;
   private readonly banks: readonly Bank[];
   /** By ACCESS_* & 3. */
   private readonly probes: readonly (readonly Probe[])[];
@@ -150,10 +152,6 @@ export class SetAssociativeTlb {
         for (let way = 0; way < bank.ways; way++) this.dropCovered(scope, first + way * STRIDE);
       }
     }
-  }
-
-  watch(): boolean {
-    return false;
   }
 
   flushAll(): void {
@@ -265,14 +263,9 @@ export class SetAssociativeTlb {
     };
   }
 
-  /** xorshift32. */
   private nextRandom(): number {
-    let x = this.random;
-    x ^= x << 13;
-    x ^= x >>> 17;
-    x ^= x << 5;
-    this.random = x;
-    return x >>> 0;
+    this.random = nextXorshift32(this.random);
+    return this.random >>> 0;
   }
 }
 

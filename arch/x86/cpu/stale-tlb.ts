@@ -46,9 +46,12 @@ export class StaleTlb {
   private lastTag = 0;
   /** Whether any entry is large or global: only then does a lookup look further than one probe. */
   private mixed = false;
-  private changed: () => void = () => {};
+  readonly keepsAnswers = true;
+  private readonly changed: () => void;
 
-  constructor() {
+  /** `changed` is called whenever a lookup that hit may answer otherwise. */
+  constructor(changed: () => void = () => {}) {
+    this.changed = changed;
     this.restartTags();
   }
 
@@ -122,11 +125,6 @@ export class StaleTlb {
     this.used = 0;
     this.mixed = false;
     this.restartTags();
-  }
-
-  watch(changed: () => void): boolean {
-    this.changed = changed;
-    return true;
   }
 
   entries(): TlbEntry[] {

@@ -1,18 +1,20 @@
+import { NONE, type Slot } from "../cpu/address.ts";
 import type { Entry } from "../cpu/entry.ts";
 import type { Machine } from "../cpu/machine.ts";
-import type { ArchMmEvent } from "./events.ts";
+import type { RecordSink } from "../cpu/record-stream.ts";
 import type { PteFormat } from "./pte-format.ts";
+import type { ArchMmRecord } from "./records.ts";
 
 /** A set of logical CPUs, bit n for CPU n; a machine has at most 32. */
 export type CpuMask = number;
 
 /** The part of struct task_struct that this layer uses: where it runs and which flushes it owes. */
 export interface Task {
+  /** As an agent of records. */
+  readonly id: number;
   readonly name: string;
   readonly cpu: number;
   readonly tlb_ubc: { cpumask: CpuMask; flush_required: boolean; writable: boolean };
-  /** The kernel function that is at work, for whoever reads the events. */
-  caller: string;
 }
 
 /** Per CPU: which mm's root CR3 holds, and whether the CPU only borrows it (v4.13 struct tlb_state). */
@@ -27,6 +29,8 @@ export const TLBSTATE_LAZY = 2;
 /** One running kernel, as far as the x86 layer sees it; src/mm implements it. */
 export interface KernelContext {
   readonly machine: Machine;
+  /** The machine's records, to which the kernel adds its own. */
+  readonly records: RecordSink<ArchMmRecord>;
   readonly format: PteFormat;
   readonly cpu_tlbstate: readonly TlbState[];
   readonly init_mm: MmContext;
@@ -34,12 +38,15 @@ export interface KernelContext {
   readonly current: Task;
   /** Whether anything else could run: only then do threads yield. */
   readonly contended: boolean;
-  readonly emit: ((event: ArchMmEvent) => void) | null;
+  /** An id for a flush that begins. */
+  newFlush(): number;
 }
 
 /** The part of struct mm_struct that this layer uses. */
 export interface MmContext {
   readonly kernel: KernelContext;
+  /** As an address space of records. */
+  readonly id: number;
   readonly name: string;
   /** Physical address of the root table. */
   readonly pgd: number;
@@ -72,6 +79,20 @@ export function read_pkru(kernel: KernelContext): number {
 }
 
 /** Reads a page-table slot; a pointer to an entry is the physical address of the slot. */
-export function readEntry(mm: MmContext, slot: number): Entry {
+export function readEntry(mm: MmContext, slot: Slot): Entry {
   return mm.kernel.machine.memory.read(slot);
+}
+
+/** Records, as a hint, which of the kernel's primitives stores an entry or flushes next: each says its own name. */
+export function hintPrimitive(kernel: KernelContext, name: string): void {
+  const { records } = kernel;
+  if (!records.live) return;
+  records.emit({
+    kind: "primitive",
+    seq: records.next(),
+    agent: records.agent,
+    cpu: kernel.current.cpu,
+    space: NONE,
+    name,
+  });
 }

@@ -1,3 +1,4 @@
+import type { Linear } from "../cpu/address.ts";
 import { Entry, sameEntry } from "../cpu/entry.ts";
 import { tableIndex as indexOfWords } from "../cpu/page-walk.ts";
 import {
@@ -224,7 +225,7 @@ export function pud_huge(pud: pud_t): boolean {
 
 export const pud_trans_huge: (pud: pud_t) => boolean = pmd_trans_huge;
 
-/** Slot number of a linear address below 2^53 in the table of a level, 1 to 5 (pte_index, pmd_index, ...). */
-export function tableIndex(address: number, level: number): number {
+/** Slot number of a linear address in the table of a level, 1 to 5 (pte_index, pmd_index, ...). */
+export function tableIndex(address: Linear, level: number): number {
   return indexOfWords(level, address | 0, (address / 2 ** 32) | 0);
 }

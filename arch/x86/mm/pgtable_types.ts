@@ -1,3 +1,4 @@
+import { BYTES_OF_LEVEL, PAGES_OF_LEVEL } from "../cpu/address.ts";
 import { Entry } from "../cpu/entry.ts";
 
 /**
@@ -106,10 +107,8 @@ export function vm_get_page_prot(vm_flags: number): pgprot_t {
   return protection_map[vm_flags & (VM_READ | VM_WRITE | VM_EXEC | VM_SHARED)]!;
 }
 
-export const PAGE_SIZE = 4096;
-export const PAGE_SHIFT = 12;
 export const PTRS_PER_TABLE = 512;
-export const PMD_SIZE = 0x20_0000;
-export const PUD_SIZE = 0x4000_0000;
-export const HPAGE_PMD_NR = 512;
+export const PMD_SIZE = BYTES_OF_LEVEL[2]!;
+export const PUD_SIZE = BYTES_OF_LEVEL[3]!;
+export const HPAGE_PMD_NR = PAGES_OF_LEVEL[2]!;
 export const HPAGE_PMD_ORDER = 9;

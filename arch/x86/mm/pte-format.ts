@@ -1,3 +1,4 @@
+import type { Pfn } from "../cpu/address.ts";
 import { Entry, frameOf } from "../cpu/entry.ts";
 import {
   _PAGE_ACCESSED,
@@ -12,6 +13,7 @@ import {
   _PAGE_SOFT_DIRTY,
   _PAGE_SPECIAL,
   _PAGE_UFFD_WP,
+  HPAGE_PMD_NR,
   type pgprot_t,
   type pmd_t,
   type pte_t,
@@ -207,21 +209,21 @@ export class PteFormat {
   }
 
   /** Frame number of a present or PROT_NONE entry (asm/pgtable.h pte_pfn); meaningless for a swap entry. */
-  pte_pfn(pte: pte_t): number {
+  pte_pfn(pte: pte_t): Pfn {
     if ((pte.lo & _PAGE_PRESENT) !== 0 || !this.layout.invertsNotPresent) {
       return frameOf(pte.lo, pte.hi & this.pfnMaskHi);
     }
-    return (pte.lo | pte.hi) === 0 ? 0 : frameOf(~pte.lo, ~pte.hi & this.pfnMaskHi);
+    return (pte.lo | pte.hi) === 0 ? (0 as Pfn) : frameOf(~pte.lo, ~pte.hi & this.pfnMaskHi);
   }
 
   /** Frame number of a pmd; with PSE set, that of its 2 MiB page's head (asm/pgtable.h pmd_pfn). */
-  pmd_pfn(pmd: pmd_t): number {
+  pmd_pfn(pmd: pmd_t): Pfn {
     const pfn = this.pte_pfn(pmd);
-    return (pmd.lo & _PAGE_PSE) === 0 ? pfn : pfn - (pfn % 512);
+    return (pmd.lo & _PAGE_PSE) === 0 ? pfn : ((pfn - (pfn % HPAGE_PMD_NR)) as Pfn);
   }
 
   /** The entry for a frame with these protection bits (asm/pgtable.h pfn_pte). */
-  pfn_pte(pfn: number, prot: pgprot_t): pte_t {
+  pfn_pte(pfn: Pfn, prot: pgprot_t): pte_t {
     const lo = (pfn << 12) | 0;
     const hi = Math.floor(pfn / 0x10_0000);
     if (this.layout.invertsNotPresent && (prot.lo & _PAGE_PRESENT) === 0 && (prot.lo | prot.hi) !== 0) {
@@ -231,12 +233,12 @@ export class PteFormat {
   }
 
   /** As pfn_pte: a page is its frame number here (asm/pgtable.h mk_pte). */
-  mk_pte(page: number, prot: pgprot_t): pte_t {
+  mk_pte(page: Pfn, prot: pgprot_t): pte_t {
     return this.pfn_pte(page, prot);
   }
 
   /** The pmd for a THP's head; frame bits below 2 MiB stay clear even when the frame is stored inverted. */
-  mk_huge_pmd(page: number, prot: pgprot_t): pmd_t {
+  mk_huge_pmd(page: Pfn, prot: pgprot_t): pmd_t {
     const pmd = this.pfn_pte(page, prot);
     return new Entry((pmd.lo & 0xffe0_0fff) | prot.lo | _PAGE_PSE, pmd.hi);
   }
@@ -352,7 +354,7 @@ export class PteFormat {
    * The entry that stands for a page on the move. Like make_hwpoison_entry, the kernel asserts that the page is
    * locked; a format sees no struct page, so here the caller answers for it (page_vma_mapped_walk checks).
    */
-  make_migration_entry(page: number, write: boolean): swp_entry_t {
+  make_migration_entry(page: Pfn, write: boolean): swp_entry_t {
     return swp_entry(write ? this.types.migrationWrite : this.types.migrationRead, page);
   }
 
@@ -362,7 +364,7 @@ export class PteFormat {
   }
 
   /** The entry that stands for a page with broken memory; the page must be locked. */
-  make_hwpoison_entry(page: number): swp_entry_t {
+  make_hwpoison_entry(page: Pfn): swp_entry_t {
     return swp_entry(this.types.hwpoison, page);
   }
 }

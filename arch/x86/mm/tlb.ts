@@ -1,7 +1,9 @@
+import { type Linear, NONE, PAGE_SIZE } from "../cpu/address.ts";
 import type { Cpu } from "../cpu/cpu.ts";
-import { FINISHED, type KernelThread, WHOLE_MM } from "./events.ts";
+import { linearHi, linearLo } from "../cpu/linear-address.ts";
 import {
   type CpuMask,
+  hintPrimitive,
   type KernelContext,
   type MmContext,
   smp_processor_id,
@@ -9,7 +11,8 @@ import {
   TLBSTATE_OK,
   type VmaContext,
 } from "./kernel-context.ts";
-import { PAGE_SIZE, VM_HUGETLB } from "./pgtable_types.ts";
+import { VM_HUGETLB } from "./pgtable_types.ts";
+import { FINISHED, type KernelThread, step } from "./step.ts";
 
 /*
  * arch/x86/mm/tlb.c of v4.13: no PCIDs, one loaded mm a CPU.
@@ -25,14 +28,19 @@ import { PAGE_SIZE, VM_HUGETLB } from "./pgtable_types.ts";
 /** Above this many 4K pages one full flush is cheaper than single invalidations (tlb_single_page_flush_ceiling). */
 export const tlb_single_page_flush_ceiling = 33;
 
+/** The end of a range that is all of an mm (asm/tlbflush.h). */
+export const TLB_FLUSH_ALL = Number.POSITIVE_INFINITY as Linear;
+
+/** struct flush_tlb_info. */
 interface FlushInfo {
   /** Null in a batched flush, which concerns every mm (arch_tlbbatch_flush). */
   readonly mm: MmContext | null;
   readonly start: number;
-  /** Bytes; WHOLE_MM for everything. */
-  readonly length: number;
+  readonly end: number;
+  readonly id: number;
 }
 
+/** Whether the CPU is in the mask. */
 export function cpumask_test_cpu(cpu: number, mask: CpuMask): boolean {
   return ((mask >>> cpu) & 1) !== 0;
 }
@@ -59,13 +67,40 @@ export function switch_mm(kernel: KernelContext, cpuNumber: number, next: MmCont
       `switch_mm on CPU ${cpuNumber} to ${next.name}, which ${loaded ? "is loaded there but does not have" : "is not loaded there but has"} the CPU in its mask`,
     );
   }
+  const lazy = tlbstate.state === TLBSTATE_LAZY;
   tlbstate.state = TLBSTATE_OK;
-  if (loaded) return;
-  tlbstate.loaded_mm = next;
-  next.cpu_bitmap |= 1 << cpuNumber;
-  kernel.machine.cpu(cpuNumber).loadCr3(next.pgd);
-  previous.cpu_bitmap = others(previous.cpu_bitmap, cpuNumber);
-  kernel.emit?.({ type: "mm-loaded", cpu: cpuNumber, mm: next, previous });
+  if (!loaded) {
+    tlbstate.loaded_mm = next;
+    setCpumask(next, next.cpu_bitmap | (1 << cpuNumber), cpuNumber);
+    kernel.machine.cpu(cpuNumber).loadCr3(next.pgd);
+    setCpumask(previous, others(previous.cpu_bitmap, cpuNumber), cpuNumber);
+  }
+  if (lazy) reportLazy(kernel, "lazy-left", cpuNumber, next);
+}
+
+/** Sets which CPUs may hold an mm's translations, on a CPU. */
+function setCpumask(mm: MmContext, mask: CpuMask, cpu: number): void {
+  mm.cpu_bitmap = mask;
+  const { records } = mm.kernel;
+  if (!records.live) return;
+  records.emit({
+    kind: "cpumask-changed",
+    seq: records.next(),
+    agent: records.agent,
+    cpu,
+    space: mm.id,
+    cpus: [mask],
+  });
+}
+
+function reportLazy(
+  kernel: KernelContext,
+  kind: "lazy-entered" | "lazy-left",
+  cpu: number,
+  mm: MmContext,
+): void {
+  const { records } = kernel;
+  if (records.live) records.emit({ kind, seq: records.next(), agent: records.agent, cpu, space: mm.id });
 }
 
 /** A kernel thread borrows the loaded mm: the bit stays set, the CPU stops using user addresses. */
@@ -73,7 +108,7 @@ export function enter_lazy_tlb(kernel: KernelContext, cpuNumber: number): void {
   const tlbstate = kernel.cpu_tlbstate[cpuNumber]!;
   if (tlbstate.state !== TLBSTATE_OK) return;
   tlbstate.state = TLBSTATE_LAZY;
-  kernel.emit?.({ type: "lazy-tlb-entered", cpu: cpuNumber, mm: tlbstate.loaded_mm });
+  reportLazy(kernel, "lazy-entered", cpuNumber, tlbstate.loaded_mm);
 }
 
 /** A lazy CPU gives up the borrowed mm rather than flush for it. Throws if the CPU still uses the mm. */
@@ -95,11 +130,11 @@ function flush_tlb_func(kernel: KernelContext, cpu: Cpu, info: FlushInfo, local:
     leave_mm(kernel, cpu.id);
     return;
   }
-  if (info.length === WHOLE_MM) {
+  if (info.end === TLB_FLUSH_ALL) {
     cpu.loadCr3(cpu.root);
     return;
   }
-  for (let offset = 0; offset < info.length; offset += PAGE_SIZE) cpu.invlpg(info.start + offset);
+  for (let address = info.start; address < info.end; address += PAGE_SIZE) cpu.invlpg(address);
 }
 
 /** Interrupts the CPUs of the mask and waits until each has flushed (flush_tlb_others, wait = 1). */
@@ -111,90 +146,138 @@ function* flush_tlb_others(kernel: KernelContext, mask: CpuMask, info: FlushInfo
     if (!cpumask_test_cpu(cpu.id, mask)) continue;
     sent.push({
       cpu,
-      ipi: machine.sendIpi(from, cpu.id, (target) => flush_tlb_func(kernel, target, info, false)),
+      ipi: machine.sendIpi(from, cpu.id, (target) => flush_tlb_func(kernel, target, info, false), info.id),
     });
   }
   for (const { cpu, ipi } of sent) {
     while (!ipi.done) {
-      if (kernel.contended) yield "ipi-wait";
+      if (kernel.contended) yield step("ipi-wait", info.id);
       else cpu.handleIpis();
     }
   }
 }
 
 /**
- * Flushes [start, start + length) of an mm on every CPU that may hold it, and returns when all have
- * (flush_tlb_mm_range). Beyond 33 pages, or for hugetlb, everything of the mm goes. `site` names the primitive
- * that asked, for the reader of the events.
+ * Flushes [start, end) of an mm on every CPU that may hold it, and returns when all have (flush_tlb_mm_range). Beyond 33
+ * pages, or for hugetlb, everything of the mm goes, as for an end of TLB_FLUSH_ALL.
  */
 export function flush_tlb_mm_range(
   mm: MmContext,
-  start: number,
-  length: number,
-  vm_flags: number,
-  site: string,
+  start: Linear,
+  end: Linear,
+  vmflag: number,
 ): KernelThread<void> {
-  const { kernel } = mm;
-  if (!kernel.contended && others(mm_cpumask(mm), smp_processor_id(kernel)) === 0) {
-    flushBegin(mm, flushInfo(mm, start, length, vm_flags), site);
-    flushEnd(kernel, site);
-    return FINISHED;
-  }
-  return flushEverywhere(mm, flushInfo(mm, start, length, vm_flags), site);
+  return flushRange(mm, start, end, vmflag, "flush_tlb_mm_range");
 }
 
-function flushInfo(mm: MmContext, start: number, length: number, vm_flags: number): FlushInfo {
-  const partial =
-    length !== WHOLE_MM &&
-    (vm_flags & VM_HUGETLB) === 0 &&
-    Math.floor(length / PAGE_SIZE) <= tlb_single_page_flush_ceiling;
-  return partial ? { mm, start, length } : { mm, start: 0, length: WHOLE_MM };
+/** `primitive` is the one that asked. */
+function flushRange(
+  mm: MmContext,
+  start: number,
+  end: number,
+  vmflag: number,
+  primitive: string,
+): KernelThread<void> {
+  const { kernel } = mm;
+  const pages = Math.floor((end - start) / PAGE_SIZE);
+  const partial = (vmflag & VM_HUGETLB) === 0 && pages <= tlb_single_page_flush_ceiling;
+  const id = kernel.newFlush();
+  const info = partial ? { mm, start, end, id } : { mm, start: 0, end: TLB_FLUSH_ALL, id };
+  if (!kernel.contended && others(mm_cpumask(mm), smp_processor_id(kernel)) === 0) {
+    flushLocally(mm, info, primitive);
+    reportFlushEnded(kernel, id);
+    return FINISHED;
+  }
+  return flushEverywhere(mm, info, primitive);
 }
 
 /** The local half of a flush. */
-function flushBegin(mm: MmContext, info: FlushInfo, site: string): void {
+function flushLocally(mm: MmContext, info: FlushInfo, primitive: string): void {
   const { kernel } = mm;
   const cpu = smp_processor_id(kernel);
-  if (kernel.emit !== null) {
-    const { caller } = kernel.current;
-    kernel.emit({ type: "tlb-flush-begin", site, caller, mm, start: info.start, length: info.length, cpu });
+  hintPrimitive(kernel, primitive);
+  reportFlushBegun(kernel, info, mm_cpumask(mm));
+  if (kernel.cpu_tlbstate[cpu]!.loaded_mm === mm) flushOwnCpu(kernel, info);
+}
+
+/** What a flush does on the CPU that asks for it, on behalf of which the invalidations are recorded. */
+function flushOwnCpu(kernel: KernelContext, info: FlushInfo): void {
+  const { records } = kernel;
+  const before = records.flush;
+  records.flush = info.id;
+  try {
+    flush_tlb_func(kernel, kernel.machine.cpu(smp_processor_id(kernel)), info, true);
+  } finally {
+    records.flush = before;
   }
-  if (kernel.cpu_tlbstate[cpu]!.loaded_mm === mm) flush_tlb_func(kernel, kernel.machine.cpu(cpu), info, true);
 }
 
-function flushEnd(kernel: KernelContext, site: string): void {
-  const { caller, cpu } = kernel.current;
-  kernel.emit?.({ type: "tlb-flush-end", site, caller, cpu });
-}
-
-function* flushEverywhere(mm: MmContext, info: FlushInfo, site: string): KernelThread<void> {
+function* flushEverywhere(mm: MmContext, info: FlushInfo, primitive: string): KernelThread<void> {
   const { kernel } = mm;
-  if (kernel.contended) yield "flush";
-  flushBegin(mm, info, site);
+  if (kernel.contended) yield step("flush", mm.id);
+  flushLocally(mm, info, primitive);
   // Read after the entry was changed: a CPU that loads the mm from here on walks the new entry.
   const remote = others(mm_cpumask(mm), smp_processor_id(kernel));
   if (remote !== 0) yield* flush_tlb_others(kernel, remote, info);
-  flushEnd(kernel, site);
+  reportFlushEnded(kernel, info.id);
 }
 
+function reportFlushBegun(kernel: KernelContext, info: FlushInfo, cpus: CpuMask): void {
+  const { records } = kernel;
+  if (!records.live) return;
+  const { mm, start, end, id } = info;
+  const all = end === TLB_FLUSH_ALL;
+  records.emit({
+    kind: "flush-begun",
+    seq: records.next(),
+    agent: records.agent,
+    cpu: smp_processor_id(kernel),
+    space: mm === null ? NONE : mm.id,
+    flush: id,
+    linearLo: linearLo(start),
+    linearHi: linearHi(start),
+    bytes: all ? 0 : end - start,
+    all,
+    cpus: [cpus],
+  });
+}
+
+function reportFlushEnded(kernel: KernelContext, flush: number): void {
+  const { records } = kernel;
+  if (!records.live) return;
+  records.emit({
+    kind: "flush-ended",
+    seq: records.next(),
+    agent: records.agent,
+    cpu: smp_processor_id(kernel),
+    space: NONE,
+    flush,
+  });
+}
+
+/** Flushes everything that an mm maps. */
 export function flush_tlb_mm(mm: MmContext): KernelThread<void> {
-  return flush_tlb_mm_range(mm, 0, WHOLE_MM, 0, "flush_tlb_mm");
+  return flushRange(mm, 0, TLB_FLUSH_ALL, 0, "flush_tlb_mm");
 }
 
-export function flush_tlb_range(vma: VmaContext, start: number, end: number): KernelThread<void> {
-  return flush_tlb_mm_range(vma.vm_mm, start, end - start, vma.vm_flags, "flush_tlb_range");
+/** Flushes [start, end) of the vma's mm. */
+export function flush_tlb_range(vma: VmaContext, start: Linear, end: Linear): KernelThread<void> {
+  return flushRange(vma.vm_mm, start, end, vma.vm_flags, "flush_tlb_range");
 }
 
 /** One page: a single INVLPG a CPU, enough for a large page too, since INVLPG drops any size. */
-export function flush_tlb_page(vma: VmaContext, address: number): KernelThread<void> {
-  return flush_tlb_mm_range(vma.vm_mm, address, PAGE_SIZE, 0, "flush_tlb_page");
+export function flush_tlb_page(vma: VmaContext, address: Linear): KernelThread<void> {
+  return flushRange(vma.vm_mm, address, address + PAGE_SIZE, 0, "flush_tlb_page");
 }
 
 /** Flushes everything on the CPUs of a batch, whatever mm they run (used by arch_tlbbatch_flush). */
 export function* flushBatchedCpus(kernel: KernelContext, mask: CpuMask): KernelThread<void> {
-  const info: FlushInfo = { mm: null, start: 0, length: WHOLE_MM };
+  const info: FlushInfo = { mm: null, start: 0, end: TLB_FLUSH_ALL, id: kernel.newFlush() };
   const cpu = smp_processor_id(kernel);
-  if (cpumask_test_cpu(cpu, mask)) flush_tlb_func(kernel, kernel.machine.cpu(cpu), info, true);
+  hintPrimitive(kernel, "arch_tlbbatch_flush");
+  reportFlushBegun(kernel, info, mask);
+  if (cpumask_test_cpu(cpu, mask)) flushOwnCpu(kernel, info);
   const remote = others(mask, cpu);
   if (remote !== 0) yield* flush_tlb_others(kernel, remote, info);
+  reportFlushEnded(kernel, info.id);
 }

@@ -1,5 +1,6 @@
-import type { KernelThread } from "./events.ts";
+import { NONE } from "../cpu/address.ts";
 import type { CpuMask, KernelContext, MmContext } from "./kernel-context.ts";
+import { type KernelThread, step } from "./step.ts";
 import { flushBatchedCpus, mm_cpumask } from "./tlb.ts";
 
 /** x86's part of a deferred unmap flush: only which CPUs, never which addresses (v4.13 asm/tlbbatch.h). */
@@ -17,11 +18,7 @@ export function* arch_tlbbatch_flush(
   kernel: KernelContext,
   batch: arch_tlbflush_unmap_batch,
 ): KernelThread<void> {
-  if (kernel.contended) yield "flush";
-  const mask = batch.cpumask;
-  const { cpu, caller } = kernel.current;
-  kernel.emit?.({ type: "tlb-batch-flush-begin", mask, caller, cpu });
-  yield* flushBatchedCpus(kernel, mask);
+  if (kernel.contended) yield step("flush", NONE);
+  yield* flushBatchedCpus(kernel, batch.cpumask);
   batch.cpumask = 0;
-  kernel.emit?.({ type: "tlb-batch-flush-end", caller, cpu });
 }

@@ -2,16 +2,9 @@ import { ACCESS_WRITE } from "../cpu/access-rights.ts";
 import { ControlRegisters } from "../cpu/control-registers.ts";
 import type { Cpu } from "../cpu/cpu.ts";
 import { PTE_P } from "../cpu/entry-layout.ts";
-import type { HardwareEvent } from "../cpu/events.ts";
-import {
-  contextScope,
-  EVERYTHING,
-  faultScope,
-  type InvalidationScope,
-  invlpgScope,
-  ownScope,
-} from "../cpu/invalidation-scope.ts";
-import { isCanonical, linearHi, linearLo } from "../cpu/linear-address.ts";
+import { hex } from "../cpu/hex.ts";
+import { ALL_PCIDS, type InvalidationScope, recordedScope } from "../cpu/invalidation-scope.ts";
+import { isCanonical, linearBigInt, linearHi, linearLo } from "../cpu/linear-address.ts";
 import type { Machine } from "../cpu/machine.ts";
 import { errorCodeOf, WALK_DENIED, WALK_OK } from "../cpu/page-fault.ts";
 import {
@@ -22,6 +15,8 @@ import {
   type WalkStart,
   walk,
 } from "../cpu/page-walk.ts";
+import { dispatcher, ignoring } from "../cpu/record.ts";
+import type { HardwareRecord, HardwareRecordOf } from "../cpu/records.ts";
 import { type CachedLeaf, type Change, PageHistory, type Silicon, type View } from "./page-history.ts";
 
 /** Why an outcome is legal: memory says so now; a leaf that may be cached does; or a cached table entry leads there. */
@@ -52,13 +47,13 @@ const LONG_LOG = 4096;
 
 /**
  * Which results of an access are legal, given all that has happened: the validator of any TLB (SDM vol. 3, 4.10.2 to
- * 4.10.4). It looks at memory, control registers and the events of a machine, never at its TLBs.
+ * 4.10.4). It looks at memory, control registers and the records of a machine, never at its TLBs.
  *
  * Whatever was valid since the last operation that had to drop it may be cached, and nothing must be. A cached leaf has
  * raw rights, judged by the control state of the access; a cached table entry leads a walk to what its table holds now.
  * A store through a leaf with D=0 is a walk: D is set in memory, by a cycle that sees the entry as it is.
  *
- * Give it every event from a moment when all caches are empty: `machine.observer = oracle.observe`. Entries must be
+ * Give it every record from a moment when all caches are empty: `machine.records.listen(oracle.observe)`. Entries must be
  * written through {@link Machine.storeEntry} and its kin.
  */
 export class OutcomeOracle {
@@ -89,37 +84,16 @@ export class OutcomeOracle {
     for (const page of pages ?? []) this.begin(linearLo(page), linearHi(page));
   }
 
-  /** The machine's observer, or a part of it. */
-  readonly observe = (event: HardwareEvent): void => {
-    switch (event.type) {
-      case "entry-written":
-      case "accessed-dirty-set": {
-        const { address, old, value } = event;
-        this.record({ type: "write", address, oldLo: old.lo, oldHi: old.hi, lo: value.lo, hi: value.hi });
-        return;
-      }
-      case "cr3-loaded":
-        this.look(event.cpu);
-        if (!event.keep) this.drop(event.cpu, contextScope(event.pcid));
-        return;
-      case "cr4-written":
-        this.look(event.cpu);
-        this.drop(event.cpu, event.flushed === "all" ? EVERYTHING : ownScope(event.pcid));
-        return;
-      case "nxe-written":
-        this.look(event.cpu);
-        return;
-      case "invlpg":
-        this.drop(event.cpu, invlpgScope(this.cpu(event.cpu).control, ...wordsOf(event.address)));
-        return;
-      case "page-fault":
-        this.drop(event.cpu, faultScope(this.cpu(event.cpu).control.pcid, ...wordsOf(event.address)));
-        return;
-      case "invalidated":
-        this.drop(event.cpu, event.scope);
-        return;
-    }
-  };
+  /** Takes in what a machine recorded. */
+  readonly observe: (record: HardwareRecord) => void = dispatcher<HardwareRecord>({
+    "entry-written": (record) => this.write(record),
+    "accessed-dirty-set": (record) => this.write(record),
+    "cr3-loaded": ({ cpu }) => this.look(cpu),
+    "register-loaded": ({ cpu }) => this.look(cpu),
+    invalidated: (record) => this.record({ type: "drop", cpu: record.cpu, scope: recordedScope(record) }),
+    ...ignoring("tlb-filled", "access", "fault", "ipi-sent", "ipi-handled", "interrupt-taken"),
+    ...ignoring("privilege-changed", "halted", "gap", "agent-introduced", "named"),
+  });
 
   /**
    * Every legal result of an access of one byte that this CPU would make now (kind ACCESS_*, at its CPL and AC), what
@@ -163,7 +137,9 @@ export class OutcomeOracle {
     const known = this.histories.get(keyOf(lo, hi));
     if (known !== undefined) return known;
     if (this.fixed)
-      throw new RangeError(`page of ${hex(hi, lo)}: this oracle was made for a list of other pages`);
+      throw new RangeError(
+        `page of ${hex(linearBigInt(lo, hi))}: this oracle was made for a list of other pages`,
+      );
     return this.replay(this.begin(lo, hi));
   }
 
@@ -191,8 +167,14 @@ export class OutcomeOracle {
     this.record({ type: "view", cpu, view: viewOf(this.cpu(cpu)) });
   }
 
-  private drop(cpu: number, scope: InvalidationScope): void {
-    this.record({ type: "drop", cpu, scope });
+  private write({
+    slot,
+    oldLo,
+    oldHi,
+    entryLo,
+    entryHi,
+  }: HardwareRecordOf<"entry-written" | "accessed-dirty-set">): void {
+    this.record({ type: "write", address: slot, oldLo, oldHi, lo: entryLo, hi: entryHi });
   }
 
   private record(change: Change): void {
@@ -200,7 +182,7 @@ export class OutcomeOracle {
     if (this.fixed) return;
     this.log.push(change);
     // With one CPU nothing from before a complete flush can be cached: a new history may begin here.
-    const forgets = change.type === "drop" && change.scope === EVERYTHING && this.machine.cpus.length === 1;
+    const forgets = change.type === "drop" && isEverything(change.scope) && this.machine.cpus.length === 1;
     if (forgets && this.log.length > LONG_LOG) {
       this.log = [];
       this.firstViews = this.machine.cpus.map(viewOf);
@@ -242,8 +224,8 @@ function viewOf({ control }: Cpu): View {
   return { rootLo, rootHi, pcid, nxe, globals };
 }
 
-function wordsOf(address: number): [number, number] {
-  return [linearLo(address), linearHi(address)];
+function isEverything({ pcid, page, globals, tables }: InvalidationScope): boolean {
+  return pcid === ALL_PCIDS && page === null && globals === "all" && tables === "all";
 }
 
 function keyOf(lo: number, hi: number): string {
@@ -251,15 +233,11 @@ function keyOf(lo: number, hi: number): string {
 }
 
 function tableWords({ lo, hi }: WalkStart): string {
-  return `a cached entry still leads to the table at ${hex(hi, lo)}`;
+  return `a cached entry still leads to the table at ${hex(linearBigInt(lo, hi))}`;
 }
 
 function leafWords({ level, lo, hi, dirty, global }: CachedLeaf, denies: boolean): string {
   const size = ["", "4-KiB", "2-MiB", "1-GiB"][level];
-  const leaf = `a${global ? " global" : ""} ${size} translation to ${hex(hi, lo)} with D=${Number(dirty)}`;
+  const leaf = `a${global ? " global" : ""} ${size} translation to ${hex(linearBigInt(lo, hi))} with D=${Number(dirty)}`;
   return `${leaf} may be cached${denies ? " and denies it" : ""}`;
-}
-
-function hex(hi: number, lo: number): string {
-  return `0x${((BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0)).toString(16)}`;
 }

@@ -9,6 +9,7 @@ import {
 } from "../cpu/access-rights.ts";
 import type { Cpu } from "../cpu/cpu.ts";
 import { LEVEL_NAMES, PTE_G } from "../cpu/entry-layout.ts";
+import { hex } from "../cpu/hex.ts";
 import { linearBigInt, linearHi, linearLo } from "../cpu/linear-address.ts";
 import { WALK_NOT_PRESENT, WALK_RESERVED } from "../cpu/page-fault.ts";
 import { INSPECT, WalkResult, walk } from "../cpu/page-walk.ts";
@@ -52,10 +53,10 @@ function explain(cpu: Cpu, entry: TlbEntry): TlbExplanation {
   const { state, why } = compare(cpu, entry);
   const { page, level, pcid, global, pfn, rights, dirty, structure } = entry;
   const words = [
-    hexOf(linearBigInt(linearLo(page), linearHi(page))),
+    hex(linearBigInt(linearLo(page), linearHi(page))),
     SIZES[level],
     global ? `global (filled under PCID ${pcid})` : `PCID ${pcid}`,
-    `-> frame ${hexOf(pfn)}`,
+    `-> frame ${hex(pfn)}`,
     rightsText(rights),
     `D=${Number(dirty)}`,
     ...(structure === undefined ? [] : [`[${structure}]`]),
@@ -75,7 +76,7 @@ function compare(cpu: Cpu, entry: TlbEntry): Pick<TlbExplanation, "state" | "why
   const lo = linearLo(entry.page);
   const hi = linearHi(entry.page);
   const code = walk(machine.memory, control, lo, hi, ACCESS_READ, MODE_SUPERVISOR, INSPECT, found);
-  const where = `${LEVEL_NAMES[found.level]} ${found.entry} at ${hexOf(found.entryAddress)}`;
+  const where = `${LEVEL_NAMES[found.level]} ${found.entry} at ${hex(found.entryAddress)}`;
   if (code === WALK_NOT_PRESENT) return { state: "gone", why: `memory has P=0 in the ${where}` };
   if (code === WALK_RESERVED) return { state: "gone", why: `memory has a reserved bit in the ${where}` };
   const differences = differencesOf(entry, found, control.globals);
@@ -88,7 +89,7 @@ function differencesOf(entry: TlbEntry, found: WalkResult, globals: boolean): st
   const differences: string[] = [];
   const global = globals && (found.lo & PTE_G) !== 0;
   if (found.level < entry.level) differences.push(`pages of ${SIZES[found.level]}`);
-  if (found.pfn !== entry.pfn) differences.push(`frame ${hexOf(found.pfn)}`);
+  if (found.pfn !== entry.pfn) differences.push(`frame ${hex(found.pfn)}`);
   if (((found.rights ^ entry.rights) & RIGHTS) !== 0) differences.push(rightsText(found.rights));
   if (found.dirty !== entry.dirty) differences.push(`D=${Number(found.dirty)}`);
   if (global !== entry.global) differences.push(`G=${Number(global)}`);
@@ -102,8 +103,4 @@ function rightsText(rights: number): string {
   const who = (rights & RIGHT_U) !== 0 ? "user" : "supervisor";
   const stack = (rights & RIGHT_SHADOW_STACK) !== 0 ? " shadow-stack" : "";
   return `r${w}${x} ${who}${stack}${key === 0 ? "" : ` key ${key}`}`;
-}
-
-function hexOf(value: number | bigint): string {
-  return `0x${value.toString(16)}`;
 }

@@ -1,16 +1,15 @@
-import type { KernelThread } from "../../../arch/x86/mm/events.ts";
-import { PAGE_SIZE } from "../../../arch/x86/mm/pgtable_types.ts";
-import type { Kernel } from "../../mm/kernel.ts";
-import type { mm_struct } from "../../mm/mm_struct.ts";
+import { type Linear, NONE, PAGE_SIZE, type Pfn } from "../../../arch/x86/cpu/address.ts";
+import { type KernelThread, step } from "../../../arch/x86/mm/step.ts";
+import type { Kernel, mm_struct } from "../../mm/mm_types.ts";
 import type { Random } from "../../sim/random.ts";
 import type { Iommu } from "../../virt/iommu.ts";
 import type { Kvm } from "../../virt/kvm.ts";
 
 /** One place in one address space that the actors may touch. */
 export interface Target {
-  readonly page: number;
+  readonly page: Pfn;
   readonly mm: mm_struct;
-  readonly address: number;
+  readonly address: Linear;
   /** Bytes that the entry mapped when the batch began: a large mapping is touched anywhere inside. */
   readonly length: number;
   readonly writable: boolean;
@@ -51,7 +50,7 @@ export class Actors {
   /** A user program on one CPU: touches what the loaded mm maps, for ever. */
   *user(cpu: number): KernelThread<void> {
     for (;;) {
-      yield "access";
+      yield step("access", NONE);
       const target = this.#pick();
       if (target?.mm === this.#kernel.cpu_tlbstate[cpu]!.loaded_mm) this.touch(cpu, target);
     }
@@ -60,7 +59,7 @@ export class Actors {
   /** Guests that run for ever, each behind one mm's KVM listeners. */
   *guests(): KernelThread<void> {
     for (;;) {
-      yield "access";
+      yield step("access", NONE);
       const target = this.#pick();
       if (target !== undefined) yield* this.guestTouch(target);
     }
@@ -69,7 +68,7 @@ export class Actors {
   /** Devices that read and write for ever. */
   *devices(): KernelThread<void> {
     for (;;) {
-      yield "access";
+      yield step("access", NONE);
       const target = this.#pick();
       if (target !== undefined) this.deviceTouch(target);
     }
@@ -96,8 +95,9 @@ export class Actors {
     }
   }
 
-  #somewhereIn({ address, length }: Target): number {
-    return length === PAGE_SIZE ? address : address + PAGE_SIZE * this.#random.below(length / PAGE_SIZE);
+  #somewhereIn({ address, length }: Target): Linear {
+    if (length === PAGE_SIZE) return address;
+    return (address + PAGE_SIZE * this.#random.below(length / PAGE_SIZE)) as Linear;
   }
 
   #writes(target: Target): boolean {

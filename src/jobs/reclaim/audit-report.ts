@@ -1,21 +1,31 @@
-import type { Finding } from "../../audit/findings.ts";
+import { byId, causeTitle } from "../../audit/cause-text.ts";
+import type { Cause } from "../../audit/causes.ts";
+import { type Finding, findingJson, owedJson } from "../../audit/findings.ts";
+import { type Story, storyJson } from "../../audit/story/story.ts";
 import type { GuestSnapshot } from "../../formats/guest-snapshot.ts";
-import { importGuest } from "../../guest/import-kernel.ts";
+import { importScan } from "../../guest/import-kernel.ts";
+import { type GuestScan, scanGuest } from "../../guest/scan-guest.ts";
 import { checkTruth, type Truth } from "../../guest/truth.ts";
-import type { Kernel } from "../../mm/kernel.ts";
+import type { NotifierProtocol } from "../../mm/mm_types.ts";
+import { notifierProtocol } from "../../mm/notifier-protocol.ts";
+import { hex } from "../../text/hex.ts";
 import { type AuditRun, type AuditRunOptions, auditRun } from "./audit-run.ts";
-import { type FindingSummary, summarize } from "./finding-summary.ts";
 import type { ListenerKind } from "./listeners.ts";
-import { PageStory } from "./page-story.ts";
+import type { FrameRange } from "./reclaim-job.ts";
 
 /** Version of the JSON that `ptescope audit --json` prints; docs/audit-report.schema.json describes it. */
-export const AUDIT_REPORT_VERSION = 1;
+export const AUDIT_REPORT_VERSION = 2;
 
-export interface AuditSettings extends Omit<AuditRunOptions, "protocol" | "progress" | "replay" | "witness"> {
-  /** Names of protocols, in the order to run them. */
-  readonly protocols: readonly string[];
+/** The protocol that a story is held against: the one before the seed, without a finding. */
+const CONTRAST = "c";
+
+export interface AuditSettings extends Omit<AuditRunOptions, "protocol" | "progress" | "replay" | "pages"> {
+  /** Names of protocols, or protocols of somebody's own, in the order to run them. */
+  readonly protocols: readonly (string | NotifierProtocol)[];
   /** How the snapshot is named in the report and in replay commands. */
   readonly snapshot: string;
+  /** What a person typed for the one protocol of the run, where it is not its name. */
+  readonly typed?: string;
   /** What a person types before the command's name (default "ptescope"). */
   readonly program?: string;
   readonly progress?: (text: string) => void;
@@ -49,19 +59,32 @@ export interface AuditReport {
   readonly runs: readonly RunReport[];
 }
 
-export interface RunReport extends Omit<AuditRun, "findings"> {
-  readonly findings: readonly FindingSummary[];
+/** What one rule found in a run. */
+export interface RuleCount {
+  readonly rule: number | string;
+  readonly title: string;
+  readonly findings: number;
+  /** Distinct frames. */
+  readonly frames: number;
+}
+
+export interface RunReport extends Omit<AuditRun, "stories"> {
+  readonly rules: readonly RuleCount[];
+  /** Findings in all, those that are not listed included. */
+  readonly findingCount: number;
   /** Distinct frames in all findings. */
   readonly findingFrames: number;
-  /** What happened to the frame that was asked about, and what was found about it, line by line. */
-  readonly story?: readonly string[];
+  /** Of the frame that was asked about; and the same under the protocol that has no finding. */
+  readonly story: Story | null;
+  readonly contrast: Story | null;
 }
 
 /** Checks a guest against its own kernel's records, then runs writeback and reclaim over it under each protocol. */
 export function auditGuest(guest: GuestSnapshot, settings: AuditSettings): AuditReport {
   settings.progress?.("checking the guest kernel's own records");
-  const truth = checkTruth(importGuest(guest));
-  const runs = guest.pti ? [] : settings.protocols.map((protocol) => runOne(guest, settings, protocol));
+  const scan = scanGuest(guest);
+  const truth = checkTruth(importScan(scan));
+  const runs = guest.pti ? [] : settings.protocols.map((protocol) => runOne(scan, settings, protocol));
   return {
     format: "ptescope-audit",
     version: AUDIT_REPORT_VERSION,
@@ -88,51 +111,110 @@ export function auditGuest(guest: GuestSnapshot, settings: AuditSettings): Audit
   };
 }
 
-function runOne(guest: GuestSnapshot, settings: AuditSettings, protocol: string): RunReport {
-  const { progress, page } = settings;
-  let story: PageStory | null = null;
-  const witness = (kernel: Kernel) => {
-    story = new PageStory(kernel, page ?? 0);
-    return story.observe;
+function runOne(scan: GuestScan, settings: AuditSettings, protocol: string | NotifierProtocol): RunReport {
+  const pages = settings.page === undefined ? [] : [settings.page];
+  const { stories, ...run } = runWith(scan, settings, protocol, pages);
+  const isTold = pages.length > 0 && run.protocol !== CONTRAST;
+  return {
+    ...run,
+    rules: ruleCounts(run.causes),
+    findingCount: run.causes.reduce((sum, { count }) => sum + count, 0),
+    findingFrames: new Set(run.causes.flatMap(({ pfns }) => [...pfns])).size,
+    story: stories[0] ?? null,
+    contrast: isTold ? runWith(scan, settings, CONTRAST, pages).stories[0]! : null,
   };
-  const run = auditRun(guest, {
+}
+
+/** One run, in which the stories of some frames are told. */
+export function runWith(
+  scan: GuestScan,
+  settings: AuditSettings,
+  protocol: string | NotifierProtocol,
+  pages: readonly number[],
+): AuditRun {
+  const { progress } = settings;
+  const name = typeof protocol === "string" ? notifierProtocol(protocol).name : protocol.name;
+  return auditRun(scan, {
     protocol,
     listeners: settings.listeners,
     cpus: settings.cpus,
     tlb: settings.tlb,
     seed: settings.seed,
     shuffle: settings.shuffle,
-    replay: (frame) => replayCommand(settings, protocol, frame),
-    ...(page === undefined ? {} : { witness }),
+    ...(settings.frames === undefined ? {} : { frames: settings.frames }),
+    replay: (frame) => replayCommand(settings, settings.typed ?? name, frame),
+    pages,
     ...(progress === undefined
       ? {}
-      : { progress: (done, total) => progress(`protocol ${protocol}: ${done} of ${total} pages`) }),
+      : { progress: (done, total) => progress(`protocol ${name}: ${done} of ${total} pages`) }),
   });
-  const findingFrames = new Set(run.findings.flatMap(({ frame }) => (frame === null ? [] : [frame]))).size;
-  const report = { ...run, findings: summarize(run.findings), findingFrames };
-  if (page === undefined) return report;
-  return { ...report, story: storyLines(page, story, run.findings) };
 }
 
-function storyLines(page: number, story: PageStory | null, findings: readonly Finding[]): string[] {
-  const lines = story?.lines ?? [];
-  const frame = `frame 0x${page.toString(16)}`;
-  const told =
-    lines.length === 0 ? [`${frame}: nothing, no entry that reclaim changed maps it`] : [frame, ...lines];
-  const about = findings
-    .filter(({ frame }) => frame === page)
-    .flatMap((finding) => ["", ...finding.explain().split("\n")]);
-  return [...told, ...about];
+/** In the order of the rules. */
+function ruleCounts(causes: readonly Cause[]): RuleCount[] {
+  const counts = new Map<number | string, { title: string; findings: number; pfns: Set<number> }>();
+  for (const { rule, count, pfns } of causes.flatMap(({ places }) => places)) {
+    const known = counts.get(rule.id) ?? { title: rule.title, findings: 0, pfns: new Set<number>() };
+    known.findings += count;
+    for (const pfn of pfns) known.pfns.add(pfn);
+    counts.set(rule.id, known);
+  }
+  return [...counts]
+    .sort(([a], [b]) => byId(a, b))
+    .map(([rule, { title, findings, pfns }]) => ({ rule, title, findings, frames: pfns.size }));
+}
+
+/** The report as `audit --json` prints it, and as the schema describes it. */
+export function auditJson(report: AuditReport): unknown {
+  return {
+    ...report,
+    runs: report.runs.map(({ findings: _, causes, story, contrast, ...run }) => ({
+      ...run,
+      causes: causes.map(causeJson),
+      story: story === null ? null : storyJson(story),
+      contrast: contrast === null ? null : storyJson(contrast),
+    })),
+  };
+}
+
+function causeJson(cause: Cause): unknown {
+  const { first, worst, count, pfns, places } = cause;
+  return {
+    title: causeTitle(cause),
+    owed: owedJson(worst.owed),
+    findings: count,
+    frames: pfns.size,
+    places: places.map((place) => ({
+      rule: place.rule.id,
+      title: place.rule.title,
+      source: place.rule.source,
+      site: place.site,
+      findings: place.count,
+      frames: place.pfns.size,
+    })),
+    first: findingJson(first),
+    worst: findingJson(worst),
+  };
+}
+
+/** A finding as a line of `audit --findings FILE`. */
+export function findingLine(protocol: string, finding: Finding): string {
+  return `${JSON.stringify({ protocol, ...findingJson(finding) })}\n`;
 }
 
 /** The command line that repeats a run and, for a finding, tells the story of its frame. */
 export function replayCommand(settings: AuditSettings, protocol: string, frame: number | null): string {
   const words = [settings.program ?? "ptescope", "audit", quoted(settings.snapshot)];
-  words.push("--protocol", protocol, "--listeners", settings.listeners.join(",") || "none");
+  words.push("--protocol", quoted(protocol), "--listeners", settings.listeners.join(",") || "none");
   words.push("--cpus", String(settings.cpus), "--tlb", settings.tlb, "--seed", String(settings.seed));
   if (settings.shuffle) words.push("--shuffle");
+  if (settings.frames !== undefined) words.push("--frames", settings.frames.map(rangeWord).join(","));
   if (frame !== null) words.push("--page", `0x${frame.toString(16)}`);
   return words.join(" ");
+}
+
+function rangeWord({ first, last }: FrameRange): string {
+  return `${hex(first)}-${hex(last)}`;
 }
 
 /** As a shell takes it for one word. */
@@ -147,9 +229,8 @@ function remarksFor(guest: GuestSnapshot): string[] {
     ];
   }
   return [
-    `Linux 4.13's page_mkclean and try_to_unmap run on the entries of a ${guest.kernelRelease} guest (layout ${guest.layout}): a what-if`,
-    "4.13 cannot carry userfaultfd write protection, PTE markers and anonymous-exclusive state: a swapped entry loses them",
-    "4.13 splits a THP before it swaps it; here its mappings are split and it is unmapped whole, as from 4.14 on",
-    "dirty accounting is assumed for files: this guest's are tmpfs, whose kernel does no page_mkclean for them",
+    `a what-if: Linux 4.13's rmap code on entries of the layout ${guest.layout}`,
+    "swapped entries lose uffd-wp, markers, anon-exclusive: 4.13 has none",
+    "THPs are unmapped whole, as from 4.14 on; tmpfs accounts dirty pages",
   ];
 }

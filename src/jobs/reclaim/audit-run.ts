@@ -1,31 +1,37 @@
+import { PAGES_OF_LEVEL } from "../../../arch/x86/cpu/address.ts";
 import type { TlbPolicy } from "../../../arch/x86/cpu/tlb.ts";
 import { Auditor } from "../../audit/auditor.ts";
-import { Counters } from "../../audit/counters.ts";
+import type { Cause } from "../../audit/causes.ts";
 import type { Finding } from "../../audit/findings.ts";
-import type { GuestSnapshot } from "../../formats/guest-snapshot.ts";
-import { type ImportedGuest, importGuest } from "../../guest/import-kernel.ts";
-import type { MmEvent } from "../../mm/events.ts";
-import type { Kernel } from "../../mm/kernel.ts";
-import type { mm_struct } from "../../mm/mm_struct.ts";
+import { type Story, StoryTeller } from "../../audit/story/story.ts";
+import { type ImportedGuest, importScan } from "../../guest/import-kernel.ts";
+import type { GuestScan } from "../../guest/scan-guest.ts";
+import type { mm_struct, NotifierProtocol } from "../../mm/mm_types.ts";
 import { Random } from "../../sim/random.ts";
-import type { VirtEvent } from "../../virt/events.ts";
+import { kernelOpening } from "../../trace/opening.ts";
+import { LiveWorld } from "../../trace/world.ts";
 import type { Listeners, Traffic } from "./actors.ts";
+import { Counters } from "./counters.ts";
+import { holdersOf } from "./held.ts";
 import { attachListeners, type ListenerKind } from "./listeners.ts";
 import { MappedAtClear } from "./mapped-at-clear.ts";
-import { type MappedPage, ReclaimJob } from "./reclaim-job.ts";
+import { type FrameRange, type MappedPage, ReclaimJob } from "./reclaim-job.ts";
 
 export interface AuditRunOptions {
-  readonly protocol: string;
+  /** A notifier protocol by name, or one of somebody's own. */
+  readonly protocol: string | NotifierProtocol;
   readonly listeners: readonly ListenerKind[];
   readonly cpus: number;
   readonly tlb: TlbPolicy;
   readonly seed: number;
   readonly shuffle: boolean;
+  /** Reclaim only pages that begin in one of these; default: all. */
+  readonly frames?: readonly FrameRange[];
   /** The command that would repeat the run and explain one frame. */
   readonly replay: (frame: number | null) => string;
   readonly progress?: (done: number, total: number) => void;
-  /** Makes one more observer of the run's events, numbered from 1; for a frame's story. */
-  readonly witness?: (kernel: Kernel) => (event: MmEvent | VirtEvent, number: number) => void;
+  /** Frames whose stories are to be told. */
+  readonly pages?: readonly number[];
 }
 
 /** One protocol's run over a guest. Frames are 4K frames that were mapped when the run began. */
@@ -57,40 +63,32 @@ export interface AuditRun {
   readonly kvmMappedAtClear: number;
   /** Some tables were too many or looped, and were not watched. */
   readonly truncated: boolean;
+  /** The first ones; those beyond a bound are counted in their causes only. */
   readonly findings: readonly Finding[];
+  readonly causes: readonly Cause[];
+  /** Of the pages that were asked for. */
+  readonly stories: readonly Story[];
 }
 
-/** Runs writeback and reclaim over a freshly imported guest under one notifier protocol, judged by the auditor. */
-export function auditRun(guest: GuestSnapshot, options: AuditRunOptions): AuditRun {
-  const imported = importGuest(guest, { cpus: options.cpus, tlb: options.tlb, notifiers: options.protocol });
+/** Runs writeback and reclaim over a kernel built from a guest, under one notifier protocol, judged by the auditor. */
+export function auditRun(scan: GuestScan, options: AuditRunOptions): AuditRun {
+  const imported = importScan(scan, { cpus: options.cpus, tlb: options.tlb, notifiers: options.protocol });
   const { kernel, mms } = imported;
+  const counters = new Counters();
+  const mappedAtClear = new MappedAtClear();
+  kernel.attach(counters.handlers);
+  kernel.attach(mappedAtClear.handlers);
   const listeners = new Map<mm_struct, Listeners>();
   for (const mm of mms.values()) listeners.set(mm, attachListeners(mm, options.listeners));
-
-  const auditor = new Auditor(kernel, { replay: (finding) => options.replay(finding.frame) });
-  const counters = new Counters();
-  const mappedAtClear = new MappedAtClear(kernel);
-  const witness = options.witness?.(kernel);
-  let number = 0;
-  const observe = (event: MmEvent | VirtEvent) => {
-    number++;
-    witness?.(event, number);
-    mappedAtClear.observe(event);
-    counters.observe(event);
-    auditor.observe(event);
-  };
-  for (const { kvms, iommus } of listeners.values()) {
-    for (const kvm of kvms) auditor.watchKvm(kvm);
-    for (const iommu of iommus) auditor.watchIommu(iommu);
-    for (const listener of [...kvms, ...iommus]) listener.emit = observe;
-  }
-  kernel.attach(observe);
+  const auditor = new Auditor(kernel, { replay: (finding) => options.replay(finding.pfn) });
+  const tellers = (options.pages ?? []).map((page) => tellerOf(imported, listeners, page));
 
   const job = new ReclaimJob(kernel, {
     pages: mappedPages(imported),
     listeners,
     random: new Random(options.seed),
     shuffle: options.shuffle,
+    ...(options.frames === undefined ? {} : { frames: options.frames }),
     ...(options.progress === undefined ? {} : { progress: options.progress }),
   });
   const result = job.run();
@@ -119,12 +117,26 @@ export function auditRun(guest: GuestSnapshot, options: AuditRunOptions): AuditR
         .filter(({ redundant }) => redundant > 0)
         .map(({ site, redundant }) => [site, redundant]),
     ),
-    listeners: byKind(counters.callbacks),
+    listeners: byKind(counters.callbacks()),
     traffic: job.actors.traffic,
     kvmMappedAtClear: mappedAtClear.freed,
     truncated: auditor.truncated,
     findings: auditor.findings,
+    causes: auditor.causes,
+    stories: tellers.map(({ story }) => story),
   };
+}
+
+/** Follows a frame through the run that is about to begin. */
+function tellerOf(
+  { kernel, machine }: ImportedGuest,
+  listeners: ReadonlyMap<mm_struct, Listeners>,
+  page: number,
+): StoryTeller {
+  const run = { world: new LiveWorld(machine, kernel.format), opening: kernelOpening(kernel) };
+  const teller = new StoryTeller(run, page, holdersOf(machine, listeners));
+  kernel.attach(teller.observe);
+  return teller;
 }
 
 function mappedPages(imported: ImportedGuest): MappedPage[] {
@@ -132,7 +144,7 @@ function mappedPages(imported: ImportedGuest): MappedPage[] {
     const mappings = imported.mappingsOf(page);
     const frames = new Set<number>();
     for (const { pfn, level } of mappings) {
-      for (let i = 0; i < 512 ** (level - 1); i++) frames.add(pfn + i);
+      for (let i = 0; i < PAGES_OF_LEVEL[level]!; i++) frames.add(pfn + i);
     }
     return { page, frames: frames.size, mappings };
   });

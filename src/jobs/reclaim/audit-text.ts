@@ -1,27 +1,23 @@
+import { byId, causeLines, causeTitle } from "../../audit/cause-text.ts";
+import { CELLS, storyLines } from "../../audit/story/story-text.ts";
+import { formatCount as count, hex } from "../../text/hex.ts";
 import { type Paint, plain } from "../../text/paint.ts";
+import { wrap } from "../../text/wrap.ts";
 import type { AuditReport, RunReport } from "./audit-report.ts";
-import type { FindingSummary } from "./finding-summary.ts";
+import { contrastLines } from "./contrast-text.ts";
 
+const WIDTH = 80;
 const LABEL = 28;
 const COLUMN = 9;
 
-function count(value: number): string {
-  return value.toLocaleString("en-US");
-}
-
-/** The report for a person: head, truth, the protocols side by side, findings, verdict. Ends with a newline. */
+/** The report for a person: head, truth, the protocols side by side, causes, verdict. Ends with a newline. */
 export function auditText(report: AuditReport, paint: Paint = plain): string {
   const sections = [head(report, paint), truth(report, paint)];
   if (report.runs.length > 0) {
     sections.push(comparison(report.runs, paint));
-    const found = report.runs.filter(({ findings }) => findings.length > 0);
-    if (found.length > 0) sections.push(findings(found, paint));
+    for (const run of report.runs) if (run.causes.length > 0) sections.push(causes(run, paint));
     sections.push(verdict(report, paint));
-    for (const { story, protocol } of report.runs) {
-      if (story === undefined) continue;
-      const title = paint("heading", `What happened to the frame under protocol ${protocol}`);
-      sections.push([title, ...story].join("\n"));
-    }
+    for (const run of report.runs) if (run.story !== null) sections.push(story(run, paint));
   }
   return `${sections.join("\n\n")}\n`;
 }
@@ -29,39 +25,20 @@ export function auditText(report: AuditReport, paint: Paint = plain): string {
 function head(report: AuditReport, paint: Paint): string {
   const { snapshot, settings, remarks } = report;
   const memory = `${snapshot.memoryBytes / 2 ** 20} MiB`;
-  const lines = [
-    paint(
-      "heading",
-      `ptescope audit: ${snapshot.name}, Linux ${snapshot.kernel}, ${snapshot.processes} processes, ${memory}`,
-    ),
-  ];
+  const name = `ptescope audit: ${snapshot.name}, Linux ${snapshot.kernel}, ${snapshot.processes} processes, ${memory}`;
+  const lines = wrap(name, WIDTH, "", "  ").map((line) => paint("heading", line));
   if (report.runs.length > 0) {
     const listeners = settings.listeners.length === 0 ? "none" : settings.listeners.join(" and ");
     const last = settings.cpus - 1;
     const users = last === 1 ? "CPU 1 runs" : `CPUs 1 to ${last} run`;
+    const order = settings.order === "pfn" ? "by frame number" : "in the seed's order";
     lines.push(
-      `  machine    ${settings.cpus} CPUs: CPU 0 reclaims, ${users} user work; TLBs: ${settings.tlb}`,
-      `  listeners  ${listeners}, on every process`,
-      `  order      by ${settings.order === "pfn" ? "frame number" : "the seed"}, seed ${settings.seed}`,
+      `  machine  ${settings.cpus} CPUs: CPU 0 reclaims, ${users} user work; TLBs: ${settings.tlb}`,
+      `  job      pages ${order}, seed ${settings.seed}; on every process: ${listeners}`,
     );
   }
-  for (const remark of remarks) lines.push(...wrap(remark, "  note       ", "             "));
+  for (const remark of remarks) lines.push(...wrap(remark, WIDTH, "  note     ", "           "));
   return lines.join("\n");
-}
-
-/** Folds a sentence at 110 columns. */
-function wrap(text: string, first: string, rest: string): string[] {
-  const lines: string[] = [];
-  let line = first;
-  for (const word of text.split(" ")) {
-    if (line.length + word.length > 110) {
-      lines.push(line.trimEnd());
-      line = rest;
-    }
-    line += `${word} `;
-  }
-  lines.push(line.trimEnd());
-  return lines;
 }
 
 function truth(report: AuditReport, paint: Paint): string {
@@ -69,13 +46,13 @@ function truth(report: AuditReport, paint: Paint): string {
   const row = (name: string, equal: number, of: number, what: string) => {
     const share = `${count(equal)} of ${count(of)}`;
     const mark = equal === of ? paint("good", share) : paint("danger", share);
-    return `  ${name.padEnd(LABEL - 2)}${mark} ${what}`;
+    return `  ${name.padEnd(20)}${mark} ${what}`;
   };
   return [
     paint("heading", "The guest kernel's own records, confirmed from the page tables alone"),
-    row("/proc/kpagecount", kpagecount.equal, kpagecount.frames, "frames have the map count it recorded"),
-    row("/proc/PID/pagemap", pagemap.equal, pagemap.words, "words follow from the entries, bit for bit"),
-    row("rmap_walk", rmap.equal, rmap.pages, "pages: it visits exactly the entries that map them"),
+    row("/proc/kpagecount", kpagecount.equal, kpagecount.frames, "frames have its map count"),
+    row("/proc/PID/pagemap", pagemap.equal, pagemap.words, "words follow from the entries"),
+    row("rmap_walk", rmap.equal, rmap.pages, "pages: it visits exactly their entries"),
     ...mismatches.map((mismatch) => `    ${mismatch}`),
   ].join("\n");
 }
@@ -112,7 +89,7 @@ function comparison(runs: readonly RunReport[], paint: Paint): string {
     paint("heading", "Writeback and reclaim, by notifier protocol"),
     line(
       "",
-      runs.map(({ protocol }) => protocol),
+      runs.map(({ protocol }) => protocol.slice(0, COLUMN - 1)),
     ),
     ...ROWS.map((row) =>
       line(
@@ -121,14 +98,13 @@ function comparison(runs: readonly RunReport[], paint: Paint): string {
       ),
     ),
   ];
-  const totals = runs.map((run) => sum(run.findings.map((finding) => finding.count)));
-  const cells = totals.map((total) => {
-    const text = count(total).padStart(COLUMN);
-    return total === 0 ? paint("good", text) : paint("danger", text);
+  const cells = runs.map(({ findingCount }) => {
+    const text = count(findingCount).padStart(COLUMN);
+    return findingCount === 0 ? paint("good", text) : paint("danger", text);
   });
   lines.push(`  ${"findings".padEnd(LABEL)}${cells.join("")}`);
   const [first] = runs;
-  if (first !== undefined) lines.push("", ...details(first));
+  if (first !== undefined) lines.push(...details(first));
   return lines.join("\n");
 }
 
@@ -138,36 +114,22 @@ function details(run: RunReport): string[] {
     Object.entries(counts)
       .map(([name, value]) => `${name} ${count(value)}`)
       .join(", ");
-  const lines = wrap(`not eligible (frames, ${run.protocol}): ${list(run.skipped)}`, "  ", "    ");
-  if (Object.keys(run.kept).length > 0)
-    lines.push(...wrap(`kept (frames, ${run.protocol}): ${list(run.kept)}`, "  ", "    "));
-  lines.push(
-    ...wrap(
-      `redundant flushes by call site (${run.protocol}): ${list(run.redundantBySite) || "none"}`,
-      "  ",
-      "    ",
-    ),
-  );
+  const lines = wrap(`not eligible (${run.protocol}): ${list(run.skipped)}`, WIDTH, "  ", "    ");
+  if (Object.keys(run.kept).length > 0) {
+    lines.push(...wrap(`kept (${run.protocol}): ${list(run.kept)}`, WIDTH, "  ", "    "));
+  }
+  const sites = list(run.redundantBySite) || "none";
+  lines.push(...wrap(`redundant flushes (${run.protocol}): ${sites}`, WIDTH, "  ", "    "));
   return lines;
 }
 
-function findings(runs: readonly RunReport[], paint: Paint): string {
-  const lines = [paint("heading", "Findings")];
-  for (const { protocol, findings: summaries } of runs) {
-    for (const summary of summaries) lines.push(...finding(protocol, summary, paint), "");
-  }
-  return lines.join("\n").trimEnd();
-}
-
-function finding(protocol: string, summary: FindingSummary, paint: Paint): string[] {
-  const frames = summary.frames === 0 ? "" : `, ${count(summary.frames)} frames`;
-  const title = `protocol ${protocol}, rule ${summary.rule}: ${count(summary.count)} findings${frames}`;
-  const [, ...explained] = summary.first.explain().split("\n");
-  return [
-    `  ${paint("danger", title)}`,
-    `    broken   ${summary.title}; the first:`,
-    ...explained.map((line) => `  ${line}`),
-  ];
+function causes({ protocol, causes: found }: RunReport, paint: Paint): string {
+  const lines = [paint("heading", `What is wrong under protocol ${protocol}`)];
+  found.forEach((cause, i) => {
+    const title = wrap(causeTitle(cause), WIDTH, `${String(i + 1).padStart(3)}. `, "     ");
+    lines.push(...title.map((line) => paint("danger", line)), ...causeLines(cause, WIDTH));
+  });
+  return lines.join("\n");
 }
 
 function verdict({ runs, settings }: AuditReport, paint: Paint): string {
@@ -175,18 +137,34 @@ function verdict({ runs, settings }: AuditReport, paint: Paint): string {
     settings.listeners.length === 0 ? "no listeners" : `listeners ${settings.listeners.join(", ")}`;
   const lines = [paint("heading", `Verdict on these runs (${listeners})`)];
   for (const run of runs) {
-    const label = `  ${run.protocol.padEnd(4)}${run.kernels.padEnd(46)}`;
-    lines.push(`${label}${judgement(run, paint)}`);
+    const label = `  ${run.protocol.padEnd(3)} ${run.kernels.padEnd(38)}`;
+    const text = judgement(run);
+    const tone = run.findingCount > 0 ? "danger" : run.truncated ? "warning" : "good";
+    const whole = `${label}${text}`;
+    if (whole.length <= WIDTH) lines.push(`${label}${paint(tone, text)}`);
+    else
+      lines.push(label.trimEnd(), ...wrap(text, WIDTH, "      ", "      ").map((line) => paint(tone, line)));
   }
   return lines.join("\n");
 }
 
-function judgement({ findings: summaries, findingFrames, truncated }: RunReport, paint: Paint): string {
-  const rules = `rule${summaries.length === 1 ? "" : "s"} ${summaries.map(({ rule }) => rule).join(", ")}`;
-  if (findingFrames > 0) {
-    return paint("danger", `leaves stale translations behind: ${count(findingFrames)} frames, ${rules}`);
-  }
-  if (summaries.length > 0) return paint("danger", `breaks ${rules}`);
-  if (truncated) return paint("warning", "nothing found, but not all page tables could be watched");
-  return paint("good", "no stale translation found");
+function judgement({ rules: found, findingCount, findingFrames, truncated }: RunReport): string {
+  const ids = found.map(({ rule }) => rule).sort(byId);
+  const rules = `rule${ids.length === 1 ? "" : "s"} ${ids.join(", ")}`;
+  if (findingFrames > 0) return `stale translations: ${count(findingFrames)} frames, ${rules}`;
+  if (findingCount > 0) return `breaks ${rules}`;
+  return truncated ? "nothing found, but not all page tables could be watched" : "no stale translation found";
+}
+
+function story({ protocol, story: told, contrast, findings }: RunReport, paint: Paint): string {
+  if (told === null) return "";
+  const about = findings.filter(({ pfn }) => pfn === told.pfn);
+  const lines = [
+    paint("heading", `What happened to frame ${hex(told.pfn)} under protocol ${protocol}`),
+    `  and who may hold a translation to it after each line: ${CELLS.split(", ")[0]},`,
+    `  ${CELLS.split(", ").slice(1).join(", ")}`,
+    ...storyLines(told, about, paint),
+  ];
+  if (contrast !== null) lines.push("", ...contrastLines(told, contrast, paint));
+  return lines.join("\n");
 }

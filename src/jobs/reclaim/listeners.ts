@@ -1,5 +1,5 @@
-import { PAGE_SIZE } from "../../../arch/x86/mm/pgtable_types.ts";
-import type { mm_struct } from "../../mm/mm_struct.ts";
+import { PAGE_SIZE } from "../../../arch/x86/cpu/address.ts";
+import type { mm_struct } from "../../mm/mm_types.ts";
 import { mmu_notifier_register } from "../../mm/mmu_notifier.ts";
 import { Iommu } from "../../virt/iommu.ts";
 import { Kvm } from "../../virt/kvm.ts";

@@ -1,8 +1,6 @@
-import type { MmEvent } from "../../mm/events.ts";
-import type { Kernel } from "../../mm/kernel.ts";
-import type { VirtEvent } from "../../virt/events.ts";
-
-const SMALL_PAGES = [0, 1, 512] as const;
+import { PAGES_OF_LEVEL } from "../../../arch/x86/cpu/address.ts";
+import { type Handlers, ignoring } from "../../../arch/x86/cpu/record.ts";
+import { KINDS, type RecordKind, type TraceRecord } from "../../trace/record.ts";
 
 /**
  * Counts the frames that a guest still mapped when try_to_unmap_one took their last host entry away, and that were
@@ -12,37 +10,38 @@ const SMALL_PAGES = [0, 1, 512] as const;
 export class MappedAtClear {
   /** Frames freed so far that had an spte when their last entry was cleared. */
   freed = 0;
-  readonly #kernel: Kernel;
   readonly #sptes = new Map<number, number>();
   readonly #marked = new Set<number>();
+  /** The functions that each agent is in. */
+  readonly #calls = new Map<number, string[]>();
 
-  constructor(kernel: Kernel) {
-    this.#kernel = kernel;
-  }
-
-  readonly observe = (event: MmEvent | VirtEvent): void => {
-    switch (event.type) {
-      case "spte-installed":
-        this.#count(event.pfn, event.level, 1);
-        break;
-      case "spte-zapped":
-        this.#count(event.pfn, event.level, -1);
-        break;
-      case "rmap-removed": {
-        const { current, mem_map } = this.#kernel;
-        if (current.caller !== "try_to_unmap_one" || mem_map.page_mapcount(event.page) > 0) break;
-        if ((this.#sptes.get(event.page) ?? 0) > 0) this.#marked.add(event.page);
-        break;
-      }
-      case "page-freed":
-        if (this.#marked.delete(event.page)) this.freed++;
-        break;
-    }
+  readonly handlers: Handlers<TraceRecord> = {
+    ...ignoring(...(Object.keys(KINDS) as RecordKind[])),
+    "spte-installed": ({ pfn, level }) => this.#count(pfn, level, 1),
+    "spte-dropped": ({ pfn, level }) => this.#count(pfn, level, -1),
+    "call-entered": (record) => void this.#callsOf(record.agent).push(record.function),
+    "call-left": ({ agent }) => void this.#callsOf(agent).pop(),
+    "call-abandoned": ({ agent }) => void this.#callsOf(agent).pop(),
+    "rmap-removed": ({ agent, own, pfn }) => {
+      if (own > 0 || this.#callsOf(agent).at(-1) !== "try_to_unmap_one") return;
+      if ((this.#sptes.get(pfn) ?? 0) > 0) this.#marked.add(pfn);
+    },
+    "page-freed": ({ pfn, order }) => {
+      for (let i = 0; i < 2 ** order; i++) if (this.#marked.delete(pfn + i)) this.freed++;
+    },
   };
 
+  #callsOf(agent: number): string[] {
+    let calls = this.#calls.get(agent);
+    if (calls === undefined) {
+      calls = [];
+      this.#calls.set(agent, calls);
+    }
+    return calls;
+  }
+
   #count(pfn: number, level: number, by: number): void {
-    const frames = SMALL_PAGES[level] ?? 1;
-    for (let frame = pfn; frame < pfn + frames; frame++) {
+    for (let frame = pfn; frame < pfn + PAGES_OF_LEVEL[level]!; frame++) {
       this.#sptes.set(frame, (this.#sptes.get(frame) ?? 0) + by);
     }
   }

@@ -1,21 +1,13 @@
-import { ZERO_ENTRY } from "../../../arch/x86/cpu/entry.ts";
-import type { KernelThread } from "../../../arch/x86/mm/events.ts";
-import { readEntry } from "../../../arch/x86/mm/kernel-context.ts";
+import { type Linear, PAGE_SIZE, type Pfn } from "../../../arch/x86/cpu/address.ts";
 import { pmd_trans_huge, pte_access_permitted } from "../../../arch/x86/mm/pgtable.ts";
-import {
-  _PAGE_PRESENT,
-  PAGE_SIZE,
-  PMD_SIZE,
-  VM_SHARED,
-  VM_WRITE,
-} from "../../../arch/x86/mm/pgtable_types.ts";
+import { PMD_SIZE, VM_SHARED, VM_WRITE } from "../../../arch/x86/mm/pgtable_types.ts";
+import type { KernelThread } from "../../../arch/x86/mm/step.ts";
 import { switch_mm } from "../../../arch/x86/mm/tlb.ts";
-import type { Kernel, Task } from "../../mm/kernel.ts";
+import { mappingEntry } from "../../mm/gup.ts";
 import { lock_page, unlock_page } from "../../mm/locks.ts";
 import { PG } from "../../mm/mem_map.ts";
-import type { mm_struct } from "../../mm/mm_struct.ts";
+import type { Kernel, mm_struct, Task } from "../../mm/mm_types.ts";
 import { page_referenced } from "../../mm/page_referenced.ts";
-import { NO_SLOT, pmdSlot, pteSlotUnder } from "../../mm/page-table.ts";
 import { pageout } from "../../mm/page-writeback.ts";
 import { isolate_lru_page, type KeptReason, shrink_page_list } from "../../mm/vmscan.ts";
 import type { Random } from "../../sim/random.ts";
@@ -24,10 +16,16 @@ import { Actors, type Listeners, type Target } from "./actors.ts";
 
 /** A page (its head, if compound) and every place that maps it or a part of it. */
 export interface MappedPage {
-  readonly page: number;
+  readonly page: Pfn;
   /** How many of its 4K frames are mapped somewhere. */
   readonly frames: number;
-  readonly mappings: readonly { readonly mm: mm_struct; readonly address: number }[];
+  readonly mappings: readonly { readonly mm: mm_struct; readonly address: Linear }[];
+}
+
+/** Frames from the first to the last, both included. */
+export interface FrameRange {
+  readonly first: number;
+  readonly last: number;
 }
 
 export interface ReclaimOptions {
@@ -36,6 +34,8 @@ export interface ReclaimOptions {
   readonly random: Random;
   /** Take the pages in the seed's order instead of by frame number. */
   readonly shuffle?: boolean;
+  /** Take only pages that begin in one of these; default: all. */
+  readonly frames?: readonly FrameRange[];
   readonly progress?: (done: number, total: number) => void;
 }
 
@@ -110,11 +110,17 @@ export class ReclaimJob {
   #isEligible({ page, frames }: MappedPage): boolean {
     const { mem_map } = this.#kernel;
     const flags = mem_map.flags[page]!;
-    if (mem_map.PageHuge(page)) count(this.#skipped, "hugetlb", frames);
+    if (!this.#isAskedFor(page)) count(this.#skipped, "not asked for", frames);
+    else if (mem_map.PageHuge(page)) count(this.#skipped, "hugetlb", frames);
     else if ((flags & PG.unevictable) !== 0) count(this.#skipped, "unevictable", frames);
     else if ((flags & PG.lru) === 0) count(this.#skipped, "not on an LRU list", frames);
     else return true;
     return false;
+  }
+
+  #isAskedFor(page: Pfn): boolean {
+    const { frames } = this.#options;
+    return frames === undefined || frames.some(({ first, last }) => page >= first && page <= last);
   }
 
   /** One batch; returns the pages to take again with the next. */
@@ -127,7 +133,7 @@ export class ReclaimJob {
     this.actors.targets = targets;
     const all = [...fresh, ...again];
     const scheduler = new Scheduler(this.#kernel, random);
-    const kept = new Map<number, KeptReason>();
+    const kept = new Map<Pfn, KeptReason>();
     scheduler.spawn(this.#kswapd, this.#reclaim(all, kept), { weight: RECLAIM_WEIGHT });
     for (const task of this.#userTasks) scheduler.spawn(task, this.actors.user(task.cpu), { daemon: true });
     const [first] = this.#userTasks;
@@ -160,18 +166,14 @@ export class ReclaimJob {
     }
   }
 
-  #targetOf(page: number, mm: mm_struct, address: number): Target {
-    const pmdp = pmdSlot(mm, address);
-    const pmd = pmdp === NO_SLOT ? ZERO_ENTRY : readEntry(mm, pmdp);
-    const huge = pmd_trans_huge(pmd);
-    const mapped = huge || (pmd.lo & _PAGE_PRESENT) !== 0;
-    const entry = huge || !mapped ? pmd : readEntry(mm, pteSlotUnder(mm, pmdp, address));
-    const length = huge ? PMD_SIZE : PAGE_SIZE;
+  #targetOf(page: Pfn, mm: mm_struct, address: Linear): Target {
+    const { level, entry } = mappingEntry(mm, address);
+    const length = level === 2 && pmd_trans_huge(entry) ? PMD_SIZE : PAGE_SIZE;
     return { page, mm, address, length, writable: pte_access_permitted(entry, true) };
   }
 
   /** Steps 2 to 5, as one kernel thread on CPU 0; notes why it kept what it kept. */
-  *#reclaim(pages: readonly MappedPage[], kept: Map<number, KeptReason>): KernelThread<void> {
+  *#reclaim(pages: readonly MappedPage[], kept: Map<Pfn, KeptReason>): KernelThread<void> {
     const k = this.#kernel;
     for (const { page, mappings } of pages) {
       if (hasWritableSharedMapping(mappings)) yield* this.#writeBack(page);
@@ -182,7 +184,7 @@ export class ReclaimJob {
     for (const [page, reason] of shrunk.kept) kept.set(page, reason);
   }
 
-  *#writeBack(page: number): KernelThread<void> {
+  *#writeBack(page: Pfn): KernelThread<void> {
     const k = this.#kernel;
     if (!k.mem_map.page_mapped(page)) return;
     yield* lock_page(k, page);
@@ -191,7 +193,7 @@ export class ReclaimJob {
   }
 
   /** Books what became of each page and returns those to be tried again. */
-  #sortOut(pages: readonly MappedPage[], kept: ReadonlyMap<number, KeptReason>): MappedPage[] {
+  #sortOut(pages: readonly MappedPage[], kept: ReadonlyMap<Pfn, KeptReason>): MappedPage[] {
     const again: MappedPage[] = [];
     for (const mapped of pages) {
       const reason = kept.get(mapped.page);

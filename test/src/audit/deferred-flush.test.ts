@@ -1,11 +1,12 @@
 import { describe, expect, test } from "vitest";
+import { owedText } from "../../../src/audit/findings.ts";
 import { PG } from "../../../src/mm/mem_map.ts";
 import { clear_page_dirty_for_io } from "../../../src/mm/page-writeback.ts";
 import { add_to_swap } from "../../../src/mm/swapfile.ts";
 import { try_to_unmap_flush, try_to_unmap_flush_dirty } from "../../../src/mm/tlb_ubc.ts";
 import { try_to_unmap } from "../../../src/mm/try_to_unmap.ts";
 import { isolate_lru_page, shrink_page_list } from "../../../src/mm/vmscan.ts";
-import { AuditScene, freeSwapped, reclaim, UNMAP } from "../../support/audit-scene.ts";
+import { AuditScene, freeSwapped, reclaim, tell, UNMAP } from "../../support/audit-scene.ts";
 
 /*
  * What the deferred flush of reclaim rests on (x86-64-mmu 4.4): a CPU can store through a stale dirty translation, but
@@ -79,12 +80,12 @@ describe("the flushes that it leaves due", () => {
     expect(auditor.findings[0]).toMatchObject({
       moment: "page written out",
       agents: expect.arrayContaining(["CPU 1"]),
-      frame: page,
-      address: AT,
-      owed: "try_to_unmap_flush_dirty before the write-out",
+      pfn: page,
+      linear: AT,
       stale: { rights: "read, write", writable: true, dirty: true },
-      changedBy: { caller: "try_to_unmap_one", primitive: "ptep_get_and_clear" },
+      changed: { site: "try_to_unmap_one", primitive: "ptep_get_and_clear" },
     });
+    expect(owedText(auditor.findings[0]!.owed)).toBe("try_to_unmap_flush_dirty before the write-out");
   });
 
   test("the same with a clean entry: no flush was due before the write-out", () => {
@@ -99,12 +100,12 @@ describe("the flushes that it leaves due", () => {
     add_to_swap(kernel, page);
     scene.run(try_to_unmap(kernel, page, UNMAP));
     scene.run(clear_page_dirty_for_io(kernel, page));
-    kernel.emit?.({ type: "write-out", page });
+    tell(kernel, "write-out", { pfn: page });
     expect(user.touch(AT, true)).toBeNull();
     scene.run(try_to_unmap_flush(kernel));
     freeSwapped(kernel, page);
     expect(scene.brokenRules()).toEqual([35, 36]);
-    expect(auditor.findings.at(-1)).toMatchObject({ moment: "page freed", agent: "CPU 1", frame: page });
+    expect(auditor.findings.at(-1)).toMatchObject({ moment: "page freed", agent: "CPU 1", pfn: page });
   });
 
   test("no try_to_unmap_flush before the free: rules 1 and 48", () => {
@@ -114,9 +115,9 @@ describe("the flushes that it leaves due", () => {
     expect(auditor.findings[0]).toMatchObject({
       moment: "page freed",
       agents: ["CPU 0", "CPU 1"],
-      frame: page,
-      owed: "try_to_unmap_flush before the page is freed",
+      pfn: page,
     });
+    expect(owedText(auditor.findings[0]!.owed)).toBe("try_to_unmap_flush before the page is freed");
   });
 
   test("a dirty page's flush before the write-out serves for the free as well", () => {

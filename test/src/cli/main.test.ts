@@ -14,7 +14,8 @@ function ptescope(...args: readonly string[]): { status: number | null; output: 
   return { status: node.status, output: node.stdout, errors: node.stderr };
 }
 
-const read = (name: string): string => gunzipSync(readFileSync(`${GUEST}/${name}`)).toString("latin1");
+const read = (name: string): string =>
+  gunzipSync(readFileSync(`test/data/guest-a1/${name}`)).toString("latin1");
 
 test("dump --as qemu-tlb prints what QEMU printed, byte for byte", () => {
   const { status, output, errors } = ptescope("dump", GUEST, "--process", "huge", "--as", "qemu-tlb");

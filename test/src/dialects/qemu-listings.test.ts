@@ -81,7 +81,7 @@ describe.each([
   const core = imageFile(GUEST_DIRECTORIES[guest]);
   const memory = new PhysicalMemory(core.memoryTop);
   loadInto(memory, core);
-  const records = readRecords(directory);
+  const records = readRecords(GUEST_DIRECTORIES[guest]);
   const files = new Map<string, Buffer>();
   const read = (name: string): Buffer => {
     const known = files.get(name) ?? gunzipSync(readFileSync(join(directory, name)));
@@ -118,7 +118,7 @@ test("the comparison can fail: one flipped dirty bit is one wrong line", () => {
   const core = imageFile(GUEST_DIRECTORIES["guest-a1"]);
   const memory = new PhysicalMemory(core.memoryTop);
   loadInto(memory, core);
-  const record = readRecords(directory).get("cow-parent")!;
+  const record = readRecords(GUEST_DIRECTORIES["guest-a1"]).get("cow-parent")!;
   const root = Number(BigInt(record.cr3));
   const result = new WalkResult();
   const control = new ControlRegisters(cpuModel("qemu-7.2"));

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
+import { hex } from "../../../src/text/hex.ts";
 
 export const MINI_MEMORY = 0x100000;
 
@@ -198,8 +199,4 @@ function buildPagemap(): Uint8Array {
 function frames(word: (pfn: number) => bigint): Uint8Array {
   const words = BigUint64Array.from({ length: MINI_MEMORY / 4096 }, (_, pfn) => word(pfn));
   return new Uint8Array(words.buffer);
-}
-
-function hex(value: number): string {
-  return `0x${value.toString(16)}`;
 }

@@ -1,15 +1,17 @@
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { Linear, PAGES_OF_LEVEL, Pfn } from "../../../arch/x86/cpu/address.ts";
+import { xorshift32 } from "../../../arch/x86/cpu/xorshift32.ts";
 import { PROC_LIMITS } from "../../../src/formats/guest-snapshot.ts";
 import { readBounded } from "../../../src/formats/gzip.ts";
 import { KPF } from "../../../src/formats/proc-pagemap.ts";
 import { ReadBudget } from "../../../src/formats/read-budget.ts";
 import { readTar } from "../../../src/formats/tar.ts";
-import { framesAt } from "../../../src/guest/guest-mappings.ts";
 import { type ImportedGuest, importGuest } from "../../../src/guest/import-kernel.ts";
 import { checkTruth } from "../../../src/guest/truth.ts";
 import { get_mm_rss, MM_SWAPENTS } from "../../../src/mm/mm_struct.ts";
-import { SWAP_HAS_CACHE } from "../../../src/mm/swapfile.ts";
+import { SWAP_HAS_CACHE } from "../../../src/mm/swap-space.ts";
+import { fileMapping } from "../../../src/mm/util.ts";
 import { realGuest, withEntry } from "../../support/guests.ts";
 
 /** The sum of a field of each process's smaps, in pages. */
@@ -79,7 +81,7 @@ describe.each(["guest-a1", "guest-a2"] as const)("%s as a kernel", (name) => {
     expect(taken.every((pfn) => (guest.kpageflags[pfn]! & KPF.KPF_BUDDY) !== 0)).toBe(true);
     for (let pfn = 0; pfn < mem_map.nr_pages; pfn++) {
       const free = (guest.kpageflags[pfn]! & KPF.KPF_BUDDY) !== 0 && !taken.includes(pfn);
-      if (kernel.frames.isFree(pfn) !== free) expect({ pfn, free }).toEqual({ pfn, free: !free });
+      if (kernel.frames.isFree(Pfn.of(pfn)) !== free) expect({ pfn, free }).toEqual({ pfn, free: !free });
     }
   });
 
@@ -129,7 +131,7 @@ describe.each(["guest-a1", "guest-a2"] as const)("%s as a kernel", (name) => {
     expect(others.every(({ vm_file }) => vm_file === file!.vm_file)).toBe(true);
     expect(file!.vm_file!.swapBacked).toBe(true);
     for (const [index, page] of file!.vm_file!.page_tree) {
-      expect(mem_map.fileMapping(page) === file!.vm_file).toBe(true);
+      expect(fileMapping(kernel, page) === file!.vm_file).toBe(true);
       expect(mem_map.page_to_pgoff(page)).toBe(index);
     }
     const zero = mm("cow-parent").mmap.filter(({ name: path }) => path === "/dev/zero (deleted)");
@@ -145,7 +147,7 @@ describe.each(["guest-a1", "guest-a2"] as const)("%s as a kernel", (name) => {
     expect(moved.map(({ vm_mm, vm_start, vm_pgoff }) => [vm_mm.name, vm_start, vm_pgoff])).toEqual([
       ["cow-gc", 0x100_8000_0000, 0x1000_0400],
     ]);
-    const origin = mm("cow-parent").vmaAt(0x100_0040_0000)!;
+    const origin = mm("cow-parent").vmaAt(Linear.of(0x100_0040_0000))!;
     expect(origin.vm_pgoff).toBe(origin.vm_start / 4096);
     expect(moved[0]!.anon_vma === origin.anon_vma).toBe(true);
   });
@@ -209,7 +211,7 @@ describe("what does not fit together is left out, not fatal", () => {
     const [mapping, ...more] = sound.mappingsOf(page);
     return sound.kernel.mem_map.PageAnon(page) && more.length === 0 && mapping!.mm.name === "cow-parent";
   });
-  const vmaOf = (page: number) => sound.mappingsOf(page)[0]!.vma;
+  const vmaOf = (page: Pfn) => sound.mappingsOf(page)[0]!.vma;
   const one = single.find((page) => single.some((each) => each !== page && vmaOf(each) === vmaOf(page)))!;
   const other = single.find((page) => page !== one && vmaOf(page) === vmaOf(one))!;
   const { slot } = sound.mappingsOf(one)[0]!;
@@ -239,7 +241,7 @@ describe("what does not fit together is left out, not fatal", () => {
     const huge = sound.keptPages.find((page) => sound.kernel.mem_map.PageHuge(page))!;
     const damaged = importGuest(withEntry(guest, slot, (entry) => entry ^ (BigInt(one ^ huge) << 12n)));
     expect(damaged.leftOutBecause(huge)).toBe("contradiction");
-    expect(damaged.frames.leftOut.get("contradiction")!.frames).toBe(framesAt(2));
+    expect(damaged.frames.leftOut.get("contradiction")!.frames).toBe(PAGES_OF_LEVEL[2]!);
   });
 
   test("a frame beyond memory", () => {
@@ -249,13 +251,8 @@ describe("what does not fit together is left out, not fatal", () => {
   });
 
   test.each([1, 2, 3])("200 entries with random bits flipped (seed %i)", (seed) => {
-    let state = seed;
-    const random = (below: number): number => {
-      state ^= state << 13;
-      state ^= state >>> 17;
-      state ^= state << 5;
-      return (state >>> 0) % below;
-    };
+    const next = xorshift32(seed);
+    const random = (below: number): number => next() % below;
     let damagedGuest = guest;
     for (let i = 0; i < 200; i++) {
       const mappings = sound.mappingsOf(sound.keptPages[random(sound.keptPages.length)]!);

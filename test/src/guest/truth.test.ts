@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { Pfn } from "../../../arch/x86/cpu/address.ts";
 import { Entry } from "../../../arch/x86/cpu/entry.ts";
 import { ReadBudget } from "../../../src/formats/read-budget.ts";
 import { importGuest } from "../../../src/guest/import-kernel.ts";
@@ -36,7 +37,7 @@ describe("one changed entry is one finding", () => {
     const [mapping, ...more] = imported.mappingsOf(page);
     return mem_map.PageAnon(page) && more.length === 0 && mapping!.mm.name === "cow-parent";
   });
-  const [page, neighbour] = alone as [number, number];
+  const [page, neighbour] = alone as [Pfn, Pfn];
   const { slot, address } = imported.mappingsOf(page)[0]!;
 
   /** The truth while the entry has other bits. */
@@ -56,7 +57,9 @@ describe("one changed entry is one finding", () => {
   });
 
   test("another frame: two map counts and the word", () => {
-    const free = Array.from({ length: mem_map.nr_pages }, (_, pfn) => pfn).find((pfn) => frames.isFree(pfn))!;
+    const free = Array.from({ length: mem_map.nr_pages }, (_, pfn) => pfn).find((pfn) =>
+      frames.isFree(Pfn.of(pfn)),
+    )!;
     const truth = truthWith(slot, (entry) => entry ^ (BigInt(page ^ free) << 12n));
     expect(lacking(truth)).toEqual({ kpagecount: 2, pagemap: 1, rmap: 0 });
     expect(truth.kpagecount.frames).toBe(12_579);

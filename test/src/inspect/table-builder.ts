@@ -1,4 +1,5 @@
 import { PhysicalMemory } from "../../../arch/x86/cpu/physical-memory.ts";
+import { xorshift32 } from "../../../arch/x86/cpu/xorshift32.ts";
 
 /** Page tables written by hand into a small memory: `at(table, index, entry)` with tables named by their frame. */
 export class TableBuilder {
@@ -21,13 +22,8 @@ export class TableBuilder {
   }
 }
 
-/** xorshift32: the same numbers for the same seed, which must not be 0. */
+/** The same numbers for the same seed, which must not be 0. */
 export function randomNumbers(seed: number): (below: number) => number {
-  let state = seed | 0;
-  return (below) => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) % below;
-  };
+  const next = xorshift32(seed);
+  return (below) => next() % below;
 }

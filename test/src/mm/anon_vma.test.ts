@@ -1,7 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { address_space } from "../../../src/mm/address_space.ts";
 import {
-  type anon_vma,
   anon_vma_clone,
   anon_vma_fork,
   anon_vma_prepare,
@@ -10,8 +8,9 @@ import {
   unlink_anon_vmas,
 } from "../../../src/mm/anon_vma.ts";
 import { down_read_trylock, up_read } from "../../../src/mm/locks.ts";
-import type { vm_area_struct } from "../../../src/mm/vma.ts";
+import { address_space, type anon_vma, type vm_area_struct } from "../../../src/mm/mm_types.ts";
 import { Scene, type SceneVma } from "../../support/scene.ts";
+import { advance } from "../../support/steps.ts";
 
 const at = 0x7f00_0020_0000;
 
@@ -156,12 +155,12 @@ describe("59: who changes the tree holds the root's lock for writing", () => {
     const root = kernel.run(anon_vma_prepare(lower));
     const vma = scene.vma(lower.vm_mm, { at: at + 0x10000, length: 0x10000 });
     kernel.contended = true;
-    expect(down_read_trylock(root.rwsem)).toBe(true);
+    expect(down_read_trylock(kernel, root.rwsem)).toBe(true);
     const [first, second] = [anon_vma_prepare(vma), anon_vma_prepare(vma)];
-    expect([first.next().value, first.next().value]).toEqual(["lock", "blocked"]);
-    expect([second.next().value, second.next().value]).toEqual(["lock", "blocked"]);
+    expect([advance(first), advance(first)]).toEqual(["lock", "blocked"]);
+    expect([advance(second), advance(second)]).toEqual(["lock", "blocked"]);
     expect(vma.anon_vma).toBe(null);
-    up_read(root.rwsem);
+    up_read(kernel, root.rwsem);
     expect(first.next()).toEqual({ done: true, value: root });
     expect(second.next()).toEqual({ done: true, value: root });
     // Linked once.
@@ -175,11 +174,11 @@ describe("59: who changes the tree holds the root's lock for writing", () => {
     const child = process();
     kernel.contended = true;
     for (const change of [anon_vma_fork(child, parent), unlink_anon_vmas(child)]) {
-      expect(down_read_trylock(root.rwsem)).toBe(true);
+      expect(down_read_trylock(kernel, root.rwsem)).toBe(true);
       const before = members(root).length;
-      expect([change.next().value, change.next().value]).toEqual(["lock", "blocked"]);
+      expect([advance(change), advance(change)]).toEqual(["lock", "blocked"]);
       expect(members(root).length).toBe(before);
-      up_read(root.rwsem);
+      up_read(kernel, root.rwsem);
       kernel.run(change);
       expect([root.rwsem.writer, root.rwsem.readers]).toEqual([false, 0]);
     }

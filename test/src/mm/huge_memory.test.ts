@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { Linear, Pfn, Slot } from "../../../arch/x86/cpu/address.ts";
 import { Entry } from "../../../arch/x86/cpu/entry.ts";
 import {
   __split_huge_pmd,
@@ -11,13 +12,13 @@ import {
 import { PG } from "../../../src/mm/mem_map.ts";
 import { remove_migration_ptes } from "../../../src/mm/migrate.ts";
 import { MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES } from "../../../src/mm/mm_struct.ts";
-import { ensurePmdSlot, pmdSlot } from "../../../src/mm/page-table.ts";
+import { ensurePmdSlot, pmdSlot, tableOf } from "../../../src/mm/page-table.ts";
 import { get_huge_zero_page, is_huge_zero_pmd, my_zero_pfn } from "../../../src/mm/zero-page.ts";
 import { Scene, type SceneOptions } from "../../support/scene.ts";
 import { Trace } from "../../support/trace.ts";
 
-const h = 0x7f00_0020_0000;
-const HEAD = 0x40000;
+const h = Linear.of(0x7f00_0020_0000);
+const HEAD = Pfn.of(0x40000);
 const BIG: SceneOptions = { memory: "1056MiB" };
 
 function thp(entry: bigint, options: SceneOptions & { prot?: string; head?: number } = {}) {
@@ -31,7 +32,7 @@ function thp(entry: bigint, options: SceneOptions & { prot?: string; head?: numb
   const trace = new Trace({ names: { h } });
   kernel.attach(trace.observer);
   const split = (freeze = false, page = head) =>
-    kernel.run(__split_huge_pmd(kernel, vma, pmdSlot(mm, h), h + 0x12_3000, freeze, page));
+    kernel.run(__split_huge_pmd(kernel, vma, pmdSlot(mm, h), Linear.of(h + 0x12_3000), freeze, page));
   const ptes = () => Array.from({ length: 512 }, (_, i) => scene.pte(mm, h + i * 4096));
   return { scene, kernel, mem_map: kernel.mem_map, mm, vma, head, trace, split, ptes };
 }
@@ -42,7 +43,7 @@ describe("T18: split of the only pmd mapping, writable, dirty and young", () => 
       ...BIG,
       head: HEAD,
     });
-    const table = (mm.deposited.get(pmdSlot(mm, h) >> 12) ?? [])[0]!;
+    const table = (mm.deposited.get(tableOf(pmdSlot(mm, h))) ?? [])[0]!;
     for (const cpu of kernel.machine.cpus) cpu.load(h);
     split();
     // The huge translation is gone before the small ones can be cached.
@@ -56,7 +57,7 @@ describe("T18: split of the only pmd mapping, writable, dirty and young", () => 
     expect(scene.pmd(mm, h)).toBe(BigInt(table) * 4096n + 0x67n);
     expect([mem_map._refcount[HEAD], mem_map.compound_mapcount[HEAD]]).toEqual([2 + 511, -1]);
     expect(new Set(mem_map._mapcount.subarray(HEAD, HEAD + 512))).toEqual(new Set([0]));
-    expect([mem_map.PageDirty(HEAD + 5), mm.rss_stat[MM_ANONPAGES]]).toEqual([true, 512]);
+    expect([mem_map.PageDirty(Pfn.of(HEAD + 5)), mm.rss_stat[MM_ANONPAGES]]).toEqual([true, 512]);
     // 66: the spare table is used exactly once.
     expect(() => pgtable_trans_huge_withdraw(mm, pmdSlot(mm, h))).toThrow(TypeError);
   });
@@ -81,8 +82,8 @@ describe("T18: split of the only pmd mapping, writable, dirty and young", () => 
     const { cpus } = kernel.machine;
     for (const cpu of cpus) cpu.load(h + 0x5000);
     const levels: number[][] = [];
-    kernel.attach((event) => {
-      if (event.type !== "entry-written") return;
+    kernel.attach((record) => {
+      if (record.kind !== "entry-written") return;
       for (const cpu of cpus) cpu.load(h + 0x5000);
       levels.push(cpus.flatMap((cpu) => cpu.tlb.entries().map((entry) => entry.level)));
     });
@@ -103,7 +104,7 @@ describe("T18: split of the only pmd mapping, writable, dirty and young", () => 
 
   test("a page that is not the one mapped is left alone, inside the brackets", () => {
     const { trace, split, scene, mm } = thp(0x40_08e7n);
-    split(false, 0x600);
+    split(false, Pfn.of(0x600));
     expect(trace.toString()).toBe("NS[h,+2M) L+(pmd) L-(pmd) NE[h,+2M)");
     expect(scene.pmd(mm, h)).toBe(0x40_08e7n);
   });
@@ -134,7 +135,10 @@ describe("freeze: 512 migration entries", () => {
   test("remove_migration_ptes gives all 512 mappings back", () => {
     const { kernel, mem_map, head, split, ptes } = thp(0x40_08e7n);
     split(true);
-    for (let i = 0; i < 512; i++) kernel.run(remove_migration_ptes(kernel, head + i, head + i, false));
+    for (let i = 0; i < 512; i++) {
+      const page = Pfn.of(head + i);
+      kernel.run(remove_migration_ptes(kernel, page, page, false));
+    }
     expect(ptes()).toEqual(
       Array.from({ length: 512 }, (_, i) => 0x8000_0000_0040_0807n + BigInt(i) * 0x1000n),
     );
@@ -186,7 +190,7 @@ describe("a file's huge pmd", () => {
 describe("split_huge_pmd_address", () => {
   test("splits what maps the address, whatever the address's offset", () => {
     const { scene, kernel, mm, vma, head } = thp(0x40_08e7n);
-    kernel.run(split_huge_pmd_address(kernel, vma, h + 0x8_0000, false, head));
+    kernel.run(split_huge_pmd_address(kernel, vma, Linear.of(h + 0x8_0000), false, head));
     expect(scene.pte(mm, h)).toBe(0x8000_0000_0040_0827n);
   });
 
@@ -202,7 +206,7 @@ describe("split_huge_pmd_address", () => {
     const { scene, kernel, trace } = thp(0x40_08e7n);
     const other = scene.vma(scene.mm(), { at: h, length: 0x20_0000 });
     trace.take();
-    kernel.run(split_huge_pmd_address(kernel, other, h, false, 0x400));
+    kernel.run(split_huge_pmd_address(kernel, other, h, false, Pfn.of(0x400)));
     expect(trace.take()).toBe("");
   });
 });
@@ -250,7 +254,7 @@ describe("the huge zero page (linux-mm 7.11)", () => {
     const { kernel } = scene;
     const mm = scene.mm();
     const vma = scene.vma(mm, { at: h, length: 0x20_0000 });
-    const slot = ensurePmdSlot(kernel, mm, h);
+    const slot = ensurePmdSlot(mm, h);
     const zero = get_huge_zero_page(kernel);
     const table = kernel.frames.allocate();
     const map = () => set_huge_zero_page(kernel, table, mm, vma, h, slot, zero);
@@ -305,8 +309,9 @@ describe("the huge zero page (linux-mm 7.11)", () => {
     const seen: string[] = [];
     const thread = split_huge_pmd(kernel, vma, slot, h);
     for (let next = thread.next(); !next.done; next = thread.next()) {
-      if (next.value === "ipi-wait") kernel.machine.cpu(1).handleIpis();
-      if (next.value === "flush" || next.value === "entry") seen.push(`${next.value}: ${scene.pmd(mm, h)}`);
+      const { kind } = next.value;
+      if (kind === "ipi-wait") kernel.machine.cpu(1).handleIpis();
+      if (kind === "flush" || kind === "entry") seen.push(`${kind}: ${scene.pmd(mm, h)}`);
     }
     expect(seen).toEqual([`entry: ${pmd}`, "flush: 0", "entry: 0"]);
   });
@@ -315,8 +320,8 @@ describe("the huge zero page (linux-mm 7.11)", () => {
 test("spare tables are kept per pmd table, last in first out", () => {
   const { mm } = thp(0x40_08e7n);
   const slot = pmdSlot(mm, h);
-  pgtable_trans_huge_deposit(mm, slot, 0x111);
-  pgtable_trans_huge_deposit(mm, slot + 8, 0x222);
+  pgtable_trans_huge_deposit(mm, slot, Pfn.of(0x111));
+  pgtable_trans_huge_deposit(mm, Slot.of(slot + 8), Pfn.of(0x222));
   expect([pgtable_trans_huge_withdraw(mm, slot), pgtable_trans_huge_withdraw(mm, slot)]).toEqual([
     0x222, 0x111,
   ]);
@@ -338,9 +343,9 @@ describe("where others can come in between", () => {
     else scene.mapHugeAnon(vma, h, head, 0x40_00e7n);
     kernel.contended = true;
     const seen: string[] = [];
-    for (const step of __split_huge_pmd(kernel, vma, pmdSlot(mm, h), h, freeze, head)) {
+    for (const { kind } of __split_huge_pmd(kernel, vma, pmdSlot(mm, h), h, freeze, head)) {
       const pmd = scene.pmd(mm, h);
-      seen.push(`${step} ${pmd === 0n ? "none" : pmd & 0x80n ? `huge P=${pmd & 1n}` : "table"}`);
+      seen.push(`${kind} ${pmd === 0n ? "none" : pmd & 0x80n ? `huge P=${pmd & 1n}` : "table"}`);
     }
     return seen.filter((step) => !step.startsWith("flush"));
   }

@@ -1,17 +1,19 @@
 import { describe, expect, test } from "vitest";
+import { Pfn } from "../../../arch/x86/cpu/address.ts";
 import { PG } from "../../../src/mm/mem_map.ts";
 import { remove_migration_ptes } from "../../../src/mm/migrate.ts";
 import { MM_ANONPAGES } from "../../../src/mm/mm_struct.ts";
 import { try_to_unmap } from "../../../src/mm/try_to_unmap.ts";
 import { TTU_IGNORE_ACCESS, TTU_IGNORE_MLOCK, TTU_MIGRATION } from "../../../src/mm/ttu-flags.ts";
+import { setAnonMapping } from "../../../src/mm/util.ts";
 import { VM_LOCKED } from "../../../src/mm/vma.ts";
 import { Scene } from "../../support/scene.ts";
 import { Trace } from "../../support/trace.ts";
 
 /* Golden trace T11: the page 0x12345 at a = 0x7F0000201000 migrates to 0x23456, under every notifier protocol. */
 const a = 0x7f00_0020_1000;
-const OLD = 0x12345;
-const NEW = 0x23456;
+const OLD = Pfn.of(0x12345);
+const NEW = Pfn.of(0x23456);
 const PROTOCOLS = ["a0", "c", "b", "d", "e1"] as const;
 const FLAGS = TTU_MIGRATION | TTU_IGNORE_MLOCK | TTU_IGNORE_ACCESS;
 
@@ -28,7 +30,7 @@ function anonPage(notifiers: string, entry: bigint, vmFlags = 0) {
   /** What migrate_page_move_mapping copies before the entries are restored. */
   const moveMapping = () => {
     scene.page(NEW);
-    if (vma.anon_vma !== null) kernel.mem_map.setAnonMapping(NEW, vma.anon_vma);
+    if (vma.anon_vma !== null) setAnonMapping(kernel, NEW, vma.anon_vma);
     kernel.mem_map.index[NEW] = kernel.mem_map.index[OLD]!;
     kernel.mem_map.setFlag(NEW, PG.swapbacked);
   };
@@ -90,7 +92,7 @@ describe("T11", () => {
     kernel.attach(full.observer);
     kernel.run(remove_migration_ptes(kernel, OLD, NEW, false));
     expect(full.toString()).toBe("L+ flush_dcache_page S(0x8000000023456807) UMC(a) L-");
-    // Appendix B leaves it out.
+    // The golden traces leave it out.
     expect(trace.toString()).not.toContain("UMC");
   });
 

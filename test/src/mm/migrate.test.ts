@@ -1,9 +1,10 @@
 import { expect, test } from "vitest";
+import { Pfn } from "../../../arch/x86/cpu/address.ts";
 import { remove_migration_ptes } from "../../../src/mm/migrate.ts";
 import { Scene } from "../../support/scene.ts";
 
 const at = 0x7f00_0020_0000;
-const PFN = 0x345;
+const PFN = Pfn.of(0x345);
 
 /** A page whose only mapping is a migration entry, and what a walk over it holds afterwards. */
 function migrating() {
@@ -24,8 +25,8 @@ test("a migration entry for a page that is not locked is a bug, and leaves no lo
 
 test("so does an observer that throws under the page-table lock", () => {
   const { kernel, held } = migrating();
-  kernel.attach((event) => {
-    if (event.type === "rmap-added") throw new RangeError("stopped");
+  kernel.attach((record) => {
+    if (record.kind === "rmap-added") throw new RangeError("stopped");
   });
   expect(() => kernel.run(remove_migration_ptes(kernel, PFN, PFN, false))).toThrow("stopped");
   expect(held()).toEqual([0, 0]);

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
+import { Linear, NONE, Pfn } from "../../../arch/x86/cpu/address.ts";
 import { Entry } from "../../../arch/x86/cpu/entry.ts";
-import type { KernelThread } from "../../../arch/x86/mm/events.ts";
-import type { NotifierOp } from "../../../src/mm/events.ts";
+import { type KernelThread, step } from "../../../arch/x86/mm/step.ts";
 import {
   mm_has_notifiers,
   mmu_notifier_clear_flush_young,
@@ -22,12 +22,15 @@ import {
   pudp_huge_clear_flush_notify,
   set_pte_at_notify,
 } from "../../../src/mm/ptep_notify.ts";
+import type { NotifierOp } from "../../../src/mm/records.ts";
 import { try_to_unmap } from "../../../src/mm/try_to_unmap.ts";
 import { TTU_IGNORE_ACCESS } from "../../../src/mm/ttu-flags.ts";
 import { Scene } from "../../support/scene.ts";
+import { advance } from "../../support/steps.ts";
 import { Trace } from "../../support/trace.ts";
 
-const at = 0x7f00_0020_0000;
+const at = Linear.of(0x7f00_0020_0000);
+const END = Linear.of(at + 4096);
 
 /** A listener that writes down its calls and answers `young`. */
 function ops(calls: string[], name: string, young = false) {
@@ -53,8 +56,8 @@ describe("listeners", () => {
     scene.listen(mm, "first", ops(calls, "first"));
     scene.listen(mm, "empty", {});
     scene.listen(mm, "last", ops(calls, "last"));
-    scene.kernel.run(mmu_notifier_invalidate_range_start(mm, at, at + 4096));
-    scene.kernel.run(mmu_notifier_invalidate_range_end(mm, at, at + 4096));
+    scene.kernel.run(mmu_notifier_invalidate_range_start(mm, at, END));
+    scene.kernel.run(mmu_notifier_invalidate_range_end(mm, at, END));
     expect(calls).toEqual(["last start", "first start", "last end", "first end"]);
   });
 
@@ -65,8 +68,8 @@ describe("listeners", () => {
     scene.listen(mm, "third", ops(calls, "third"));
     scene.listen(mm, "second", ops(calls, "second", true));
     scene.listen(mm, "first", ops(calls, "first"));
-    expect(mmu_notifier_clear_flush_young(mm, at, at + 4096)).toBe(true);
-    expect(mmu_notifier_clear_young(mm, at, at + 4096)).toBe(true);
+    expect(mmu_notifier_clear_flush_young(mm, at, END)).toBe(true);
+    expect(mmu_notifier_clear_young(mm, at, END)).toBe(true);
     expect(mmu_notifier_test_young(mm, at)).toBe(true);
     expect(calls.map((call) => call.split(" ")[0])).toEqual([
       ...["first", "second", "third"],
@@ -80,11 +83,11 @@ describe("listeners", () => {
     const mm = scene.mm();
     scene.listen(mm, "sleeper", {
       *invalidate_range_start(): KernelThread<void> {
-        yield "lock";
+        yield step("lock", NONE);
       },
     });
-    const thread = mmu_notifier_invalidate_range_start(mm, at, at + 4096);
-    expect([thread.next().value, thread.next().done]).toEqual(["lock", true]);
+    const thread = mmu_notifier_invalidate_range_start(mm, at, END);
+    expect([advance(thread), advance(thread)]).toEqual(["lock", "end"]);
   });
 
   test("an mm without listeners reports no call at all", () => {
@@ -92,7 +95,7 @@ describe("listeners", () => {
     const mm = scene.mm();
     const trace = new Trace();
     scene.kernel.attach(trace.observer);
-    scene.kernel.run(mmu_notifier_invalidate_range_start(mm, at, at + 4096));
+    scene.kernel.run(mmu_notifier_invalidate_range_start(mm, at, END));
     expect([trace.toString(), mm_has_notifiers(mm)]).toEqual(["", false]);
   });
 });
@@ -172,7 +175,8 @@ describe("wrappers", () => {
 });
 
 describe("aging without a flush: clear_young", () => {
-  const h = 0x7f00_0020_0000;
+  const h = Linear.of(0x7f00_0020_0000);
+  const a = Linear.of(h + 0x20_0000);
   test.each([
     ["young for the CPU only", 0x40_08e7n, false, [true, false], "A- NYC"],
     ["young for the listener only", 0x40_08c7n, true, [true, true], "NYC"],
@@ -182,16 +186,16 @@ describe("aging without a flush: clear_young", () => {
     const { kernel } = scene;
     const mm = scene.mm();
     const vma = scene.vma(mm, { at: h, length: 0x40_0000 });
-    const pmdp = ensurePmdSlot(kernel, mm, h);
+    const pmdp = ensurePmdSlot(mm, h);
     kernel.plantEntry(pmdp, Entry.fromBigInt(entry));
-    scene.plantPte(mm, h + 0x20_0000, entry & ~0x80n);
-    const ptep = pteSlot(mm, h + 0x20_0000);
+    scene.plantPte(mm, a, entry & ~0x80n);
+    const ptep = pteSlot(mm, a);
     scene.listen(mm, "K", { clear_young: () => answer });
-    const trace = new Trace({ names: { h, a: h + 0x20_0000 }, also: ["rmw"] });
+    const trace = new Trace({ names: { h, a }, also: ["rmw"] });
     kernel.attach(trace.observer);
     expect([pmdp_clear_young_notify(vma, h, pmdp), pmdp_clear_young_notify(vma, h, pmdp)]).toEqual(young);
     expect(trace.take()).toBe(`${words}[h,+2M) NYC[h,+2M)`);
-    expect(ptep_clear_young_notify(vma, h + 0x20_0000, ptep)).toBe(young[0]);
+    expect(ptep_clear_young_notify(vma, a, ptep)).toBe(young[0]);
     expect(trace.take()).toBe(`${words}[a,+4K)`);
   });
 });
@@ -217,10 +221,10 @@ describe("12: which callbacks find a page-table lock held", () => {
       invalidate_range() {},
     });
     const held: Partial<Record<NotifierOp, number>> = {};
-    kernel.attach((event) => {
-      if (event.type === "notifier-callback") held[event.op] = Math.max(held[event.op] ?? 0, event.locksHeld);
+    kernel.attach((record) => {
+      if (record.kind === "listener-called") held[record.op] = Math.max(held[record.op] ?? 0, record.locks);
     });
-    kernel.run(try_to_unmap(kernel, 0x345, TTU_IGNORE_ACCESS));
+    kernel.run(try_to_unmap(kernel, Pfn.of(0x345), TTU_IGNORE_ACCESS));
     expect(held).toEqual(expected);
   });
 });
@@ -241,7 +245,7 @@ describe("listeners that come and go while a callback sleeps", () => {
     scene.listen(mm, "sleeper", {
       *invalidate_range_end(): KernelThread<void> {
         calls.push("sleeper end");
-        yield "lock";
+        yield step("lock", NONE);
       },
     });
     return { scene, mm, calls, last };
@@ -249,8 +253,8 @@ describe("listeners that come and go while a callback sleeps", () => {
 
   test("one that was released meanwhile hears no more; one that came is not called for what began before", () => {
     const { scene, mm, calls, last } = sleeping();
-    const end = mmu_notifier_invalidate_range_end(mm, at, at + 4096);
-    expect(end.next().value).toBe("lock");
+    const end = mmu_notifier_invalidate_range_end(mm, at, END);
+    expect(advance(end)).toBe("lock");
     scene.listen(mm, "new", ops(calls, "new"));
     scene.kernel.run(mmu_notifier_unregister(last, mm));
     expect(end.next().done).toBe(true);
@@ -259,8 +263,8 @@ describe("listeners that come and go while a callback sleeps", () => {
 
   test("removing the one that is being called skips nobody", () => {
     const { scene, mm, calls } = sleeping();
-    const sleeper = mm.mmu_notifier_mm!.list[0]!;
-    const end = mmu_notifier_invalidate_range_end(mm, at, at + 4096);
+    const sleeper = mm.mmu_notifier_mm!.list[0]!.mn;
+    const end = mmu_notifier_invalidate_range_end(mm, at, END);
     end.next();
     scene.kernel.run(mmu_notifier_unregister(sleeper, mm));
     end.next();
@@ -270,11 +274,11 @@ describe("listeners that come and go while a callback sleeps", () => {
   test("none can register between a range_start and its range_end, even as the first", () => {
     const scene = new Scene();
     const mm = scene.mm();
-    scene.kernel.run(mmu_notifier_invalidate_range_start(mm, at, at + 4096));
+    scene.kernel.run(mmu_notifier_invalidate_range_start(mm, at, END));
     expect(() => scene.listen(mm, "K", {})).toThrow(
       /K registers with mm0 between a range_start and its range_end/,
     );
-    scene.kernel.run(mmu_notifier_invalidate_range_end(mm, at, at + 4096));
+    scene.kernel.run(mmu_notifier_invalidate_range_end(mm, at, END));
     scene.listen(mm, "K", {});
     expect(mm.mmu_notifier_mm?.list).toHaveLength(1);
   });
@@ -283,14 +287,14 @@ describe("listeners that come and go while a callback sleeps", () => {
     const scene = new Scene();
     const mm = scene.mm();
     const release = function* (): KernelThread<void> {
-      yield "lock";
+      yield step("lock", NONE);
     };
     const first = scene.listen(mm, "first", { release });
     scene.listen(mm, "second", { release });
     const unregister = mmu_notifier_unregister(first, mm);
-    expect([unregister.next().value, unregister.next().done]).toEqual(["lock", true]);
+    expect([advance(unregister), advance(unregister)]).toEqual(["lock", "end"]);
     const end = mmu_notifier_release(mm);
-    expect([end.next().value, end.next().done, mm.mmu_notifier_mm?.list.length]).toEqual(["lock", true, 0]);
+    expect([advance(end), advance(end), mm.mmu_notifier_mm?.list.length]).toEqual(["lock", "end", 0]);
   });
 });
 
@@ -298,9 +302,9 @@ test("pudp_huge_clear_flush_notify: exchange, a flush and a call of 1 GiB", () =
   const scene = new Scene();
   const { kernel } = scene;
   const mm = scene.mm();
-  const g = 0x7f00_4000_0000;
+  const g = Linear.of(0x7f00_4000_0000);
   const vma = scene.vma(mm, { at: g, length: 0x4000_0000 });
-  ensurePmdSlot(kernel, mm, g);
+  ensurePmdSlot(mm, g);
   const pudp = pudSlot(mm, g);
   kernel.plantEntry(pudp, Entry.fromBigInt(0x8000_0000_4000_00e7n));
   scene.listen(mm, "K", {});
@@ -308,7 +312,7 @@ test("pudp_huge_clear_flush_notify: exchange, a flush and a call of 1 GiB", () =
   kernel.attach(trace.observer);
   expect(kernel.run(pudp_huge_clear_flush_notify(vma, g, pudp)).toBigInt()).toBe(0x8000_0000_4000_00e7n);
   expect(trace.toString()).toBe("X(0x80000000400000e7) F(full) NR[g,+1024M)");
-  const again = (address: number) => kernel.run(pudp_huge_clear_flush_notify(vma, address, pudp));
+  const again = (address: Linear) => kernel.run(pudp_huge_clear_flush_notify(vma, address, pudp));
   expect(() => again(g)).toThrow(/give the slot of a huge pud/);
-  expect(() => again(g + 0x20_0000)).toThrow(/give a multiple of 1 GiB/);
+  expect(() => again(Linear.of(g + 0x20_0000))).toThrow(/give a multiple of 1 GiB/);
 });

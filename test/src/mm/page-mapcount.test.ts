@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { Linear, Pfn } from "../../../arch/x86/cpu/address.ts";
 import { __split_huge_pmd } from "../../../src/mm/huge_memory.ts";
 import { PG } from "../../../src/mm/mem_map.ts";
 import {
@@ -12,11 +13,13 @@ import {
   page_remove_rmap,
 } from "../../../src/mm/page-mapcount.ts";
 import { pmdSlot } from "../../../src/mm/page-table.ts";
+import { page_anon_vma } from "../../../src/mm/util.ts";
 import { Scene } from "../../support/scene.ts";
 
 /* linux-mm 4.1 and 5.7: how each kind of mapping is counted. */
-const h = 0x7f00_0020_0000;
-const HEAD = 0x400;
+const h = Linear.of(0x7f00_0020_0000);
+const HEAD = Pfn.of(0x400);
+const subpage = (i: number) => Pfn.of(HEAD + i);
 
 function counts(scene: Scene, head = HEAD) {
   const { mem_map } = scene.kernel;
@@ -46,7 +49,7 @@ test("a small page: _mapcount goes from -1 up by one for each mapping", () => {
   page_remove_rmap(kernel, page, false);
   expect([mem_map._mapcount[page], mem_map.page_mapped(page)]).toEqual([-1, false]);
   // The owner stays known while somebody holds the page, and one mapping more than there was is a bug.
-  expect(mem_map.page_anon_vma(page)).toBe(vma.anon_vma);
+  expect(page_anon_vma(kernel, page)).toBe(vma.anon_vma);
   expect(() => page_remove_rmap(kernel, page, false)).toThrow(/frame 768, which had no mapping left/);
 });
 
@@ -56,16 +59,16 @@ test("the first mapper decides: exclusively its own anon_vma, otherwise the root
   const parent = scene.vma(scene.mm(), { at: h, length: 0x4000 });
   scene.mapAnon(parent, h, scene.page(0x300), 0x30_0027n);
   const child = scene.forkVma(parent, scene.mm());
-  page_add_new_anon_rmap(kernel, scene.page(0x301), child, h + 0x1000, false);
-  page_add_anon_rmap(kernel, scene.page(0x302), child, h + 0x2000, false);
+  page_add_new_anon_rmap(kernel, scene.page(0x301), child, Linear.of(h + 0x1000), false);
+  page_add_anon_rmap(kernel, scene.page(0x302), child, Linear.of(h + 0x2000), false);
   const { mem_map } = kernel;
-  expect(mem_map.page_anon_vma(0x301)).toBe(child.anon_vma);
-  expect(mem_map.page_anon_vma(0x302)).toBe(parent.anon_vma);
+  expect(page_anon_vma(kernel, Pfn.of(0x301))).toBe(child.anon_vma);
+  expect(page_anon_vma(kernel, Pfn.of(0x302))).toBe(parent.anon_vma);
   // 53: the index is the place in the vma, whoever maps it.
-  expect(mem_map.page_to_pgoff(0x301)).toBe((h + 0x1000) / 4096);
+  expect(mem_map.page_to_pgoff(Pfn.of(0x301))).toBe((h + 0x1000) / 4096);
   // A later mapping changes neither owner nor index.
-  page_add_anon_rmap(kernel, 0x301, parent, h + 0x1000, false, true);
-  expect(mem_map.page_anon_vma(0x301)).toBe(child.anon_vma);
+  page_add_anon_rmap(kernel, Pfn.of(0x301), parent, Linear.of(h + 0x1000), false, true);
+  expect(page_anon_vma(kernel, Pfn.of(0x301))).toBe(child.anon_vma);
 });
 
 test("a vma without anon_vma cannot be the first mapper", () => {
@@ -96,14 +99,14 @@ describe("anonymous THP", () => {
   test("a pmd mapping counts only in compound_mapcount, and yet every subpage is mapped", () => {
     const { scene, mem_map } = thp(1);
     expect(counts(scene)).toEqual({ compound: 0, small: [-1], total: 1, doubleMap: false });
-    expect([mem_map.page_mapped(HEAD + 7), mem_map.page_mapcount(HEAD + 7)]).toEqual([true, 1]);
+    expect([mem_map.page_mapped(subpage(7)), mem_map.page_mapcount(subpage(7))]).toEqual([true, 1]);
   });
 
   test("split of the only pmd mapping: 512 mappings by ptes", () => {
     const { scene, split, mem_map } = thp(1);
     split(0);
     expect(counts(scene)).toEqual({ compound: -1, small: [0], total: 512, doubleMap: false });
-    expect(mem_map.page_mapcount(HEAD + 7)).toBe(1);
+    expect(mem_map.page_mapcount(subpage(7))).toBe(1);
     expect(mem_map._refcount[HEAD]).toBe(1 + 512);
   });
 
@@ -111,7 +114,7 @@ describe("anonymous THP", () => {
     const { scene, split, mem_map } = thp(2);
     split(0);
     expect(counts(scene)).toEqual({ compound: 0, small: [1], total: 513, doubleMap: true });
-    expect([mem_map.page_mapcount(HEAD), mem_map.page_mapcount(HEAD + 511)]).toEqual([2, 2]);
+    expect([mem_map.page_mapcount(HEAD), mem_map.page_mapcount(subpage(511))]).toEqual([2, 2]);
   });
 
   test("split of the second takes DoubleMap and its extra counts away", () => {
@@ -138,7 +141,7 @@ describe("anonymous THP", () => {
   test("removing the pte mappings one by one", () => {
     const { scene, split, kernel, mem_map } = thp(1);
     split(0);
-    for (let i = 0; i < 512; i++) page_remove_rmap(kernel, HEAD + i, false);
+    for (let i = 0; i < 512; i++) page_remove_rmap(kernel, subpage(i), false);
     expect([counts(scene).total, mem_map.page_mapped(HEAD)]).toEqual([0, false]);
   });
 });
@@ -155,15 +158,15 @@ describe("file THP", () => {
   test("a pmd mapping counts in compound_mapcount and in every subpage", () => {
     const { scene, mem_map } = fileThp();
     expect(counts(scene)).toEqual({ compound: 0, small: [0], total: 1, doubleMap: false });
-    expect(mem_map.page_mapcount(HEAD + 3)).toBe(1);
+    expect(mem_map.page_mapcount(subpage(3))).toBe(1);
   });
 
   test("a pte mapping beside it sets DoubleMap, takes mlock away and counts in its subpage only", () => {
     const { scene, kernel, mem_map } = fileThp();
     mem_map.setFlag(HEAD, PG.mlocked);
-    page_add_file_rmap(kernel, HEAD + 3, false);
+    page_add_file_rmap(kernel, subpage(3), false);
     expect(counts(scene)).toEqual({ compound: 0, small: [0, 1], total: 2, doubleMap: true });
-    expect([mem_map.page_mapcount(HEAD + 3), mem_map.page_mapcount(HEAD + 4)]).toEqual([2, 1]);
+    expect([mem_map.page_mapcount(subpage(3)), mem_map.page_mapcount(subpage(4))]).toEqual([2, 1]);
     expect(mem_map.PageMlocked(HEAD)).toBe(false);
   });
 
@@ -185,7 +188,10 @@ test("hugetlb: only compound_mapcount; the index counts huge pages", () => {
   scene.mapHugetlb(vma, h + 0x20_0000, HEAD, 0x40_00e7n);
   page_dup_rmap(scene.kernel, HEAD, true);
   expect(counts(scene)).toEqual({ compound: 1, small: [-1], total: 2, doubleMap: false });
-  expect([mem_map.page_mapcount(HEAD + 9), mem_map.index[HEAD]! * 512]).toEqual([2, (h + 0x20_0000) / 4096]);
+  expect([mem_map.page_mapcount(subpage(9)), mem_map.index[HEAD]! * 512]).toEqual([
+    2,
+    (h + 0x20_0000) / 4096,
+  ]);
   page_remove_rmap(scene.kernel, HEAD, true);
   page_remove_rmap(scene.kernel, HEAD, true);
   expect([mem_map.page_mapped(HEAD), mem_map.total_mapcount(HEAD)]).toEqual([false, 0]);
@@ -195,12 +201,12 @@ test("the last mapping of a small page takes mlock away", () => {
   const scene = new Scene();
   const vma = scene.vma(scene.mm(), { at: h, length: 0x1000 });
   scene.mapAnon(vma, h, scene.page(0x300), 0x30_0027n);
-  scene.kernel.mem_map.setFlag(0x300, PG.mlocked);
-  page_dup_rmap(scene.kernel, 0x300, false);
-  page_remove_rmap(scene.kernel, 0x300, false);
-  expect(scene.kernel.mem_map.PageMlocked(0x300)).toBe(true);
-  page_remove_rmap(scene.kernel, 0x300, false);
-  expect(scene.kernel.mem_map.PageMlocked(0x300)).toBe(false);
+  scene.kernel.mem_map.setFlag(Pfn.of(0x300), PG.mlocked);
+  page_dup_rmap(scene.kernel, Pfn.of(0x300), false);
+  page_remove_rmap(scene.kernel, Pfn.of(0x300), false);
+  expect(scene.kernel.mem_map.PageMlocked(Pfn.of(0x300))).toBe(true);
+  page_remove_rmap(scene.kernel, Pfn.of(0x300), false);
+  expect(scene.kernel.mem_map.PageMlocked(Pfn.of(0x300))).toBe(false);
 });
 
 describe("mlock", () => {
@@ -209,8 +215,8 @@ describe("mlock", () => {
     const { mem_map } = scene.kernel;
     const vma = scene.vma(scene.mm(), { at: h, length: 0x2000 });
     for (const [i, flags] of [PG.mlocked | PG.unevictable, PG.unevictable].entries()) {
-      const page = 0x300 + i;
-      scene.mapAnon(vma, h + i * 4096, scene.page(page), 0x30_0027n);
+      const page = scene.page(0x300 + i);
+      scene.mapAnon(vma, h + i * 4096, page, 0x30_0027n);
       mem_map.setFlag(page, flags);
       page_remove_rmap(scene.kernel, page, false);
     }
@@ -242,7 +248,7 @@ describe("what page_add_anon_rmap and its hugetlb sister insist on", () => {
     const stranger = scene.vma(scene.mm(), { at: h, length: 0x4000 });
     scene.mapAnon(stranger, h, scene.page(0x301), 0x30_1027n);
     expect(() => page_add_anon_rmap(kernel, page, stranger, h, false)).toThrow(/of another family/);
-    expect(() => page_add_anon_rmap(kernel, page, vma, h + 0x1000, false)).toThrow(
+    expect(() => page_add_anon_rmap(kernel, page, vma, Linear.of(h + 0x1000), false)).toThrow(
       /of offset 34091303424 mapped where the vma shows 34091303425/,
     );
     const child = scene.forkVma(vma, scene.mm());
@@ -261,7 +267,7 @@ describe("what page_add_anon_rmap and its hugetlb sister insist on", () => {
     scene.mapAnon(parent, h + 0x20_0000, scene.page(0x300), 0x30_0027n);
     const child = scene.forkVma(parent, scene.mm());
     hugepage_add_anon_rmap(kernel, HEAD, child, h);
-    expect([mem_map.compound_mapcount[HEAD], mem_map.page_anon_vma(HEAD) === parent.anon_vma]).toEqual([
+    expect([mem_map.compound_mapcount[HEAD], page_anon_vma(kernel, HEAD) === parent.anon_vma]).toEqual([
       0,
       true,
     ]);
@@ -269,13 +275,15 @@ describe("what page_add_anon_rmap and its hugetlb sister insist on", () => {
     expect(() => hugepage_add_anon_rmap(kernel, HEAD, child, h)).toThrow(/hugepage_add_anon_rmap of frame/);
 
     const fresh = scene.compoundPage(HEAD + 512, 9, true);
-    hugepage_add_new_anon_rmap(kernel, fresh, child, h + 0x20_0000);
-    expect([mem_map.compound_mapcount[fresh], mem_map.page_anon_vma(fresh) === child.anon_vma]).toEqual([
+    hugepage_add_new_anon_rmap(kernel, fresh, child, Linear.of(h + 0x20_0000));
+    expect([mem_map.compound_mapcount[fresh], page_anon_vma(kernel, fresh) === child.anon_vma]).toEqual([
       0,
       true,
     ]);
     expect(mem_map.page_to_pgoff(fresh)).toBe((h + 0x20_0000) / 4096);
-    expect(() => hugepage_add_new_anon_rmap(kernel, fresh, child, h + 0x40_0000)).toThrow(RangeError);
+    expect(() => hugepage_add_new_anon_rmap(kernel, fresh, child, Linear.of(h + 0x40_0000))).toThrow(
+      RangeError,
+    );
   });
 
   test("page_move_anon_rmap: a page that only the child maps is looked for in the child alone; its index stays", () => {
@@ -284,7 +292,7 @@ describe("what page_add_anon_rmap and its hugetlb sister insist on", () => {
     const child = scene.forkVma(vma, scene.mm());
     const pgoff = mem_map.page_to_pgoff(page);
     page_move_anon_rmap(kernel, page, child);
-    expect([mem_map.page_anon_vma(page) === child.anon_vma, mem_map.page_to_pgoff(page)]).toEqual([
+    expect([page_anon_vma(kernel, page) === child.anon_vma, mem_map.page_to_pgoff(page)]).toEqual([
       true,
       pgoff,
     ]);

@@ -1,7 +1,9 @@
 import { describe, expect, test } from "vitest";
+import { NONE, Pfn } from "../../../arch/x86/cpu/address.ts";
 import { PG } from "../../../src/mm/mem_map.ts";
 import { free_page, page_ref_freeze, put_page } from "../../../src/mm/page_alloc.ts";
 import { add_to_swap } from "../../../src/mm/swapfile.ts";
+import { fileMapping, setFileMapping } from "../../../src/mm/util.ts";
 import { Scene } from "../../support/scene.ts";
 import { Trace } from "../../support/trace.ts";
 
@@ -17,11 +19,11 @@ describe("FrameAllocator", () => {
 
   test("reserved frames are passed over; contiguous ones are aligned", () => {
     const { frames } = new Scene().kernel;
-    const next = frames.allocate() - 1;
+    const next = Pfn.of(frames.allocate() - 1);
     frames.reserve(next);
     expect(frames.allocate()).toBe(next - 1);
     const head = frames.allocateOrder(9);
-    expect([head % 512, frames.isFree(head + 511)]).toEqual([0, false]);
+    expect([head % 512, frames.isFree(Pfn.of(head + 511))]).toEqual([0, false]);
   });
 
   test("an empty memory says so", () => {
@@ -40,7 +42,7 @@ describe("put_page", () => {
     const { mem_map } = kernel;
     const page = scene.page(0x300);
     mem_map.setFlag(page, PG.dirty | PG.swapbacked | PG.uptodate);
-    mem_map.setFileMapping(page, scene.file());
+    setFileMapping(kernel, page, scene.file());
     add_to_swap(kernel, page);
     mem_map._refcount[page] = 2;
     const trace = new Trace();
@@ -48,7 +50,7 @@ describe("put_page", () => {
     put_page(kernel, page);
     put_page(kernel, page);
     expect(trace.toString()).toBe("PP PP FREE(300)");
-    expect([kernel.frames.isFree(page), mem_map.flags[page], mem_map.fileMapping(page)]).toEqual([
+    expect([kernel.frames.isFree(page), mem_map.flags[page], fileMapping(kernel, page)]).toEqual([
       true,
       0,
       null,
@@ -61,16 +63,16 @@ describe("put_page", () => {
     const scene = new Scene();
     const { kernel } = scene;
     const head = scene.compoundPage(0x400);
-    const freed: number[] = [];
-    kernel.attach((event) => {
-      if (event.type === "page-freed") freed.push(event.page);
+    const tail = Pfn.of(head + 5);
+    const freed: unknown[] = [];
+    kernel.attach((record) => {
+      if (record.kind === "page-freed") freed.push([record.pfn, record.order]);
     });
-    put_page(kernel, head + 5);
-    expect([freed.length, freed[0], freed[511]]).toEqual([512, 0x400, 0x5ff]);
-    expect([kernel.mem_map.PageCompound(head + 5), kernel.mem_map.compound_head(head + 5)]).toEqual([
-      false,
-      head + 5,
-    ]);
+    put_page(kernel, tail);
+    expect(freed).toEqual([[0x400, 9]]);
+    const free = Array.from({ length: 514 }, (_, i) => kernel.frames.isFree(Pfn.of(0x3ff + i)));
+    expect(free).toEqual(Array(514).fill(true));
+    expect([kernel.mem_map.PageCompound(tail), kernel.mem_map.compound_head(tail)]).toEqual([false, tail]);
   });
 });
 
@@ -88,12 +90,13 @@ test("a page freed while it is still mapped is reported, and its frame starts ag
   const vma = scene.vma(scene.mm(), { at: 0x7f00_0020_0000, length: 0x1000 });
   scene.mapAnon(vma, vma.vm_start, scene.page(0x300), 0x30_0027n);
   const bad: unknown[] = [];
-  kernel.attach((event) => {
-    if (event.type === "bad-page") bad.push(event);
+  kernel.attach((record) => {
+    if (record.kind === "bad-page") bad.push(record);
   });
-  free_page(kernel, 0x300);
-  expect(bad).toEqual([{ type: "bad-page", page: 0x300, mappings: 1, references: 2 }]);
-  expect([mem_map._mapcount[0x300], mem_map._refcount[0x300], kernel.frames.isFree(0x300)]).toEqual([
+  free_page(kernel, Pfn.of(0x300));
+  const header = { kind: "bad-page", seq: expect.any(Number), agent: kernel.current.id, cpu: 0, space: NONE };
+  expect(bad).toEqual([{ ...header, pfn: 0x300, mappings: 1, references: 2 }]);
+  expect([mem_map._mapcount[0x300], mem_map._refcount[0x300], kernel.frames.isFree(Pfn.of(0x300))]).toEqual([
     -1,
     0,
     true,

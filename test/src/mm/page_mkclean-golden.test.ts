@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { Pfn } from "../../../arch/x86/cpu/address.ts";
 import { page_mkclean } from "../../../src/mm/page_mkclean.ts";
 import { Scene } from "../../support/scene.ts";
 import { Trace } from "../../support/trace.ts";
@@ -8,7 +9,7 @@ import { Trace } from "../../support/trace.ts";
  * the mm loaded, one listener is registered.
  */
 const a = 0x7f00_0020_1000;
-const PFN = 0x12345;
+const PFN = Pfn.of(0x12345);
 const PROTOCOLS = ["a0", "c", "b", "d", "e1"] as const;
 type Expected = Readonly<Record<(typeof PROTOCOLS)[number], string>>;
 
@@ -65,7 +66,7 @@ describe("T1: a dirty writable entry is cleaned", () => {
       invalidate_range_end() {},
     });
     scene.listen(mm, "K", { invalidate_range_start() {}, invalidate_range_end() {} });
-    const trace = new Trace({ names: { a }, also: ["listeners"] });
+    const trace = new Trace({ names: { a }, also: ["listeners"], listenersOf: mm });
     scene.kernel.attach(trace.observer);
     scene.kernel.run(page_mkclean(scene.kernel, PFN));
     expect(trace.words.filter((word) => /^(NS|NR|NE|I|K|both)/.test(word))).toEqual([
@@ -119,7 +120,7 @@ describe("T3: a private mapping is skipped", () => {
 
 describe("T4: a shared-memory THP mapped by a pmd", () => {
   const h = 0x7f00_0020_0000;
-  const HEAD = 0x40000;
+  const HEAD = Pfn.of(0x40000);
   const CLEAN = "L+(pmd) FC X(0x80000000400008e7) F(full) S(0x80000000400008a5)";
   const expected: Expected = {
     a0: `${CLEAN} L-(pmd) NP(h)`,
@@ -138,8 +139,8 @@ describe("T4: a shared-memory THP mapped by a pmd", () => {
     scene.listen(mm, "K", {});
     const trace = new Trace({ names: { h } });
     const hooks: number[] = [];
-    scene.kernel.attach((event) => {
-      if (event.type === "cache-flush") hooks.push(event.length);
+    scene.kernel.attach((record) => {
+      if (record.kind === "cache-flushed") hooks.push(record.bytes);
     });
     scene.kernel.attach(trace.observer);
     expect(scene.kernel.run(page_mkclean(scene.kernel, HEAD))).toBe(1);

@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { Pfn } from "../../../arch/x86/cpu/address.ts";
 import { page_mkclean } from "../../../src/mm/page_mkclean.ts";
 import { Scene } from "../../support/scene.ts";
 
@@ -20,6 +21,6 @@ test("a listener that throws leaves no lock held and no bracket open", () => {
       }
     },
   });
-  expect(() => kernel.run(page_mkclean(kernel, 0x345))).toThrow("broken listener");
+  expect(() => kernel.run(page_mkclean(kernel, Pfn.of(0x345)))).toThrow("broken listener");
   expect([kernel.current.locksHeld, file.i_mmap_rwsem.readers, mm.openBrackets]).toEqual([0, 0, 0]);
 });

@@ -1,7 +1,10 @@
 import { describe, expect, test } from "vitest";
+import { Pfn } from "../../../arch/x86/cpu/address.ts";
 import { PG } from "../../../src/mm/mem_map.ts";
+import type { vm_area_struct } from "../../../src/mm/mm_types.ts";
 import { page_referenced } from "../../../src/mm/page_referenced.ts";
-import { VM_LOCKED, VM_SEQ_READ, type vm_area_struct } from "../../../src/mm/vma.ts";
+import { fileMapping, setFileMapping, setKsmMapping } from "../../../src/mm/util.ts";
+import { VM_LOCKED, VM_SEQ_READ } from "../../../src/mm/vma.ts";
 import { Scene } from "../../support/scene.ts";
 import { Trace } from "../../support/trace.ts";
 
@@ -54,7 +57,7 @@ test("several young ptes of one vma are one reference: vmas are counted, not ent
   const vma = scene.vma(scene.mm(), { at, length: 0x20_0000 });
   scene.compoundPage(0x400);
   scene.mapSubpages(vma, at, 0x400, 16, 0x40_0027n);
-  expect(scene.kernel.run(page_referenced(scene.kernel, 0x400, true)).referenced).toBe(1);
+  expect(scene.kernel.run(page_referenced(scene.kernel, Pfn.of(0x400), true)).referenced).toBe(1);
   expect(scene.pte(vma.vm_mm, at + 15 * 4096)).toBe(0x40_f007n);
 });
 
@@ -112,7 +115,7 @@ test("a page that is not mapped, or whose owner is gone, is not referenced", () 
   const { kernel } = scene;
   expect(kernel.run(page_referenced(kernel, scene.page(PFN), true))).toEqual({ referenced: 0, vm_flags: 0 });
   const { kernel: other, page, run } = filePage([{ entry: YOUNG }]);
-  other.mem_map.setFileMapping(page, null);
+  setFileMapping(other, page, null);
   expect(run()).toEqual({ referenced: 0, vm_flags: 0 });
 });
 
@@ -124,18 +127,18 @@ test("a huge mapping: A of the pmd, a 2M flush, and listeners asked for 2M", () 
   scene.listen(vma.vm_mm, "K", {});
   const trace = new Trace({ names: { at }, also: ["rmw"] });
   kernel.attach(trace.observer);
-  expect(kernel.run(page_referenced(kernel, 0x400, true)).referenced).toBe(1);
+  expect(kernel.run(page_referenced(kernel, Pfn.of(0x400), true)).referenced).toBe(1);
   expect(trace.toString()).toBe("L+(pmd) A- F(full) NY[at,+2M) L-(pmd)");
 });
 
 test("a KSM page is refused before it is locked", () => {
   const { kernel, page, run } = filePage([{ entry: YOUNG }]);
-  kernel.mem_map.setKsmMapping(page);
+  setKsmMapping(kernel, page);
   kernel.mem_map.ClearPageLocked(page);
-  const events: unknown[] = [];
-  kernel.attach((event) => events.push(event));
+  const records: unknown[] = [];
+  kernel.attach((record) => records.push(record));
   expect(() => run(false)).toThrow(/KSM/);
-  expect([kernel.mem_map.PageLocked(page), events]).toEqual([false, []]);
+  expect([kernel.mem_map.PageLocked(page), records]).toEqual([false, []]);
 });
 
 test("a listener that throws leaves no lock behind", () => {
@@ -147,7 +150,7 @@ test("a listener that throws leaves no lock behind", () => {
   });
   kernel.mem_map.ClearPageLocked(page);
   expect(() => run(false)).toThrow("broken listener");
-  const file = kernel.mem_map.fileMapping(page);
+  const file = fileMapping(kernel, page);
   expect([kernel.current.locksHeld, file?.i_mmap_rwsem.readers, kernel.mem_map.PageLocked(page)]).toEqual([
     0,
     0,

@@ -1,28 +1,16 @@
 import { describe, expect, test } from "vitest";
-import { lockTable, unlockTable } from "../../../src/mm/locks.ts";
-import {
-  PageVmaMappedWalk,
-  PVMW_BLOCKED,
-  PVMW_FOUND,
-  PVMW_MIGRATION,
-  PVMW_NOT_FOUND,
-  page_vma_mapped_walk,
-} from "../../../src/mm/page_vma_mapped.ts";
-import {
-  ensurePmdSlot,
-  huge_pte_offset,
-  NO_SLOT,
-  pmdSlot,
-  pudSlot,
-  tableOf,
-} from "../../../src/mm/page-table.ts";
+import { Linear, NO_SLOT, Pfn } from "../../../arch/x86/cpu/address.ts";
+import { lockTable, tableLockId, unlockTable } from "../../../src/mm/locks.ts";
+import { PageVmaMappedWalk, PVMW_MIGRATION, page_vma_mapped_walk } from "../../../src/mm/page_vma_mapped.ts";
+import { ensurePmdSlot, huge_pte_offset, pmdSlot, pudSlot, tableOf } from "../../../src/mm/page-table.ts";
 import { Scene } from "../../support/scene.ts";
+import { advanceTo } from "../../support/steps.ts";
 import { Trace } from "../../support/trace.ts";
 
-const h = 0x7f00_0020_0000;
+const h = Linear.of(0x7f00_0020_0000);
 
 describe("hugetlb: what decides between pud and pmd is the pud", () => {
-  const g = 0x7f00_4000_0000;
+  const g = Linear.of(0x7f00_4000_0000);
   function gigantic(entry: bigint) {
     const scene = new Scene({ memory: "2GiB" });
     const vma = scene.vma(scene.mm(), { at: g, length: 0x4000_0000 });
@@ -34,9 +22,10 @@ describe("hugetlb: what decides between pud and pmd is the pud", () => {
 
   test("1 GiB: found under the lock of the mm", () => {
     const { scene, vma, trace, mm } = gigantic(0x4000_00e7n);
-    const v = new PageVmaMappedWalk(scene.kernel, 0x40000, vma, g);
-    expect([page_vma_mapped_walk(v), v.ptl]).toEqual([PVMW_FOUND, mm.pgd / 4096]);
-    expect(page_vma_mapped_walk(v)).toBe(PVMW_NOT_FOUND);
+    const v = new PageVmaMappedWalk(scene.kernel, Pfn.of(0x40000), vma, g);
+    const walk = () => scene.kernel.run(page_vma_mapped_walk(v));
+    expect([walk(), v.ptl]).toEqual([true, mm.pgd / 4096]);
+    expect(walk()).toBe(false);
     expect(trace.toString()).toBe("L+(mm) L-(mm)");
   });
 
@@ -45,16 +34,17 @@ describe("hugetlb: what decides between pud and pmd is the pud", () => {
     ["a migration entry, as in 4.13", (0x40000n << 14n) | (31n << 9n)],
   ])("%s is no slot, and nothing is locked", (_what, entry) => {
     const { scene, vma, trace, mm } = gigantic(entry);
-    const v = new PageVmaMappedWalk(scene.kernel, 0x40000, vma, g, PVMW_MIGRATION);
-    expect(page_vma_mapped_walk(v)).toBe(PVMW_NOT_FOUND);
+    const v = new PageVmaMappedWalk(scene.kernel, Pfn.of(0x40000), vma, g, PVMW_MIGRATION);
+    expect(scene.kernel.run(page_vma_mapped_walk(v))).toBe(false);
     expect([trace.toString(), huge_pte_offset(mm, g, 0x4000_0000)]).toEqual(["", NO_SLOT]);
   });
 
   test("a huge pud is the slot for whatever size is asked, a table of pmds is gone through", () => {
-    const { scene, mm } = gigantic(0x4000_00e7n);
-    expect(huge_pte_offset(mm, g + 0x20_0000, 0x20_0000)).toBe(pudSlot(mm, g));
-    const pmdp = ensurePmdSlot(scene.kernel, mm, 0x7f00_8000_0000);
-    expect(huge_pte_offset(mm, 0x7f00_8000_0000, 0x4000_0000)).toBe(pmdp);
+    const { mm } = gigantic(0x4000_00e7n);
+    expect(huge_pte_offset(mm, Linear.of(g + 0x20_0000), 0x20_0000)).toBe(pudSlot(mm, g));
+    const next = Linear.of(0x7f00_8000_0000);
+    const pmdp = ensurePmdSlot(mm, next);
+    expect(huge_pte_offset(mm, next, 0x4000_0000)).toBe(pmdp);
   });
 });
 
@@ -63,15 +53,17 @@ test("the walk waits for the lock like others", () => {
   const { kernel } = scene;
   const vma = scene.vma(scene.mm(), { at: h, length: 0x20_0000 });
   scene.mapHugetlb(vma, h, scene.compoundPage(0x400, 9, true), 0x40_00e7n);
+  const table = tableOf(pmdSlot(vma.vm_mm, h));
   const walker = kernel.current;
   kernel.current = kernel.createTask("other", 1);
-  kernel.run(lockTable(kernel, tableOf(pmdSlot(vma.vm_mm, h)), "pmd"));
+  kernel.run(lockTable(kernel, table, "pmd"));
   const other = kernel.current;
   kernel.current = walker;
-  const v = new PageVmaMappedWalk(kernel, 0x400, vma, h);
-  expect(page_vma_mapped_walk(v)).toBe(PVMW_BLOCKED);
+  const v = new PageVmaMappedWalk(kernel, Pfn.of(0x400), vma, h);
+  const walk = page_vma_mapped_walk(v);
+  expect(advanceTo(walk)).toEqual({ kind: "blocked", object: tableLockId(table) });
   kernel.current = other;
-  unlockTable(kernel, tableOf(pmdSlot(vma.vm_mm, h)), "pmd");
+  unlockTable(kernel, table, "pmd");
   kernel.current = walker;
-  expect(page_vma_mapped_walk(v)).toBe(PVMW_FOUND);
+  expect([walk.next(), v.ptl]).toEqual([{ done: true, value: true }, table]);
 });

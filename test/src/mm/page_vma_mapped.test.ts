@@ -1,43 +1,44 @@
 import { describe, expect, test } from "vitest";
+import { Linear, NO_SLOT, Pfn, type Slot } from "../../../arch/x86/cpu/address.ts";
 import { Entry } from "../../../arch/x86/cpu/entry.ts";
-import { lockTable, unlockTable } from "../../../src/mm/locks.ts";
+import { lockTable, tableLockId, unlockTable } from "../../../src/mm/locks.ts";
+import type { vm_area_struct } from "../../../src/mm/mm_types.ts";
 import {
   PageVmaMappedWalk,
-  PVMW_BLOCKED,
-  PVMW_FOUND,
   PVMW_MIGRATION,
-  PVMW_NOT_FOUND,
-  PVMW_OFFERED,
   PVMW_SYNC,
   page_mapped_in_vma,
   page_vma_mapped_walk,
   page_vma_mapped_walk_done,
 } from "../../../src/mm/page_vma_mapped.ts";
-import { NO_SLOT, pmdSlot, pteSlot, tableOf } from "../../../src/mm/page-table.ts";
-import { type vm_area_struct, vma_address } from "../../../src/mm/vma.ts";
+import { pmdSlot, pteSlot, tableOf } from "../../../src/mm/page-table.ts";
+import { vma_address } from "../../../src/mm/vma.ts";
 import { Scene } from "../../support/scene.ts";
+import { advance, advanceTo } from "../../support/steps.ts";
 
-const h = 0x7f00_0020_0000;
-const PFN = 0x345;
-const HEAD = 0x400;
+const h = Linear.of(0x7f00_0020_0000);
+const PFN = Pfn.of(0x345);
+const HEAD = Pfn.of(0x400);
 const CLEAN = 0x8000_0000_0000_0025n;
 
 /** Every hit of a walk from where rmap would start it, as level and address; the locks are checked at each return. */
 function walkAll(scene: Scene, page: number, vma: vm_area_struct, flags = 0, from?: number): string[] {
   const { kernel } = scene;
-  const v = new PageVmaMappedWalk(kernel, page, vma, from ?? vma_address(kernel.mem_map, page, vma), flags);
+  const pfn = Pfn.of(page);
+  const start = from === undefined ? vma_address(kernel.mem_map, pfn, vma) : Linear.of(from);
+  const v = new PageVmaMappedWalk(kernel, pfn, vma, start, flags);
   const hits: string[] = [];
   for (;;) {
-    const result = page_vma_mapped_walk(v);
+    const found = kernel.run(page_vma_mapped_walk(v));
     // 61: exactly one page-table lock is held at a hit and none at the end.
-    expect(kernel.current.locksHeld).toBe(result === PVMW_FOUND ? 1 : 0);
-    if (result !== PVMW_FOUND) {
-      expect(result).toBe(PVMW_NOT_FOUND);
-      return hits;
-    }
+    expect(kernel.current.locksHeld).toBe(found ? 1 : 0);
+    if (!found) return hits;
     hits.push(`${v.pte === NO_SLOT ? "pmd" : "pte"} 0x${v.address.toString(16)}`);
   }
 }
+
+const HIT = { done: true, value: true };
+const MISS = { done: true, value: false };
 
 describe("a small page", () => {
   function small(entry: bigint) {
@@ -82,8 +83,8 @@ describe("a small page", () => {
 
   test("stopping early lets go of the lock", () => {
     const { scene, vma } = small(pte(0x27n));
-    const v = new PageVmaMappedWalk(scene.kernel, PFN, vma, h + 0x1000);
-    expect(page_vma_mapped_walk(v)).toBe(PVMW_FOUND);
+    const v = new PageVmaMappedWalk(scene.kernel, PFN, vma, Linear.of(h + 0x1000));
+    expect(page_vma_mapped_walk(v).next()).toEqual(HIT);
     expect(v.ptl).toBe(tableOf(pteSlot(vma.vm_mm, h)));
     page_vma_mapped_walk_done(v);
     expect([v.ptl, scene.kernel.current.locksHeld]).toEqual([-1, 0]);
@@ -116,7 +117,7 @@ describe("PVMW_MIGRATION", () => {
     const { scene, vma } = migrating(migration(0x346));
     scene.page(0x346);
     expect(walkAll(scene, PFN, vma, PVMW_MIGRATION)).toEqual([]);
-    scene.kernel.mem_map.ClearPageLocked(0x346);
+    scene.kernel.mem_map.ClearPageLocked(Pfn.of(0x346));
     expect(() => walkAll(scene, PFN, vma, PVMW_MIGRATION)).toThrow(/frame 838, which is not locked/);
   });
 
@@ -147,27 +148,29 @@ describe("lockless look and SYNC", () => {
       unlockTable(kernel, table, "pte");
       kernel.current = walker;
     };
-    return { kernel, vma, finish };
+    return { kernel, vma, table, finish };
   }
 
   test("without SYNC the walk sees none and reports the page as not mapped", () => {
     const { kernel, vma } = exchanging();
-    expect(page_vma_mapped_walk(new PageVmaMappedWalk(kernel, PFN, vma, h))).toBe(PVMW_NOT_FOUND);
+    expect(page_vma_mapped_walk(new PageVmaMappedWalk(kernel, PFN, vma, h)).next()).toEqual(MISS);
   });
 
   test("with SYNC it waits for the lock, is blocked until it is free, and finds the entry", () => {
-    const { kernel, vma, finish } = exchanging();
+    const { kernel, vma, table, finish } = exchanging();
     const v = new PageVmaMappedWalk(kernel, PFN, vma, h, PVMW_SYNC);
-    expect([page_vma_mapped_walk(v), page_vma_mapped_walk(v)]).toEqual([PVMW_BLOCKED, PVMW_BLOCKED]);
+    const walk = page_vma_mapped_walk(v);
+    const blocked = { kind: "blocked", object: tableLockId(table) };
+    expect([advanceTo(walk), advanceTo(walk)]).toEqual([blocked, blocked]);
     finish();
-    expect([page_vma_mapped_walk(v), kernel.current.locksHeld]).toEqual([PVMW_FOUND, 1]);
-    expect(page_vma_mapped_walk(v)).toBe(PVMW_NOT_FOUND);
+    expect([walk.next(), kernel.current.locksHeld]).toEqual([HIT, 1]);
+    expect(page_vma_mapped_walk(v).next()).toEqual(MISS);
   });
 
   test("page_mapped_in_vma waits, too: an entry that is being exchanged still maps the page", () => {
     const { kernel, vma, finish } = exchanging();
     const asked = page_mapped_in_vma(kernel, PFN, vma);
-    expect([asked.next().value, asked.next().value]).toEqual(["blocked", "blocked"]);
+    expect([advance(asked), advance(asked)]).toEqual(["blocked", "blocked"]);
     finish();
     expect([asked.next(), kernel.current.locksHeld]).toEqual([{ done: true, value: true }, 0]);
   });
@@ -178,7 +181,9 @@ describe("lockless look and SYNC", () => {
     scene.mapAnon(vma, h, scene.page(PFN), 0x34_5027n);
     scene.kernel.contended = true;
     const v = new PageVmaMappedWalk(scene.kernel, PFN, vma, h);
-    expect([page_vma_mapped_walk(v), page_vma_mapped_walk(v)]).toEqual([PVMW_OFFERED, PVMW_FOUND]);
+    const walk = page_vma_mapped_walk(v);
+    const table = tableOf(pteSlot(vma.vm_mm, h));
+    expect([advanceTo(walk), walk.next()]).toEqual([{ kind: "lock", object: tableLockId(table) }, HIT]);
   });
 
   test("the entry may go away between the lockless look and the lock", () => {
@@ -187,9 +192,10 @@ describe("lockless look and SYNC", () => {
     scene.mapAnon(vma, h, scene.page(PFN), 0x34_5027n);
     scene.kernel.contended = true;
     const v = new PageVmaMappedWalk(scene.kernel, PFN, vma, h);
-    expect(page_vma_mapped_walk(v)).toBe(PVMW_OFFERED);
+    const walk = page_vma_mapped_walk(v);
+    expect(advance(walk)).toBe("lock");
     scene.plantPte(vma.vm_mm, h, 0n);
-    expect([page_vma_mapped_walk(v), scene.kernel.current.locksHeld]).toEqual([PVMW_NOT_FOUND, 0]);
+    expect([walk.next(), scene.kernel.current.locksHeld]).toEqual([MISS, 0]);
   });
 });
 
@@ -220,20 +226,23 @@ describe("a THP mapped by its pmd", () => {
     const { kernel } = scene;
     kernel.contended = true;
     const v = new PageVmaMappedWalk(kernel, HEAD, vma, h);
-    expect(page_vma_mapped_walk(v)).toBe(PVMW_OFFERED);
+    const walk = page_vma_mapped_walk(v);
+    const lockOf = (slot: Slot) => ({ kind: "lock", object: tableLockId(tableOf(slot)) });
+    expect(advanceTo(walk)).toEqual(lockOf(pmdSlot(vma.vm_mm, h)));
     scene.kernel.plantEntry(pmdSlot(vma.vm_mm, h), new Entry(0, 0));
     scene.plantPte(vma.vm_mm, h, 0x40_0027n);
-    expect(page_vma_mapped_walk(v)).toBe(PVMW_OFFERED);
-    expect([page_vma_mapped_walk(v), v.pte === NO_SLOT]).toEqual([PVMW_FOUND, false]);
+    expect(advanceTo(walk)).toEqual(lockOf(pteSlot(vma.vm_mm, h)));
+    expect([walk.next(), v.pte]).toEqual([HIT, pteSlot(vma.vm_mm, h)]);
   });
 
   test("zapped while the walk waited: nothing is found and nothing held", () => {
     const { scene, vma } = huge();
     scene.kernel.contended = true;
     const v = new PageVmaMappedWalk(scene.kernel, HEAD, vma, h);
-    page_vma_mapped_walk(v);
+    const walk = page_vma_mapped_walk(v);
+    expect(advance(walk)).toBe("lock");
     scene.kernel.plantEntry(pmdSlot(vma.vm_mm, h), new Entry(0, 0));
-    expect([page_vma_mapped_walk(v), scene.kernel.current.locksHeld]).toEqual([PVMW_NOT_FOUND, 0]);
+    expect([walk.next(), scene.kernel.current.locksHeld]).toEqual([MISS, 0]);
   });
 });
 
@@ -287,7 +296,7 @@ describe("a THP mapped by ptes", () => {
   });
 
   describe("at an address that is not aligned, after mremap: 0x7F0000234000 to 0x7F0000434000", () => {
-    const at = 0x7f00_0023_4000;
+    const at = Linear.of(0x7f00_0023_4000);
     const across = () => split({ at, pgoff: h / 4096 });
 
     test("crosses into the next pmd", () => {
@@ -299,18 +308,17 @@ describe("a THP mapped by ptes", () => {
 
     test("the next table's lock is taken, the first one's let go", () => {
       const { scene, vma } = across();
-      scene.mapAnon(vma, 0x7f00_003f_f000, HEAD + 0x1cb, 0x5c_b027n);
-      scene.mapAnon(vma, 0x7f00_0040_0000, HEAD + 0x1cc, 0x5c_c027n);
+      const [last, first] = [Linear.of(0x7f00_003f_f000), Linear.of(0x7f00_0040_0000)];
+      scene.mapAnon(vma, last, HEAD + 0x1cb, 0x5c_b027n);
+      scene.mapAnon(vma, first, HEAD + 0x1cc, 0x5c_c027n);
       const v = new PageVmaMappedWalk(scene.kernel, HEAD, vma, at);
-      const tables = [0x7f00_003f_f000, 0x7f00_0040_0000].map((address) =>
-        tableOf(pteSlot(vma.vm_mm, address)),
-      );
+      const tables = [last, first].map((address) => tableOf(pteSlot(vma.vm_mm, address)));
       for (const table of tables) {
-        expect(page_vma_mapped_walk(v)).toBe(PVMW_FOUND);
+        expect(page_vma_mapped_walk(v).next()).toEqual(HIT);
         expect([v.ptl, scene.kernel.current.locksHeld]).toEqual([table, 1]);
       }
       expect(tables[0]).not.toBe(tables[1]);
-      expect(page_vma_mapped_walk(v)).toBe(PVMW_NOT_FOUND);
+      expect(page_vma_mapped_walk(v).next()).toEqual(MISS);
     });
 
     test("W4: if the first pmd is none, 4.13 ends there and misses the rest", () => {

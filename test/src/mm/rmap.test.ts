@@ -1,9 +1,11 @@
 import { describe, expect, test } from "vitest";
+import { Linear, NO_SLOT, Pfn } from "../../../arch/x86/cpu/address.ts";
 import { Entry } from "../../../arch/x86/cpu/entry.ts";
-import type { KernelThread, Step } from "../../../arch/x86/mm/events.ts";
+import type { KernelThread, Step } from "../../../arch/x86/mm/step.ts";
 import { unlink_anon_vmas } from "../../../src/mm/anon_vma.ts";
-import { down_write, up_write } from "../../../src/mm/locks.ts";
-import { NO_SLOT, pmdSlot } from "../../../src/mm/page-table.ts";
+import { down_write, semaphoreId, up_write } from "../../../src/mm/locks.ts";
+import type { vm_area_struct } from "../../../src/mm/mm_types.ts";
+import { pmdSlot } from "../../../src/mm/page-table.ts";
 import {
   mm_find_pmd,
   page_address_in_vma,
@@ -12,11 +14,12 @@ import {
   rmap_walk,
   rmap_walk_locked,
 } from "../../../src/mm/rmap.ts";
-import type { vm_area_struct } from "../../../src/mm/vma.ts";
+import { setFileMapping, setKsmMapping } from "../../../src/mm/util.ts";
 import { Scene } from "../../support/scene.ts";
+import { advance, advanceTo } from "../../support/steps.ts";
 
-const at = 0x7f00_0020_0000;
-const PFN = 0x345;
+const at = Linear.of(0x7f00_0020_0000);
+const PFN = Pfn.of(0x345);
 
 /** A thread that can be interrupted nowhere. */
 const NO_STEPS: readonly Step[] = [];
@@ -120,7 +123,7 @@ describe("order", () => {
     const child = scene.forkVma(parent, scene.mm("child"));
     scene.mapAnon(child, at, scene.page(0x346), 0x34_6025n);
     const { calls, rwc } = recorder();
-    scene.kernel.run(rmap_walk(scene.kernel, 0x346, rwc));
+    scene.kernel.run(rmap_walk(scene.kernel, Pfn.of(0x346), rwc));
     expect(calls.filter((call) => call.startsWith("one"))).toEqual([
       "one child of parent 0x7f0000200000 arg",
     ]);
@@ -180,7 +183,7 @@ describe("ends", () => {
       /file page 837, which is not locked/,
     );
     kernel.mem_map.SetPageLocked(page);
-    kernel.mem_map.setFileMapping(page, null);
+    setFileMapping(kernel, page, null);
     const { calls, rwc } = recorder();
     kernel.run(rmap_walk(kernel, page, rwc));
     expect(calls).toEqual([]);
@@ -188,7 +191,7 @@ describe("ends", () => {
 
   test("KSM pages have structures of their own, which this machine lacks", () => {
     const { kernel, page } = three();
-    kernel.mem_map.setKsmMapping(page);
+    setKsmMapping(kernel, page);
     expect(() => kernel.run(rmap_walk(kernel, page, recorder().rwc))).toThrow(/KSM/);
   });
 });
@@ -214,8 +217,9 @@ describe("locks", () => {
     if (sem === undefined) throw new TypeError("no anon_vma");
     kernel.run(down_write(kernel, sem));
     const walk = rmap_walk(kernel, PFN, { ...recorder().rwc, anon_lock: page_lock_anon_vma_read });
-    expect([walk.next().value, walk.next().value]).toEqual(["blocked", "blocked"]);
-    up_write(sem);
+    const blocked = { kind: "blocked", object: semaphoreId(kernel, sem) };
+    expect([advanceTo(walk), advanceTo(walk)]).toEqual([blocked, blocked]);
+    up_write(kernel, sem);
     expect(walk.next().done).toBe(true);
     expect(sem.readers).toBe(0);
   });
@@ -227,7 +231,7 @@ describe("locks", () => {
     scene.mapAnon(vma, at, scene.page(PFN), 0x34_5025n);
     kernel.contended = true;
     const thread = page_lock_anon_vma_read(kernel, PFN);
-    expect(thread.next().value).toBe("lock");
+    expect(advance(thread)).toBe("lock");
     kernel.mem_map._mapcount[PFN] = -1;
     expect(thread.next()).toEqual({ done: true, value: null });
     expect(vma.anon_vma?.root.rwsem.readers).toBe(0);
@@ -248,9 +252,9 @@ describe("the anon_vma of a page that may be unmapped at any moment", () => {
   }
 
   test("whoever waits for its lock holds a reference on it", () => {
-    const { anon, thread } = contendedFamily();
-    expect([thread.next().value, anon.refcount]).toEqual(["blocked", 2]);
-    up_write(anon.root.rwsem);
+    const { kernel, anon, thread } = contendedFamily();
+    expect([advance(thread), anon.refcount]).toEqual(["blocked", 2]);
+    up_write(kernel, anon.root.rwsem);
     expect(thread.next()).toEqual({ done: true, value: anon });
     expect([anon.refcount, anon.root.rwsem.readers]).toEqual([1, 1]);
   });
@@ -258,7 +262,7 @@ describe("the anon_vma of a page that may be unmapped at any moment", () => {
   test("if that was the last one, there is nothing to walk", () => {
     const { kernel, vma, anon, thread } = contendedFamily();
     thread.next();
-    up_write(anon.root.rwsem);
+    up_write(kernel, anon.root.rwsem);
     kernel.run(unlink_anon_vmas(vma));
     expect(thread.next()).toEqual({ done: true, value: null });
     expect([anon.refcount, anon.root.rwsem.readers]).toEqual([0, 0]);
@@ -267,7 +271,7 @@ describe("the anon_vma of a page that may be unmapped at any moment", () => {
   test("a page that was unmapped before the wait is not waited for", () => {
     const { kernel, anon, thread } = contendedFamily();
     kernel.contended = true;
-    expect(thread.next().value).toBe("lock");
+    expect(advance(thread)).toBe("lock");
     kernel.mem_map._mapcount[PFN] = -1;
     expect(thread.next()).toEqual({ done: true, value: null });
     expect(anon.refcount).toBe(1);
@@ -307,7 +311,7 @@ describe("page_address_in_vma", () => {
     const anonymous = scene.vma(scene.mm(), { at, length: 0x4000 });
     expect(page_address_in_vma(kernel, page, own)).toBe(at + 0x2000);
     expect([other, anonymous].map((each) => page_address_in_vma(kernel, page, each))).toEqual([-14, -14]);
-    kernel.mem_map.setFileMapping(page, null);
+    setFileMapping(kernel, page, null);
     expect(page_address_in_vma(kernel, page, anonymous)).toBe(-14);
   });
 });
@@ -319,7 +323,7 @@ test("mm_find_pmd: only a pmd that points to a table", () => {
   expect(mm_find_pmd(mm, at)).toBe(NO_SLOT);
   scene.plantPte(mm, at, 0n);
   const pmdp = pmdSlot(mm, at);
-  expect(mm_find_pmd(mm, at + 0x5000)).toBe(pmdp);
+  expect(mm_find_pmd(mm, Linear.of(at + 0x5000))).toBe(pmdp);
   for (const value of [0n, 0x40_00e7n, 0x40_00e6n]) {
     kernel.plantEntry(pmdp, Entry.fromBigInt(value));
     expect(mm_find_pmd(mm, at)).toBe(NO_SLOT);

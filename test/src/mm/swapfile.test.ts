@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { swp_entry } from "../../../arch/x86/mm/swap-entry.ts";
-import { SWAP_HAS_CACHE, SwapSpace, swap_duplicate, swap_free } from "../../../src/mm/swapfile.ts";
+import { SWAP_HAS_CACHE, SwapSpace } from "../../../src/mm/swap-space.ts";
+import { swap_duplicate, swap_free } from "../../../src/mm/swapfile.ts";
 import { Scene } from "../../support/scene.ts";
 
 describe("slots", () => {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { Pfn } from "../../../arch/x86/cpu/address.ts";
 import {
   flush_tlb_batched_pending,
   set_tlb_ubc_flush_pending,
@@ -31,7 +32,7 @@ function scene(pages: number, write: boolean) {
   const trace = new Trace({ also: ["ipi"] });
   kernel.attach(trace.observer);
   const unmap = (i: number) =>
-    kernel.run(try_to_unmap(kernel, 0x300 + i, TTU_BATCH_FLUSH | TTU_IGNORE_ACCESS));
+    kernel.run(try_to_unmap(kernel, Pfn.of(0x300 + i), TTU_BATCH_FLUSH | TTU_IGNORE_ACCESS));
   return { built, kernel, machine, mm, trace, unmap, batch: kernel.current.tlb_ubc };
 }
 

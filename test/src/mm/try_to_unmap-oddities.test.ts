@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { Pfn } from "../../../arch/x86/cpu/address.ts";
 import { PG } from "../../../src/mm/mem_map.ts";
 import { try_to_munlock, try_to_unmap } from "../../../src/mm/try_to_unmap.ts";
 import { TTU_IGNORE_ACCESS } from "../../../src/mm/ttu-flags.ts";
@@ -7,8 +8,8 @@ import { Trace, type TraceOptions } from "../../support/trace.ts";
 
 /* try_to_unmap where something is out of the ordinary: an architecture's hint, a broken page, an exception. */
 const a = 0x7f00_0020_0000;
-const PFN = 0x345;
-const HEAD = 0x400;
+const PFN = Pfn.of(0x345);
+const HEAD = Pfn.of(0x400);
 const PROTOCOLS = ["a0", "c", "b", "d", "e1"] as const;
 
 function anon(options: SceneOptions & { inSwapCache?: boolean } = {}) {
@@ -58,13 +59,14 @@ describe("branch B: an entry whose page is known to hold nothing, where an archi
 test("a swap-backed page outside the swap cache is warned of once, however often it happens", () => {
   const { scene, kernel } = anon({ inSwapCache: false });
   const warned: unknown[] = [];
-  kernel.attach((event) => {
-    if (event.type === "warned-once") warned.push(event.page);
+  kernel.attach((record) => {
+    if (record.kind === "warned") warned.push(record.pfn);
   });
   kernel.run(try_to_unmap(kernel, PFN, TTU_IGNORE_ACCESS));
   const vma = scene.vma(scene.mm(), { at: a, length: 0x1000 });
-  scene.mapAnon(vma, a, scene.page(PFN + 1), 0x8000_0000_0034_6847n);
-  kernel.run(try_to_unmap(kernel, PFN + 1, TTU_IGNORE_ACCESS));
+  const other = scene.page(PFN + 1);
+  scene.mapAnon(vma, a, other, 0x8000_0000_0034_6847n);
+  kernel.run(try_to_unmap(kernel, other, TTU_IGNORE_ACCESS));
   expect(warned).toEqual([PFN]);
 });
 
@@ -99,9 +101,9 @@ test("in front of a lock that is free a thread yields lock, not blocked", () => 
   const { kernel } = anon();
   kernel.contended = true;
   const steps: string[] = [];
-  for (const step of try_to_unmap(kernel, PFN, TTU_IGNORE_ACCESS)) {
-    if (step === "ipi-wait") kernel.machine.cpu(1).handleIpis();
-    steps.push(step);
+  for (const { kind } of try_to_unmap(kernel, PFN, TTU_IGNORE_ACCESS)) {
+    if (kind === "ipi-wait") kernel.machine.cpu(1).handleIpis();
+    steps.push(kind);
   }
   expect(steps).not.toContain("blocked");
   // The family's lock, then the table's.

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { NONE, Pfn } from "../../../arch/x86/cpu/address.ts";
 import { PG } from "../../../src/mm/mem_map.ts";
 import { MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MM_SWAPENTS } from "../../../src/mm/mm_struct.ts";
 import { try_to_munlock, try_to_unmap } from "../../../src/mm/try_to_unmap.ts";
@@ -17,8 +18,8 @@ import { Trace, type TraceOptions } from "../../support/trace.ts";
 
 /* The branches of linux-mm 5.8 that the golden traces T5 to T12 do not reach. */
 const a = 0x7f00_0020_0000;
-const PFN = 0x345;
-const HEAD = 0x400;
+const PFN = Pfn.of(0x345);
+const HEAD = Pfn.of(0x400);
 const PROTOCOLS = ["a0", "c", "b", "d", "e1"] as const;
 const OLD_DIRTY = 0x8000_0000_0034_5847n;
 
@@ -61,9 +62,10 @@ describe("several mappings", () => {
   test("the walk ends when the last mapping is gone: an unmapped third vma is not visited", () => {
     const { scene, kernel, child } = forked();
     scene.forkVma(child, scene.mm("grandchild"));
-    const entered: string[] = [];
-    kernel.attach((event) => {
-      if (event.type === "call-entered" && event.mm !== null) entered.push(event.mm.name);
+    const nameOf = new Map(kernel.mms.map(({ id, name }) => [id, name]));
+    const entered: unknown[] = [];
+    kernel.attach((record) => {
+      if (record.kind === "call-entered" && record.space !== NONE) entered.push(nameOf.get(record.space));
     });
     kernel.run(try_to_unmap(kernel, PFN, TTU_BATCH_FLUSH));
     expect(entered).toEqual(["mm0", "child"]);
@@ -158,9 +160,9 @@ describe("what hardware does until the exchange counts", () => {
     kernel.contended = true;
     const thread = try_to_unmap(kernel, PFN, TTU_BATCH_FLUSH | TTU_IGNORE_ACCESS);
     let entries = 0;
-    for (let step = thread.next(); !step.done; step = thread.next()) {
+    for (const { kind } of thread) {
       // The second such step is the exchange; the entry was clean until here.
-      if (step.value === "entry" && ++entries === 2) kernel.machine.cpu(1).store(a, 0x2a);
+      if (kind === "entry" && ++entries === 2) kernel.machine.cpu(1).store(a, 0x2a);
     }
     expect([mem_map.PageDirty(PFN), kernel.current.tlb_ubc.writable]).toEqual([true, true]);
     expect(scene.pte(mm, a)).toBe(0x1d_c000n);
@@ -240,8 +242,8 @@ describe("a THP mapped by ptes", () => {
     scene.mapSubpages(vma, a, HEAD, 4, 0x40_0007n);
     scene.putInSwapCache(HEAD, 0x400);
     let duplicated = 0;
-    kernel.attach((event) => {
-      if (event.type === "swap-duplicated" && ++duplicated === 2) kernel.swap.failDuplicates = 1;
+    kernel.attach((record) => {
+      if (record.kind === "swap-duplicated" && ++duplicated === 2) kernel.swap.failDuplicates = 1;
     });
     expect(kernel.run(try_to_unmap(kernel, HEAD, TTU_IGNORE_ACCESS))).toBe(true);
     expect(mem_map.total_mapcount(HEAD)).toBe(2);

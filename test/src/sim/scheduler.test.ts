@@ -1,13 +1,14 @@
 import { describe, expect, test } from "vitest";
-import type { KernelThread, Step } from "../../../arch/x86/mm/events.ts";
+import { NONE, Pfn } from "../../../arch/x86/cpu/address.ts";
+import { type KernelThread, step } from "../../../arch/x86/mm/step.ts";
 import { lockTable, unlockTable } from "../../../src/mm/locks.ts";
 import { Random } from "../../../src/sim/random.ts";
 import { Scheduler } from "../../../src/sim/scheduler.ts";
 import { Scene } from "../../support/scene.ts";
 
-function* counting(log: string[], name: string, steps: number, step: Step = "entry"): KernelThread<void> {
+function* counting(log: string[], name: string, steps: number): KernelThread<void> {
   for (let i = 0; i < steps; i++) {
-    yield step;
+    yield step("entry", NONE);
     log.push(name);
   }
 }
@@ -46,15 +47,16 @@ describe("the scheduler", () => {
   test("gives a spinlock to one thread at a time", () => {
     const { kernel } = new Scene({ memory: "4MiB" });
     const scheduler = new Scheduler(kernel, new Random(3));
+    const table = Pfn.of(5);
     let inside = 0;
     let most = 0;
     function* critical(): KernelThread<void> {
       for (let i = 0; i < 20; i++) {
-        yield* lockTable(kernel, 5, "pte");
+        yield* lockTable(kernel, table, "pte");
         most = Math.max(most, ++inside);
-        yield "entry";
+        yield step("entry", NONE);
         inside--;
-        unlockTable(kernel, 5, "pte");
+        unlockTable(kernel, table, "pte");
       }
     }
     scheduler.spawn(kernel.createTask("one", 0), critical());
@@ -69,23 +71,63 @@ describe("the scheduler", () => {
     const handled: number[] = [];
     function* sender(): KernelThread<void> {
       const ipi = machine.sendIpi(0, 1, (cpu) => handled.push(cpu.id));
-      while (!ipi.done) yield "ipi-wait";
+      while (!ipi.done) yield step("ipi-wait", NONE);
     }
     scheduler.spawn(kernel.createTask("sender", 0), sender());
     scheduler.run();
     expect(handled).toEqual([1]);
   });
 
+  test.each([1, 2, 3])("chooses a thread as often as its weight says (seed %i)", (seed) => {
+    const { kernel } = new Scene({ memory: "4MiB" });
+    const scheduler = new Scheduler(kernel, new Random(seed));
+    const log: string[] = [];
+    for (const [name, weight] of [
+      ["heavy", 8],
+      ["light", 1],
+    ] as const) {
+      const body = counting(log, name, Number.POSITIVE_INFINITY);
+      scheduler.spawn(kernel.createTask(name, 0), body, { weight, daemon: true });
+    }
+    scheduler.spawn(kernel.createTask("clock", 1), counting(log, "clock", 1000));
+    scheduler.run();
+    const times = (name: string) => log.filter((each) => each === name).length;
+    // Expected 8000 and 1000: more than ten standard deviations of room, and far from equal shares.
+    expect(times("heavy")).toBeGreaterThan(6500);
+    expect(times("heavy")).toBeLessThan(9500);
+    expect(times("light")).toBeGreaterThan(700);
+    expect(times("light")).toBeLessThan(1300);
+  });
+
+  test("gives its weight back to a thread that has waited", () => {
+    const { kernel } = new Scene({ memory: "4MiB" });
+    const scheduler = new Scheduler(kernel, new Random(4));
+    const log: string[] = [];
+    function* waitsNowAndThen(): KernelThread<void> {
+      for (;;) {
+        yield step("blocked", NONE);
+        yield step("entry", NONE);
+        log.push("heavy");
+      }
+    }
+    scheduler.spawn(kernel.createTask("heavy", 0), waitsNowAndThen(), { weight: 20, daemon: true });
+    scheduler.spawn(kernel.createTask("clock", 1), counting(log, "clock", 1000));
+    scheduler.run();
+    // It waits for the clock's next step each time, and is then chosen before the one after that.
+    expect(log.filter((name) => name === "heavy").length).toBeGreaterThan(700);
+  });
+
   test("names the threads of a deadlock and the seed", () => {
     const { kernel } = new Scene({ memory: "4MiB" });
     const scheduler = new Scheduler(kernel, new Random(9));
-    function* grab(first: number, second: number): KernelThread<void> {
+    const [one, two] = [Pfn.of(1), Pfn.of(2)];
+    function* grab(first: Pfn, second: Pfn): KernelThread<void> {
       yield* lockTable(kernel, first, "pte");
-      for (let i = 0; i < 50; i++) yield "entry";
+      for (let i = 0; i < 50; i++) yield step("entry", NONE);
       yield* lockTable(kernel, second, "pte");
     }
-    scheduler.spawn(kernel.createTask("ab", 0), grab(1, 2));
-    scheduler.spawn(kernel.createTask("ba", 1), grab(2, 1));
+    scheduler.spawn(kernel.createTask("ab", 0), grab(one, two));
+    scheduler.spawn(kernel.createTask("ba", 1), grab(two, one));
     expect(() => scheduler.run()).toThrow("deadlock: ab, ba wait for each other (seed 9)");
   });
 
@@ -93,7 +135,7 @@ describe("the scheduler", () => {
     const { kernel } = new Scene({ memory: "4MiB" });
     const scheduler = new Scheduler(kernel, new Random(2));
     function* waiting(): KernelThread<void> {
-      for (;;) yield "blocked";
+      for (;;) yield step("blocked", NONE);
     }
     scheduler.spawn(kernel.createTask("stuck", 0), waiting());
     scheduler.spawn(kernel.createTask("daemon", 1), counting([], "d", Number.POSITIVE_INFINITY), {

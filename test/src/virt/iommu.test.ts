@@ -1,15 +1,15 @@
 import { describe, expect, test } from "vitest";
+import { Linear } from "../../../arch/x86/cpu/address.ts";
 import {
   mmu_notifier_invalidate_page,
   mmu_notifier_invalidate_range,
   mmu_notifier_register,
 } from "../../../src/mm/mmu_notifier.ts";
 import { pmdSlot, pteSlot } from "../../../src/mm/page-table.ts";
-import type { VirtEvent } from "../../../src/virt/events.ts";
 import { Iommu, type IommuOptions } from "../../../src/virt/iommu.ts";
 import { Scene } from "../../support/scene.ts";
 
-const a = 0x7f00_0020_1000;
+const a = Linear.of(0x7f00_0020_1000);
 
 function devicePages(options: IommuOptions = {}) {
   const scene = new Scene({ memory: "64MiB" });
@@ -20,9 +20,9 @@ function devicePages(options: IommuOptions = {}) {
   }
   const iommu = new Iommu(mm, options);
   mmu_notifier_register(iommu, mm);
-  const events: VirtEvent[] = [];
-  iommu.emit = (event) => events.push(event);
-  return { scene, kernel: scene.kernel, mm, iommu, events };
+  const records: unknown[] = [];
+  scene.kernel.attach((record) => records.push(record));
+  return { scene, kernel: scene.kernel, mm, iommu, records };
 }
 
 function cachedPages(iommu: Iommu): number[] {
@@ -43,11 +43,11 @@ describe("a device on the CPU's page tables", () => {
   });
 
   test("keeps using what it cached after the entry is gone", () => {
-    const { kernel, mm, iommu, events } = devicePages();
+    const { kernel, mm, iommu, records } = devicePages();
     iommu.access(a, true);
     kernel.machine.storeEntry(pteSlot(mm, a), 0, 0, 0);
     expect(iommu.access(a, true)).toBe(true);
-    expect(events.at(-1)).toMatchObject({ type: "device-access", hit: true, pfn: 0x2000 });
+    expect(records.at(-1)).toMatchObject({ kind: "device-access", space: mm.id, hit: true, pfn: 0x2000 });
     kernel.run(mmu_notifier_invalidate_page(mm, a));
     expect(iommu.access(a, true)).toBe(false);
     expect(iommu.faults).toBe(1);
@@ -69,7 +69,7 @@ describe("a device on the CPU's page tables", () => {
     const pde = pmdSlot(mm, a);
     const { lo, hi } = kernel.machine.memory.read(pde);
     kernel.machine.storeEntry(pde, 0x40_0087, 0, 0);
-    iommu.access(a + 0x1000, false);
+    iommu.access(Linear.of(a + 0x1000), false);
     kernel.machine.storeEntry(pde, lo, hi, 0);
     expect(iommu.access(a, true)).toBe(true);
     const kept = iommu.tlb.entries().map(({ level, dirty }) => [level, dirty]);
@@ -82,27 +82,27 @@ describe("a device on the CPU's page tables", () => {
 
 describe("the driver's arithmetic", () => {
   const fill = (iommu: Iommu) => {
-    for (let i = 0; i < 3; i++) iommu.access(a + i * 0x1000, false);
+    for (let i = 0; i < 3; i++) iommu.access(Linear.of(a + i * 0x1000), false);
   };
 
   test("a range inside one page, even of one byte, flushes that page", () => {
     const { mm, iommu } = devicePages();
     fill(iommu);
-    mmu_notifier_invalidate_range(mm, a + 0x1000, a + 0x1001);
+    mmu_notifier_invalidate_range(mm, Linear.of(a + 0x1000), Linear.of(a + 0x1001));
     expect(cachedPages(iommu)).toEqual([a, a + 0x2000]);
   });
 
   test("512 bytes are one page: what protocol b asks for a THP", () => {
     const { mm, iommu } = devicePages();
     fill(iommu);
-    mmu_notifier_invalidate_range(mm, a, a + 512);
+    mmu_notifier_invalidate_range(mm, a, Linear.of(a + 512));
     expect(cachedPages(iommu)).toEqual([a + 0x1000, a + 0x2000]);
   });
 
   test("a range over two pages flushes everything", () => {
     const { mm, iommu } = devicePages();
     fill(iommu);
-    mmu_notifier_invalidate_range(mm, a, a + 0x1001);
+    mmu_notifier_invalidate_range(mm, a, Linear.of(a + 0x1001));
     expect(cachedPages(iommu)).toEqual([]);
   });
 
@@ -116,7 +116,7 @@ describe("the driver's arithmetic", () => {
   test("aging flushes page by page and reports nothing young", () => {
     const { mm, iommu } = devicePages();
     fill(iommu);
-    expect(iommu.ops.clear_flush_young?.(mm, a, a + 0x2000)).toBe(false);
+    expect(iommu.ops.clear_flush_young?.(mm, a, Linear.of(a + 0x2000))).toBe(false);
     expect(cachedPages(iommu)).toEqual([a + 0x2000]);
   });
 });

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { Linear, Pfn } from "../../../arch/x86/cpu/address.ts";
 import { Entry } from "../../../arch/x86/cpu/entry.ts";
 import { PG } from "../../../src/mm/mem_map.ts";
 import {
@@ -9,17 +10,18 @@ import {
   mmu_notifier_register,
   mmu_notifier_unregister,
 } from "../../../src/mm/mmu_notifier.ts";
-import { SWAP_HAS_CACHE } from "../../../src/mm/swapfile.ts";
+import { SWAP_HAS_CACHE } from "../../../src/mm/swap-space.ts";
 import { try_to_unmap } from "../../../src/mm/try_to_unmap.ts";
 import { TTU_BATCH_FLUSH, TTU_IGNORE_ACCESS } from "../../../src/mm/ttu-flags.ts";
 import { isolate_lru_page, shrink_page_list } from "../../../src/mm/vmscan.ts";
-import type { VirtEvent } from "../../../src/virt/events.ts";
 import { Kvm, type KvmOptions } from "../../../src/virt/kvm.ts";
 import { Scene } from "../../support/scene.ts";
+import { advanceTo } from "../../support/steps.ts";
 
-const a = 0x7f00_0020_1000;
-const H = 0x7f00_0020_0000;
-const PFN = 0x12345;
+const a = Linear.of(0x7f00_0020_1000);
+const END = Linear.of(a + 0x1000);
+const H = Linear.of(0x7f00_0020_0000);
+const PFN = Pfn.of(0x12345);
 
 /** One anonymous page at a, its mm watched by a VM whose guest page 0x201 is that address. */
 function guestPage(notifiers: string, entry = 0x8000_0000_1234_5867n, options: KvmOptions = {}) {
@@ -28,12 +30,12 @@ function guestPage(notifiers: string, entry = 0x8000_0000_1234_5867n, options: K
   const vma = scene.vma(mm, { at: a, length: 0x1000 });
   const page = scene.page(PFN);
   scene.mapAnon(vma, a, page, entry);
-  const slot = { base_gfn: 0, npages: 0x400, userspace_addr: 0x7f00_0000_0000 };
+  const slot = { base_gfn: 0, npages: 0x400, userspace_addr: Linear.of(0x7f00_0000_0000) };
   const kvm = new Kvm(mm, { memslots: [slot], ...options });
   mmu_notifier_register(kvm, mm);
-  const events: VirtEvent[] = [];
-  kvm.emit = (event) => events.push(event);
-  return { scene, kernel: scene.kernel, mm, vma, page, kvm, events };
+  const kinds: string[] = [];
+  scene.kernel.attach((record) => kinds.push(record.kind));
+  return { scene, kernel: scene.kernel, mm, vma, page, kvm, kinds };
 }
 
 describe("guest faults", () => {
@@ -56,11 +58,12 @@ describe("guest faults", () => {
 
   test("find nothing where the host maps nothing or the guest has no memory", () => {
     const { kernel, kvm } = guestPage("c");
-    expect(kernel.run(kvm.access(a + 0x1000, false))).toBe("host fault needed");
-    expect(kernel.run(kvm.access(0x7f00_4000_0000, false))).toBe("no memslot");
+    expect(kernel.run(kvm.access(END, false))).toBe("host fault needed");
+    expect(kernel.run(kvm.access(Linear.of(0x7f00_4000_0000), false))).toBe("no memslot");
   });
 
   test("use 2M where the host does, 4K if asked to or if the guest's page lies otherwise in its 2M", () => {
+    const at = Linear.of(H + 0x3000);
     const build = (options: KvmOptions, gfn: number) => {
       const scene = new Scene({ memory: "64MiB" });
       const mm = scene.mm();
@@ -69,8 +72,8 @@ describe("guest faults", () => {
       scene.mapHugeAnon(vma, H, head, 0x8000_0000_0100_00e7n);
       const slot = { base_gfn: gfn, npages: 512, userspace_addr: H };
       const kvm = new Kvm(mm, { memslots: [slot], ...options });
-      expect(scene.kernel.run(kvm.access(H + 0x3000, true))).toBe("filled");
-      return kvm.spteAt(H + 0x3000);
+      expect(scene.kernel.run(kvm.access(at, true))).toBe("filled");
+      return kvm.spteAt(at);
     };
     expect(build({}, 512)).toMatchObject({ gfn: 512, level: 2, pfn: 0x1000, hva: H });
     expect(build({ only4K: true }, 512)).toMatchObject({ gfn: 515, level: 1, pfn: 0x1003, hva: H + 0x3000 });
@@ -82,10 +85,10 @@ describe("invalidation", () => {
   test("range_start zaps what the range touches, rounded out to pages, and counts", () => {
     const { kernel, mm, kvm } = guestPage("d");
     kernel.run(kvm.access(a, true));
-    kernel.run(mmu_notifier_invalidate_range_start(mm, a + 0xfff, a + 0x1000));
+    kernel.run(mmu_notifier_invalidate_range_start(mm, Linear.of(a + 0xfff), END));
     expect([kvm.spteCount, kvm.mmu_notifier_count, kvm.mmu_notifier_seq]).toEqual([0, 1, 0]);
     expect(kernel.run(kvm.access(a, true))).toBe("retry");
-    kernel.run(mmu_notifier_invalidate_range_end(mm, a + 0xfff, a + 0x1000));
+    kernel.run(mmu_notifier_invalidate_range_end(mm, Linear.of(a + 0xfff), END));
     expect([kvm.mmu_notifier_count, kvm.mmu_notifier_seq]).toEqual([0, 1]);
     expect(kernel.run(kvm.access(a, true))).toBe("filled");
   });
@@ -102,15 +105,15 @@ describe("invalidation", () => {
   test("aging clears A, keeps the spte and says whether it was used", () => {
     const { kernel, mm, kvm } = guestPage("c");
     kernel.run(kvm.access(a, true));
-    expect(mmu_notifier_clear_flush_young(mm, a, a + 0x1000)).toBe(true);
-    expect(mmu_notifier_clear_flush_young(mm, a, a + 0x1000)).toBe(false);
+    expect(mmu_notifier_clear_flush_young(mm, a, END)).toBe(true);
+    expect(mmu_notifier_clear_flush_young(mm, a, END)).toBe(false);
     expect(kvm.spteCount).toBe(1);
   });
 
   test("release drops everything, whatever the memslots are", () => {
     const { kernel, mm, kvm } = guestPage("c");
     kernel.run(kvm.access(a, true));
-    kvm.memslots.length = 0;
+    kvm.memslots.set([]);
     kernel.run(mmu_notifier_unregister(kvm, mm));
     expect(kvm.spteCount).toBe(0);
   });
@@ -126,35 +129,35 @@ describe("invalidation", () => {
 });
 
 test("T19: a fault that began before an invalidation and ends after it installs nothing", () => {
-  const { kernel, page, kvm, events } = guestPage("d", 0x8000_0000_1234_5847n);
+  const { kernel, page, kvm, kinds } = guestPage("d", 0x8000_0000_1234_5847n);
   kernel.mem_map.setFlag(page, PG.lru);
   isolate_lru_page(kernel, page);
   kvm.mmu_notifier_seq = 5;
   kernel.contended = true;
   const fault = kvm.access(a, true);
-  expect(fault.next().value).toBe("access");
+  expect(advanceTo(fault)).toEqual({ kind: "access", object: PFN });
   kernel.contended = false;
   kernel.mem_map.ClearPageLocked(page);
   kernel.run(shrink_page_list(kernel, [page]));
   expect([kvm.mmu_notifier_seq, kvm.mmu_notifier_count]).toEqual([6, 0]);
   expect(fault.next()).toEqual({ done: true, value: "retry" });
   expect(kvm.spteCount).toBe(0);
-  expect(events.map((event) => event.type)).toContain("guest-fault-retried");
+  expect(kinds).toContain("guest-fault-retried");
 });
 
 test("T20: under protocol b the page is freed while the guest still writes it", () => {
   const { scene, kernel, mm, page, kvm } = guestPage("b", 0x8000_0000_1234_5847n);
   kernel.mem_map.setFlag(page, PG.lru);
   expect(kernel.run(kvm.access(a, true))).toBe("filled");
-  mmu_notifier_clear_flush_young(mm, a, a + 0x1000);
+  mmu_notifier_clear_flush_young(mm, a, END);
   const spte = kvm.spteAt(a);
   // The scene's own reference goes, and isolation takes its place.
   kernel.mem_map._refcount[page]!--;
   isolate_lru_page(kernel, page);
   kernel.mem_map.ClearPageLocked(page);
   const freed: number[] = [];
-  kernel.attach((event) => {
-    if (event.type === "page-freed") freed.push(event.page);
+  kernel.attach((record) => {
+    if (record.kind === "page-freed") freed.push(record.pfn);
   });
   expect(kernel.run(shrink_page_list(kernel, [page])).freed).toEqual([page]);
   expect(freed).toEqual([PFN]);
@@ -166,14 +169,14 @@ test("T20: under protocol b the page is freed while the guest still writes it", 
 test("the same under c leaves the guest nothing", () => {
   const { kernel, mm, page, kvm } = guestPage("c", 0x8000_0000_1234_5847n);
   kernel.run(kvm.access(a, true));
-  mmu_notifier_clear_flush_young(mm, a, a + 0x1000);
+  mmu_notifier_clear_flush_young(mm, a, END);
   scenePutInSwapCache(kernel, page);
   expect(kernel.run(try_to_unmap(kernel, page, TTU_BATCH_FLUSH | TTU_IGNORE_ACCESS))).toBe(true);
   expect(kvm.spteCount).toBe(0);
   expect(kernel.run(kvm.access(a, true))).toBe("host fault needed");
 });
 
-function scenePutInSwapCache(kernel: Scene["kernel"], page: number): void {
+function scenePutInSwapCache(kernel: Scene["kernel"], page: Pfn): void {
   kernel.mem_map.setFlag(page, PG.swapcache | PG.dirty);
   kernel.mem_map._refcount[page]!++;
   kernel.swap.swap_map[0x77] = SWAP_HAS_CACHE;

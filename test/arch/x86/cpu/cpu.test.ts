@@ -5,10 +5,13 @@ import {
   controlFromRegisters,
   cpuModel,
   Entry,
-  type HardwareEvent,
+  type HardwareRecord,
+  linearHi,
+  linearLo,
   Machine,
+  NONE,
 } from "../../../../src/package/cpu.ts";
-import { Fixture, MODEL, outcome, PAGE_A, PAGE_B, PTE, ROOT, T } from "./fixture.ts";
+import { Fixture, MODEL, outcome, PAGE_A, PAGE_B, PDE, PDPTE, PML4E, PTE, ROOT, T } from "./fixture.ts";
 
 describe("accesses", () => {
   it("store and load any size, little-endian", () => {
@@ -103,21 +106,27 @@ describe("addresses from 2^53 on", () => {
 
   it("are reported by their page, exactly: the last bytes of a page do not round into the next", () => {
     const f = new Fixture().set(ROOT + 256 * 8, 0x10_0007n).set(PTE + 8, 0x11_1007n);
-    const events: HardwareEvent[] = [];
-    f.machine.observer = (event) => {
-      if (event.type !== "tlb-filled" && event.type !== "accessed-dirty-set") events.push(event);
-    };
+    const records: Omit<HardwareRecord, "seq">[] = [];
+    f.machine.records.listen(({ seq: _seq, ...record }) => {
+      if (record.kind !== "tlb-filled" && record.kind !== "accessed-dirty-set") records.push(record);
+    });
     expect(Number(HIGH + 0xfffn)).toBe(PAGE + 0x1000);
     f.cpu.load(HIGH + 0xfffn, 1);
     f.cpu.store(HIGH + 0xffcn, 1n);
     f.cpu.invlpg(HIGH + 0xfffn);
     expect(outcome(f.cpu.load(HIGH + 0x2fffn, 1))).toBe("#PF 0x00");
-    expect(events).toEqual([
-      { type: "access", cpu: 0, write: false, address: PAGE, physical: PAGE_A + 0xfff, tlbHit: false },
-      { type: "access", cpu: 0, write: true, address: PAGE, physical: PAGE_A + 0xffc, tlbHit: false },
-      { type: "access", cpu: 0, write: true, address: PAGE + 0x1000, physical: PAGE_B, tlbHit: false },
-      { type: "invlpg", cpu: 0, address: PAGE },
-      { type: "page-fault", cpu: 0, address: PAGE + 0x2000 },
+    const header = { agent: 0, cpu: 0, space: NONE };
+    const at = (address: bigint) => ({ linearLo: linearLo(address), linearHi: linearHi(address) });
+    const read = { kind: "access", ...header, access: "read", hit: false };
+    const write = { ...read, access: "write" };
+    const dropped = { kind: "invalidated", ...header, pcid: 0, all: false, globals: "all", flush: 0 };
+    expect(records).toEqual([
+      { ...read, size: 1, ...at(HIGH + 0xfffn), physical: PAGE_A + 0xfff },
+      { ...write, size: 4, ...at(HIGH + 0xffcn), physical: PAGE_A + 0xffc },
+      { ...write, size: 4, ...at(HIGH + 0x1000n), physical: PAGE_B },
+      { ...dropped, cause: "INVLPG", ...at(HIGH + 0xfffn), tables: "all" },
+      { kind: "fault", ...header, fault: "#PF", code: 0, ...at(HIGH + 0x2fffn) },
+      { ...dropped, cause: "#PF", ...at(HIGH + 0x2fffn), tables: "path" },
     ]);
     expect(f.cpu.fault).toMatchObject({ address: HIGH + 0x2fffn, page: PAGE + 0x2000 });
   });
@@ -252,10 +261,10 @@ describe("control registers", () => {
 });
 
 describe("machine", () => {
-  it("reports entry writes, A/D updates, fills, flushes and accesses in order", () => {
+  it("records entry writes, A/D updates, fills, flushes and accesses in order", () => {
     const f = new Fixture();
-    const events: HardwareEvent[] = [];
-    f.machine.observer = (event) => events.push(event);
+    const records: HardwareRecord[] = [];
+    f.machine.records.listen((record) => records.push(record));
     f.machine.storeEntry(PTE, 0x11_0027, 0, 0);
     f.machine.memory.write(PTE - 0x40 * 8, 0, 0);
     f.cpu.load(T + 8);
@@ -263,7 +272,7 @@ describe("machine", () => {
     f.cpu.invlpg(T);
     f.cpu.loadCr3(ROOT);
     f.cpu.setControl({ pge: false });
-    expect(events.map((event) => event.type)).toEqual([
+    expect(records.map((record) => record.kind)).toEqual([
       "entry-written",
       "accessed-dirty-set",
       "accessed-dirty-set",
@@ -271,13 +280,35 @@ describe("machine", () => {
       "tlb-filled",
       "access",
       "access",
-      "invlpg",
+      "invalidated",
       "cr3-loaded",
-      "cr4-written",
+      "invalidated",
+      "register-loaded",
+      "invalidated",
     ]);
-    expect(events[4]).toMatchObject({ page: T, level: 1, pfn: PAGE_A / 4096, dirty: false });
-    expect(events[5]).toMatchObject({ address: T + 8, physical: PAGE_A + 8, tlbHit: false, write: false });
-    expect(events[6]).toMatchObject({ tlbHit: true });
+    const at = (address: number) => ({ linearLo: linearLo(address), linearHi: linearHi(address) });
+    expect(records[0]).toMatchObject({
+      slot: PTE,
+      oldLo: 0x11_0007,
+      oldHi: 0,
+      entryLo: 0x11_0027,
+      entryHi: 0,
+    });
+    expect(records.slice(1, 4)).toMatchObject([
+      { slot: PML4E, oldLo: 0x10_0007, entryLo: 0x10_0027 },
+      { slot: PDPTE, oldLo: 0x10_1007, entryLo: 0x10_1027 },
+      { slot: PDE, oldLo: 0x10_2007, entryLo: 0x10_2027 },
+    ]);
+    const filled = { pcid: 0, ...at(T), level: 1, pfn: PAGE_A / 4096, dirty: false, global: false };
+    expect(records[4]).toMatchObject(filled);
+    const loaded = { access: "read", size: 8, ...at(T + 8), physical: PAGE_A + 8 };
+    expect(records[5]).toMatchObject({ ...loaded, hit: false });
+    expect(records[6]).toMatchObject({ ...loaded, hit: true });
+    expect(records[7]).toMatchObject({ cause: "INVLPG", all: false, ...at(T) });
+    expect(records[8]).toMatchObject({ oldRoot: ROOT, root: ROOT, pcid: 0, keep: false });
+    expect(records[9]).toMatchObject({ cause: "MOV CR3", pcid: 0, all: true });
+    expect(records[10]).toMatchObject({ register: "CR4", valueLo: 0x20, valueHi: 0 });
+    expect(records[11]).toMatchObject({ cause: "CR4.PGE", all: true });
   });
 
   it("exchanges and compares entries as one step", () => {
@@ -291,16 +322,16 @@ describe("machine", () => {
     expect(() => f.machine.storeEntry(PTE + 4, 0, 0, null)).toThrow("multiple of 8");
   });
 
-  it("reports no entry written where there is no memory", () => {
+  it("records no entry written where there is no memory", () => {
     const { machine } = new Fixture();
-    const events: HardwareEvent[] = [];
-    machine.observer = (event) => events.push(event);
+    const records: HardwareRecord[] = [];
+    machine.records.listen((record) => records.push(record));
     const beyond = machine.memory.size;
     machine.storeEntry(beyond, 0x11_0007, 0, null);
     const old = machine.exchangeEntry(beyond, 0x11_0007, 0, null);
     expect(old.toBigInt()).toBe(0xffff_ffff_ffff_ffffn);
     expect(machine.compareExchangeEntry(beyond, old, new Entry(0, 0), null)).toBe(true);
-    expect(events).toEqual([]);
+    expect(records).toEqual([]);
   });
 
   it("runs an IPI at the target's next interruptible point, in order of arrival", () => {

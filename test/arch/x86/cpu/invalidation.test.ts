@@ -3,9 +3,9 @@ import {
   ACCESS_READ,
   type CpuModel,
   cpuModel,
-  EVERYTHING,
   invlpgb,
   invpcid,
+  scopeOf,
   tlbsync,
 } from "../../../../src/package/cpu.ts";
 import { Fixture, MODEL, PDE, PTE, ROOT, T } from "./fixture.ts";
@@ -92,7 +92,7 @@ describe("what an operation drops, and what it leaves", () => {
     const f = cached({ ...MODEL, invlpgKeepsGlobal: true });
     f.cpu.invlpg(SAME_TABLE);
     expect(left(f).leaves).toEqual(ALL_LEAVES);
-    f.cpu.invalidate(EVERYTHING);
+    f.cpu.invalidate("INVPCID 2", scopeOf("INVPCID 2", f.cpu.control));
     f.cpu.setControl({ pcide: false });
     read(f, SAME_TABLE);
     f.cpu.invlpg(SAME_TABLE);

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { xorshift32 } from "../../../../arch/x86/cpu/xorshift32.ts";
 import {
   ACCESS_READ,
   ACCESS_WRITE,
@@ -292,7 +293,7 @@ describe("the walk as a function", () => {
 
   it("agrees with a bigint walk written from the manual on random tables (seed 7)", () => {
     const seed = 7;
-    const random = xorshift(seed);
+    const random = xorshift32(seed);
     const f = new Fixture({ memory: "64KiB", model: { ...cpuModel("intel-skylake-sp"), maxPhyAddr: 40 } });
     const result = new WalkResult();
     const codes = new Set<number>();
@@ -342,14 +343,4 @@ function referenceWalk(f: Fixture, address: bigint, root: number): [number, numb
     }
     table = entry & 0xff_ffff_f000n;
   }
-}
-
-function xorshift(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return state >>> 0;
-  };
 }

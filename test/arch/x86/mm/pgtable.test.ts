@@ -1,5 +1,7 @@
 import { describe, expect, test } from "vitest";
+import { Pfn } from "../../../../arch/x86/cpu/address.ts";
 import { Entry } from "../../../../arch/x86/cpu/entry.ts";
+import { Machine } from "../../../../arch/x86/cpu/machine.ts";
 import { read_pkru } from "../../../../arch/x86/mm/kernel-context.ts";
 import * as pgtable from "../../../../arch/x86/mm/pgtable.ts";
 import {
@@ -30,7 +32,7 @@ import {
   vm_get_page_prot,
 } from "../../../../arch/x86/mm/pgtable_types.ts";
 import { PteFormat, pteLayout } from "../../../../arch/x86/mm/pte-format.ts";
-import { Scene } from "../../../support/scene.ts";
+import { Kernel } from "../../../../src/mm/kernel.ts";
 
 const e = (value: bigint) => Entry.fromBigInt(value);
 const PFN_MASK_HI = new PteFormat(pteLayout("linux-4.13")).pfnMaskHi;
@@ -208,7 +210,8 @@ test("pte_access_permitted with keys: AD forbids all, WD writes, each key by its
 });
 
 test("the current CPU's keys count only while CR4.PKE is set", () => {
-  const { kernel, machine } = new Scene({ model: "intel-skylake-sp" });
+  const machine = new Machine({ memory: "64MiB", cpus: 2, model: "intel-skylake-sp" });
+  const kernel = new Kernel(machine);
   machine.cpu(0).control.set({ pkru: 0x5555_5554 });
   expect(read_pkru(kernel)).toBe(0);
   machine.cpu(0).control.set({ pke: true });
@@ -309,7 +312,7 @@ describe("linux-mm 1.4: the predicate matrix", () => {
 
   test("pmd_protnone", () => {
     const format = new PteFormat(pteLayout("linux-4.13"));
-    const shared = format.mk_huge_pmd(0x40000, PAGE_SHARED);
+    const shared = format.mk_huge_pmd(Pfn.of(0x40000), PAGE_SHARED);
     expect(pgtable.pmd_protnone(shared)).toBe(false);
     expect(pgtable.pmd_protnone(format.pmd_modify(shared, PAGE_NONE))).toBe(true);
   });

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { Pfn } from "../../../../arch/x86/cpu/address.ts";
 import { Entry } from "../../../../arch/x86/cpu/entry.ts";
 import { pmd_present, pmd_trans_huge, pte_mkdirty } from "../../../../arch/x86/mm/pgtable.ts";
 import {
@@ -47,7 +48,7 @@ describe.each(Object.values(PTE_LAYOUTS).map((layout) => new PteFormat(layout)))
           fc.array(prots, { minLength: 1, maxLength: 5 }),
           word,
           (pfn, prot, next, bits) => {
-            let entry = each.mk_pte(pfn, prot);
+            let entry = each.mk_pte(pfn as Pfn, prot);
             entry = new Entry(entry.lo | (Number(bits & 0xffffn) & KEPT), entry.hi);
             const kept = entry.lo & KEPT;
             for (const newprot of next) {
@@ -67,7 +68,7 @@ describe.each(Object.values(PTE_LAYOUTS).map((layout) => new PteFormat(layout)))
       const heads = fc.integer({ min: 1, max: 2 ** (each.layout.physicalBits - 21) - 1 }).map((n) => n * 512);
       fc.assert(
         fc.property(heads, prots, prots, (head, prot, newprot) => {
-          const made = each.mk_huge_pmd(head, prot);
+          const made = each.mk_huge_pmd(head as Pfn, prot);
           expect(each.pmd_pfn(made)).toBe(head);
           // The bits between a small and a huge frame number hold PAT_LARGE and reserved bits.
           expect(made.lo & 0x1f_f000).toBe(0);
@@ -80,18 +81,21 @@ describe.each(Object.values(PTE_LAYOUTS).map((layout) => new PteFormat(layout)))
     });
 
     test("a huge pmd made not present keeps its frame and still counts as a THP", () => {
-      const pmd = each.mk_huge_pmd(0x40000, PAGE_SHARED);
+      const pmd = each.mk_huge_pmd(Pfn.of(0x40000), PAGE_SHARED);
       const gone = each.pmd_mknotpresent(pmd);
       expect([gone.lo & 0x101, each.pmd_pfn(gone)]).toEqual([0, 0x40000]);
       expect([pmd_present(gone), pmd_trans_huge(gone)]).toEqual([true, true]);
-      const none = each.mk_huge_pmd(0x40000, PAGE_NONE);
+      const none = each.mk_huge_pmd(Pfn.of(0x40000), PAGE_NONE);
       expect(each.pmd_pfn(each.pmd_mknotpresent(none))).toBe(0x40000);
     });
 
     test("68: no protection gives a present user entry that is global", () => {
       fc.assert(
         fc.property(fc.nat(0xfffff), prots, prots, (pfn, prot, newprot) => {
-          for (const entry of [each.mk_pte(pfn, prot), each.pte_modify(each.mk_pte(pfn, prot), newprot)]) {
+          for (const entry of [
+            each.mk_pte(pfn as Pfn, prot),
+            each.pte_modify(each.mk_pte(pfn as Pfn, prot), newprot),
+          ]) {
             expect(entry.lo & 0x101).not.toBe(0x101);
           }
         }),
@@ -101,7 +105,8 @@ describe.each(Object.values(PTE_LAYOUTS).map((layout) => new PteFormat(layout)))
     test("mk_pte and pte_pfn are inverse up to the widest frame number", () => {
       const widest = 2 ** (each.layout.physicalBits - 12) - 1;
       for (const pfn of [0, 1, 0xfffff, 0x100000, widest]) {
-        for (const prot of [PAGE_NONE, PAGE_COPY]) expect(each.pte_pfn(each.mk_pte(pfn, prot))).toBe(pfn);
+        for (const prot of [PAGE_NONE, PAGE_COPY])
+          expect(each.pte_pfn(each.mk_pte(pfn as Pfn, prot))).toBe(pfn);
       }
     });
   },

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { type Linear, Pfn } from "../../../../arch/x86/cpu/address.ts";
 import { Entry } from "../../../../arch/x86/cpu/entry.ts";
 import {
   is_swap_pte,
@@ -32,17 +33,17 @@ const late = new PteFormat(pteLayout("linux-6.1"));
 const latest = new PteFormat(pteLayout("linux-6.12"));
 
 const pte = (value: bigint) => Entry.fromBigInt(value);
-const slots = (address: number) => [4, 3, 2, 1].map((level) => tableIndex(address, level));
+const slots = (address: number) => [4, 3, 2, 1].map((level) => tableIndex(address as Linear, level));
 const swap = (type: number, offset: number) => format.swp_entry_to_pte(swp_entry(type, offset));
 
-const fresh = format.mk_pte(0x12345, PAGE_COPY);
+const fresh = format.mk_pte(Pfn.of(0x12345), PAGE_COPY);
 const dirtied = pte_mkdirty(fresh);
 const written = pte_mkwrite(dirtied);
 const none = format.pte_modify(written, PAGE_NONE);
-const huge = format.mk_huge_pmd(0x40000, PAGE_COPY);
+const huge = format.mk_huge_pmd(Pfn.of(0x40000), PAGE_COPY);
 const hugeWritten = pte_mkwrite(pte_mkdirty(huge));
-const readEntry = format.swp_entry_to_pte(format.make_migration_entry(0x12345, false));
-const writeEntry = format.swp_entry_to_pte(format.make_migration_entry(0x12345, true));
+const readEntry = format.swp_entry_to_pte(format.make_migration_entry(Pfn.of(0x12345), false));
+const writeEntry = format.swp_entry_to_pte(format.make_migration_entry(Pfn.of(0x12345), true));
 const l1tfSwap = (type: number, offset: number) => l1tf.swp_entry_to_pte(swp_entry(type, offset));
 
 /** linux-mm 1.7, entry values. */
@@ -54,12 +55,17 @@ const VALUES: readonly (readonly [id: string, what: string, built: Entry, value:
   ["5", "#3 then pte_modify(PAGE_NONE)", none, 0x0000_0000_1234_5960n],
   ["7", "#5 then pte_modify(PAGE_COPY)", format.pte_modify(none, PAGE_COPY), 0x8000_0000_1234_5865n],
   ["8", "#5 then pte_modify(PAGE_SHARED)", format.pte_modify(none, PAGE_SHARED), 0x8000_0000_1234_5867n],
-  ["9", "zero page, special", pte_mkspecial(format.mk_pte(0x1a2b, PAGE_COPY)), 0x8000_0000_01a2_b225n],
-  ["10", "device memory", pte_mkdevmap(format.mk_pte(0x12345, PAGE_SHARED)), 0x8400_0000_1234_5227n],
+  [
+    "9",
+    "zero page, special",
+    pte_mkspecial(format.mk_pte(Pfn.of(0x1a2b), PAGE_COPY)),
+    0x8000_0000_01a2_b225n,
+  ],
+  ["10", "device memory", pte_mkdevmap(format.mk_pte(Pfn.of(0x12345), PAGE_SHARED)), 0x8400_0000_1234_5227n],
   [
     "11",
     "protection key 5",
-    format.mk_pte(0x12345, new Entry(PAGE_COPY.lo, PAGE_COPY.hi | (5 << 27))),
+    format.mk_pte(Pfn.of(0x12345), new Entry(PAGE_COPY.lo, PAGE_COPY.hi | (5 << 27))),
     0xa800_0000_1234_5025n,
   ],
   ["12", "swap type 0 offset 1", swap(0, 1), 0x4000n],
@@ -74,7 +80,12 @@ const VALUES: readonly (readonly [id: string, what: string, built: Entry, value:
   ],
   ["16", "swap type 28 offset 0xABCDE", swap(28, 0xabcde), 0x2_af37_b800n],
   ["17", "the largest: type 28, offset 2^50-1", swap(28, 2 ** 50 - 1), 0xffff_ffff_ffff_f800n],
-  ["18", "poison of 0x12345", format.swp_entry_to_pte(format.make_hwpoison_entry(0x12345)), 0x48d1_7a00n],
+  [
+    "18",
+    "poison of 0x12345",
+    format.swp_entry_to_pte(format.make_hwpoison_entry(Pfn.of(0x12345))),
+    0x48d1_7a00n,
+  ],
   ["19", "migration read of 0x12345", readEntry, 0x48d1_7c00n],
   ["20", "migration write of 0x12345", writeEntry, 0x48d1_7e00n],
   ["21", "#20 soft-dirty", format.pte_swp_mksoft_dirty(writeEntry), 0x48d1_7e80n],
@@ -83,7 +94,9 @@ const VALUES: readonly (readonly [id: string, what: string, built: Entry, value:
       [
         "22",
         `migration write of THP subpage 0x${(0x40000 + i).toString(16)}, soft-dirty`,
-        format.pte_swp_mksoft_dirty(format.swp_entry_to_pte(format.make_migration_entry(0x40000 + i, true))),
+        format.pte_swp_mksoft_dirty(
+          format.swp_entry_to_pte(format.make_migration_entry((0x40000 + i) as Pfn, true)),
+        ),
         value,
       ] as const,
   ),
@@ -95,7 +108,7 @@ const VALUES: readonly (readonly [id: string, what: string, built: Entry, value:
   [
     "28",
     "hugetlb, shared, writable, dirty",
-    pte_mkhuge(pte_mkdirty(format.mk_pte(0x40000, PAGE_SHARED))),
+    pte_mkhuge(pte_mkdirty(format.mk_pte(Pfn.of(0x40000), PAGE_SHARED))),
     0x8000_0000_4000_08e7n,
   ],
   ["29", "pte_modify(#28, PAGE_NONE): PSE is lost", format.pte_modify(hugeWritten, PAGE_NONE), 0x4000_0960n],
@@ -104,7 +117,12 @@ const VALUES: readonly (readonly [id: string, what: string, built: Entry, value:
   ["34", "L1TF: type 1 offset 0x1234", l1tfSwap(1, 0x1234), 0x0fff_ffff_ffdb_9600n],
   ["34", "L1TF: the same soft-dirty", l1tf.pte_swp_mksoft_dirty(l1tfSwap(1, 0x1234)), 0x0fff_ffff_ffdb_9602n],
   ["35", "L1TF: type 30 offset 0x12345", l1tfSwap(30, 0x12345), 0xf7ff_ffff_fdb9_7400n],
-  ["36", "L1TF: PROT_NONE pfn 0x12345, 52 bits", l1tf.mk_pte(0x12345, PAGE_NONE), 0x000f_ffff_edcb_a120n],
+  [
+    "36",
+    "L1TF: PROT_NONE pfn 0x12345, 52 bits",
+    l1tf.mk_pte(Pfn.of(0x12345), PAGE_NONE),
+    0x000f_ffff_edcb_a120n,
+  ],
 ];
 
 describe("linux-mm 1.7", () => {
@@ -237,7 +255,7 @@ describe("linux-6.1, checked against a running guest", () => {
     const pmd = pte(0x000f_ffff_f7e0_09e0n);
     expect(late.pmd_pfn(pmd)).toBe(0x8000);
     // What made it: mprotect of a dirty, soft-dirty huge page.
-    const mapped = pte_mkwrite(pte_mkdirty(late.mk_huge_pmd(0x8000, PAGE_COPY)));
+    const mapped = pte_mkwrite(pte_mkdirty(late.mk_huge_pmd(Pfn.of(0x8000), PAGE_COPY)));
     expect(late.pmd_modify(mapped, PAGE_NONE)).toEqual(pmd);
   });
 
@@ -304,8 +322,8 @@ describe("uffd-wp and exclusive flags", () => {
 
 test("make_migration_entry_read: the same frame, without the right to write", () => {
   for (const format of [new PteFormat(pteLayout("linux-4.13")), late]) {
-    const read = format.make_migration_entry_read(format.make_migration_entry(0x12345, true));
-    expect(read).toEqual(format.make_migration_entry(0x12345, false));
+    const read = format.make_migration_entry_read(format.make_migration_entry(Pfn.of(0x12345), true));
+    expect(read).toEqual(format.make_migration_entry(Pfn.of(0x12345), false));
     expect([format.is_migration_entry(read), format.is_write_migration_entry(read)]).toEqual([true, false]);
   }
 });

@@ -1,8 +1,10 @@
 import { describe, expect, test } from "vitest";
+import { Linear, Pfn, type Slot } from "../../../../arch/x86/cpu/address.ts";
 import { Entry } from "../../../../arch/x86/cpu/entry.ts";
-import type { KernelThread, Step } from "../../../../arch/x86/mm/events.ts";
 import * as ptep from "../../../../arch/x86/mm/ptep.ts";
+import type { KernelThread, Step } from "../../../../arch/x86/mm/step.ts";
 import { ensurePmdSlot, pmdSlot, pteSlot } from "../../../../src/mm/page-table.ts";
+import type { MmRecord } from "../../../../src/mm/records.ts";
 import { Scene } from "../../../support/scene.ts";
 import { Trace } from "../../../support/trace.ts";
 
@@ -10,8 +12,8 @@ import { Trace } from "../../../support/trace.ts";
  * linux-mm section 2: the steps of each primitive. Two CPUs run the mm and have the page in their TLBs, which keep
  * everything that no instruction makes them drop; so a flush that is missing or not called for shows.
  */
-const a = 0x7f00_0020_1000;
-const h = 0x7f00_0020_0000;
+const a = Linear.of(0x7f00_0020_1000);
+const h = Linear.of(0x7f00_0020_0000);
 const PFN = 0x345;
 
 function mapped(entry = 0x8000_0000_0034_5027n) {
@@ -36,7 +38,7 @@ function hugeMapped(entry = 0x8000_0000_0040_08e7n) {
   const { kernel, machine } = scene;
   const mm = scene.mm();
   const vma = scene.vma(mm, { at: h, length: 0x20_0000 });
-  kernel.plantEntry(ensurePmdSlot(kernel, mm, h), Entry.fromBigInt(entry));
+  kernel.plantEntry(ensurePmdSlot(mm, h), Entry.fromBigInt(entry));
   for (const cpu of machine.cpus) cpu.load(h + 0x1238);
   const trace = new Trace({ names: { h }, also: ["rmw"] });
   kernel.attach(trace.observer);
@@ -74,9 +76,9 @@ describe("stores", () => {
 
   test("pmd_populate stores the table's address with 0x67", () => {
     const { scene, mm, slot, trace, kernel } = hugeMapped(0n);
-    ptep.pmd_populate(mm, slot, 0x777);
+    ptep.pmd_populate(mm, slot, Pfn.of(0x777));
     expect(trace.toString()).toBe("S(0x0000000000777067)");
-    ptep.pmd_populate(mm, slot, 0x3_f000_0777);
+    ptep.pmd_populate(mm, slot, Pfn.of(0x3_f000_0777));
     expect(scene.pmd(mm, h)).toBe(0x3f_0000_7770_67n | (0x3_f000_0777n << 12n) | 0x67n);
     expect(kernel.machine.cpu(0).tlb.entries()).toEqual([]);
   });
@@ -194,18 +196,19 @@ describe("ptep_clear_flush", () => {
   });
 
   test("the empty slot is visible before the flush; until the flush ends other CPUs may use the old entry", () => {
-    const { vma, kernel, machine, slot, fill, pte } = mapped();
+    const { vma, mm, kernel, machine, slot, fill, pte } = mapped();
     fill(true);
     kernel.contended = true;
     const seen: string[] = [];
-    drive(ptep.ptep_clear_flush(vma, a, slot), (step) => {
-      seen.push(`${step}: entry ${pte()}, CPU 1 ${machine.cpu(1).store(a, 1).ok ? "stores" : "faults"}`);
-      if (step === "ipi-wait") machine.cpu(1).handleIpis();
+    drive(ptep.ptep_clear_flush(vma, a, slot), ({ kind, object }) => {
+      const cpu1 = machine.cpu(1).store(a, 1).ok ? "stores" : "faults";
+      seen.push(`${kind} ${object}: entry ${pte()}, CPU 1 ${cpu1}`);
+      if (kind === "ipi-wait") machine.cpu(1).handleIpis();
     });
     seen.push(`end: CPU 1 ${machine.cpu(1).store(a, 1).ok ? "stores" : "faults"}`);
     expect(seen).toEqual([
-      "flush: entry 0, CPU 1 stores",
-      "ipi-wait: entry 0, CPU 1 stores",
+      `flush ${mm.id}: entry 0, CPU 1 stores`,
+      "ipi-wait 1: entry 0, CPU 1 stores",
       "end: CPU 1 faults",
     ]);
   });
@@ -267,7 +270,9 @@ describe("pmdp_huge_clear_flush", () => {
   test("asserts an aligned address and a huge entry", () => {
     const { vma, kernel, slot } = hugeMapped(0x77_7067n);
     expect(() => kernel.run(ptep.pmdp_huge_clear_flush(vma, h, slot))).toThrow(TypeError);
-    expect(() => kernel.run(ptep.pmdp_huge_clear_flush(vma, h + 0x1000, slot))).toThrow(RangeError);
+    expect(() => kernel.run(ptep.pmdp_huge_clear_flush(vma, (h + 0x1000) as Linear, slot))).toThrow(
+      RangeError,
+    );
   });
 });
 
@@ -284,12 +289,13 @@ describe("pmdp_invalidate", () => {
     const { vma, kernel, machine, slot, pmd } = hugeMapped(0x8000_0000_0040_00a7n);
     kernel.contended = true;
     const seen: string[] = [];
-    drive(ptep.pmdp_invalidate(vma, h, slot), (step) => {
-      if (step === "entry") {
+    drive(ptep.pmdp_invalidate(vma, h, slot), ({ kind, object }) => {
+      if (kind === "entry") {
+        expect(object).toBe(slot);
         expect(machine.cpu(1).store(h, 1).ok).toBe(true);
         seen.push(`D is set: ${((pmd() >> 6n) & 1n) === 1n}`);
       }
-      if (step === "ipi-wait") machine.cpu(1).handleIpis();
+      if (kind === "ipi-wait") machine.cpu(1).handleIpis();
     });
     expect(seen).toEqual(["D is set: true"]);
     expect(pmd()).toBe(0x8000_0000_0040_00a6n);
@@ -329,13 +335,91 @@ describe("pmd_none_or_trans_huge_or_clear_bad", () => {
     const { kernel, mm, slot, pmd } = hugeMapped(0n);
     kernel.plantEntry(slot, Entry.fromBigInt(value));
     const reports: string[] = [];
-    kernel.attach((event) => {
-      if (event.type === "bad-pmd") reports.push(`bad ${event.value}`);
+    kernel.attach((record) => {
+      if (record.kind !== "bad-pmd") return;
+      reports.push(`bad ${new Entry(record.entryLo, record.entryHi)}`);
+      expect([record.slot, record.space]).toEqual([slot, mm.id]);
     });
     expect(ptep.pmd_trans_unstable(mm, slot)).toBe(stop);
     expect(reports.join()).toBe(report);
     // What is bad is cleared, everything else is left alone.
     expect(pmd()).toBe(report === "" ? value : 0n);
+  });
+});
+
+describe("the records of a primitive", () => {
+  /** Names of primitives, and of what they do to entries and TLBs, in order. */
+  function recorded(scene: { readonly kernel: Scene["kernel"] }, run: () => unknown): string[] {
+    const words: string[] = [];
+    const stop = scene.kernel.attach((record) => {
+      if (record.kind === "primitive") words.push(record.name);
+      else if (record.kind === "entry-written" || record.kind === "flush-begun") words.push(record.kind);
+    });
+    run();
+    stop();
+    return words;
+  }
+  const entry = Entry.fromBigInt(0x8000_0000_0034_6027n);
+
+  test.each<[string, (f: ReturnType<typeof mapped>) => unknown]>([
+    ["set_pte_at", ({ mm, slot }) => ptep.set_pte_at(mm, a, slot, entry)],
+    ["set_pmd_at", ({ mm, slot }) => ptep.set_pmd_at(mm, h, slot, entry)],
+    ["set_pud_at", ({ mm, slot }) => ptep.set_pud_at(mm, h, slot, entry)],
+    ["set_huge_swap_pte_at", ({ mm, slot }) => ptep.set_huge_swap_pte_at(mm, a, slot, entry)],
+    ["pte_clear", ({ mm, slot }) => ptep.pte_clear(mm, a, slot)],
+    ["pmd_populate", ({ mm, slot }) => ptep.pmd_populate(mm, slot, Pfn.of(0x777))],
+    ["ptep_get_and_clear", ({ mm, slot }) => ptep.ptep_get_and_clear(mm, a, slot)],
+    ["pmdp_huge_get_and_clear", ({ mm, slot }) => ptep.pmdp_huge_get_and_clear(mm, h, slot)],
+    ["pudp_huge_get_and_clear", ({ mm, slot }) => ptep.pudp_huge_get_and_clear(mm, h, slot)],
+    ["ptep_set_wrprotect", ({ mm, slot }) => ptep.ptep_set_wrprotect(mm, a, slot)],
+    ["pmdp_set_wrprotect", ({ mm, slot }) => ptep.pmdp_set_wrprotect(mm, h, slot)],
+    ["ptep_test_and_clear_young", ({ vma, slot }) => ptep.ptep_test_and_clear_young(vma, a, slot)],
+    ["pmdp_test_and_clear_young", ({ vma, slot }) => ptep.pmdp_test_and_clear_young(vma, h, slot)],
+    ["ptep_clear_flush_young", ({ vma, slot }) => ptep.ptep_clear_flush_young(vma, a, slot)],
+    ["ptep_modify_prot_start", ({ mm, slot }) => ptep.ptep_modify_prot_start(mm, a, slot)],
+    ["ptep_modify_prot_commit", ({ mm, slot }) => ptep.ptep_modify_prot_commit(mm, a, slot, entry)],
+  ])("%s: its own name, then its store", (name, run) => {
+    const f = mapped();
+    expect(recorded(f, () => run(f))).toEqual([name, "entry-written"]);
+  });
+
+  test("one that flushes names the flush, too", () => {
+    const f = mapped();
+    expect(recorded(f, () => f.kernel.run(ptep.ptep_clear_flush(f.vma, a, f.slot)))).toEqual([
+      "ptep_get_and_clear",
+      "entry-written",
+      "flush_tlb_page",
+      "flush-begun",
+    ]);
+    const huge = hugeMapped();
+    expect(recorded(huge, () => huge.kernel.run(ptep.pmdp_huge_clear_flush(huge.vma, h, huge.slot)))).toEqual(
+      ["pmdp_huge_get_and_clear", "entry-written", "flush_tlb_range", "flush-begun"],
+    );
+  });
+
+  test("a table is recorded with what it holds before it is linked, and again when it is taken out", () => {
+    const { scene, mm, vma, kernel, slot } = hugeMapped(0n);
+    const table = kernel.frames.allocate();
+    kernel.plantEntry((table * 4096 + 8) as Slot, Entry.fromBigInt(0x8000_0000_0034_5027n));
+    const records: MmRecord[] = [];
+    kernel.attach((record) => records.push(record));
+    ptep.pmd_populate(mm, slot, table);
+    const words = new Int32Array(1024);
+    words.set([0x34_5027, 0x8000_0000 | 0], 2);
+    const where = { space: mm.id, slot, level: 1, pfn: table };
+    expect(records.map(({ kind }) => kind)).toEqual(["table-linked", "primitive", "entry-written"]);
+    expect(records[0]).toMatchObject({ ...where, words });
+    records.length = 0;
+    expect(kernel.run(ptep.pmdp_collapse_flush(vma, h, slot)).toBigInt()).toBe(
+      (BigInt(table) << 12n) | 0x67n,
+    );
+    expect(records.slice(0, 3).map(({ kind }) => kind)).toEqual([
+      "primitive",
+      "entry-written",
+      "table-unlinked",
+    ]);
+    expect(records[2]).toMatchObject(where);
+    expect(scene.pmd(mm, h)).toBe(0n);
   });
 });
 

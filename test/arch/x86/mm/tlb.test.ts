@@ -1,5 +1,7 @@
 import { describe, expect, test } from "vitest";
-import { WHOLE_MM } from "../../../../arch/x86/mm/events.ts";
+import { Linear, NONE } from "../../../../arch/x86/cpu/address.ts";
+import { linearHi, linearLo } from "../../../../arch/x86/cpu/linear-address.ts";
+import type { HardwareRecordOf } from "../../../../arch/x86/cpu/records.ts";
 import { TLBSTATE_LAZY, TLBSTATE_OK } from "../../../../arch/x86/mm/kernel-context.ts";
 import { VM_HUGETLB } from "../../../../arch/x86/mm/pgtable_types.ts";
 import {
@@ -15,11 +17,11 @@ import {
   tlb_single_page_flush_ceiling,
 } from "../../../../arch/x86/mm/tlb.ts";
 import { arch_tlbbatch_add_mm, arch_tlbbatch_flush } from "../../../../arch/x86/mm/tlbbatch.ts";
-import type { MmEvent } from "../../../../src/mm/events.ts";
+import type { MmRecord } from "../../../../src/mm/records.ts";
 import { Scene } from "../../../support/scene.ts";
 
 /* linux-mm 3.2 and 3.3 on real TLBs that keep every translation until an instruction drops it. */
-const at = 0x7f00_0020_0000;
+const at = Linear.of(0x7f00_0020_0000);
 const PAGES = 40;
 
 function scene(cpus = 3) {
@@ -33,11 +35,16 @@ function scene(cpus = 3) {
     for (const cpu of machine.cpus) for (let i = 0; i < PAGES; i++) cpu.load(at + i * 4096);
   };
   fill();
-  const events: MmEvent[] = [];
-  kernel.attach((event) => events.push(event));
-  const count = (type: MmEvent["type"]) => events.filter((event) => event.type === type).length;
+  const records: MmRecord[] = [];
+  kernel.attach((record) => records.push(record));
+  const count = (kind: MmRecord["kind"]) => records.filter((record) => record.kind === kind).length;
+  const invlpgs = () =>
+    records.filter(
+      (record): record is HardwareRecordOf<"invalidated"> =>
+        record.kind === "invalidated" && record.cause === "INVLPG",
+    );
   const cached = () => machine.cpus.map((cpu) => cpu.tlb.entries().length);
-  return { built, kernel, machine, mm, vma, fill, events, count, cached };
+  return { built, kernel, machine, mm, vma, fill, records, count, invlpgs, cached };
 }
 
 describe("how much is flushed", () => {
@@ -47,31 +54,34 @@ describe("how much is flushed", () => {
     [tlb_single_page_flush_ceiling + 1, "cr3"],
     [512, "cr3"],
   ])("a range of %i pages: %s", (pages, how) => {
-    const { kernel, vma, count, cached } = scene();
-    kernel.run(flush_tlb_range(vma, at, at + pages * 4096));
+    const { kernel, vma, count, invlpgs, cached } = scene();
+    kernel.run(flush_tlb_range(vma, at, (at + pages * 4096) as Linear));
     if (how === "invlpg") {
-      expect([count("invlpg"), count("cr3-loaded")]).toEqual([3 * pages, 0]);
+      expect([invlpgs().length, count("cr3-loaded")]).toEqual([3 * pages, 0]);
+      expect(new Set(invlpgs().map(({ flush }) => flush))).toEqual(new Set([1]));
       expect(cached()).toEqual([PAGES - pages, PAGES - pages, PAGES - pages]);
     } else {
-      expect([count("invlpg"), count("cr3-loaded")]).toEqual([0, 3]);
+      expect([invlpgs().length, count("cr3-loaded")]).toEqual([0, 3]);
       expect(cached()).toEqual([0, 0, 0]);
     }
   });
 
   test("the ceiling counts whole pages: 33 pages and a bit are still single invalidations", () => {
-    const { kernel, mm, count } = scene(1);
-    kernel.run(flush_tlb_mm_range(mm, at, 33 * 4096 + 8, 0, "test"));
-    expect([count("invlpg"), count("cr3-loaded")]).toEqual([34, 0]);
+    const { kernel, mm, count, invlpgs } = scene(1);
+    kernel.run(flush_tlb_mm_range(mm, at, (at + 33 * 4096 + 8) as Linear, 0));
+    expect([invlpgs().length, count("cr3-loaded")]).toEqual([34, 0]);
   });
 
   test("a hugetlb vma is flushed whole, whatever the range", () => {
-    const { kernel, vma, events, cached } = scene();
+    const { kernel, vma, records, cached } = scene();
     vma.vm_flags |= VM_HUGETLB;
-    kernel.run(flush_tlb_range(vma, at, at + 4096));
+    kernel.run(flush_tlb_range(vma, at, (at + 4096) as Linear));
     expect(cached()).toEqual([0, 0, 0]);
-    expect(events.find((event) => event.type === "tlb-flush-begin")).toMatchObject({
-      start: 0,
-      length: WHOLE_MM,
+    expect(records.find((record) => record.kind === "flush-begun")).toMatchObject({
+      linearLo: 0,
+      linearHi: 0,
+      bytes: 0,
+      all: true,
     });
   });
 
@@ -95,51 +105,65 @@ describe("how much is flushed", () => {
 
 describe("who is flushed", () => {
   test("every CPU of the mask but the sender gets an interrupt, and the sender waits for all", () => {
-    const { kernel, vma, events } = scene();
+    const { kernel, mm, vma, records } = scene();
     kernel.run(flush_tlb_page(vma, at));
-    const ipis = events.filter((event) => event.type === "ipi-sent" || event.type === "ipi-handled");
+    const ipis = records
+      .filter((record) => record.kind === "ipi-sent" || record.kind === "ipi-handled")
+      .map(({ seq: _seq, agent: _agent, ...record }) => record);
     expect(ipis).toEqual([
-      { type: "ipi-sent", from: 0, to: 1 },
-      { type: "ipi-sent", from: 0, to: 2 },
-      { type: "ipi-handled", cpu: 1, from: 0 },
-      { type: "ipi-handled", cpu: 2, from: 0 },
+      { kind: "ipi-sent", cpu: 0, space: NONE, to: 1, flush: 1 },
+      { kind: "ipi-sent", cpu: 0, space: NONE, to: 2, flush: 1 },
+      { kind: "ipi-handled", cpu: 1, space: NONE, from: 0, flush: 1 },
+      { kind: "ipi-handled", cpu: 2, space: NONE, from: 0, flush: 1 },
     ]);
-    expect(events.at(-1)).toMatchObject({ type: "tlb-flush-end", site: "flush_tlb_page" });
+    const range = { linearLo: linearLo(at), linearHi: linearHi(at), bytes: 4096, all: false };
+    expect(records.slice(0, 2)).toMatchObject([
+      { kind: "primitive", name: "flush_tlb_page" },
+      { kind: "flush-begun", cpu: 0, space: mm.id, flush: 1, ...range, cpus: [0b111] },
+    ]);
+    expect(records.at(-1)).toMatchObject({ kind: "flush-ended", cpu: 0, flush: 1 });
   });
 
   test("a CPU that runs another mm is left alone", () => {
-    const { built, kernel, vma, count } = scene();
+    const { built, kernel, vma, count, invlpgs } = scene();
     const other = built.mm("other", [2]);
     expect([mm_cpumask(vma.vm_mm), mm_cpumask(other)]).toEqual([0b011, 0b100]);
     kernel.run(flush_tlb_page(vma, at));
-    expect([count("ipi-sent"), count("invlpg")]).toEqual([1, 2]);
+    expect([count("ipi-sent"), invlpgs().length]).toEqual([1, 2]);
   });
 
   test("a flusher that does not run the mm itself only interrupts", () => {
-    const { built, kernel, vma, events } = scene();
+    const { built, kernel, vma, invlpgs } = scene();
     built.mm("other", [0]);
     kernel.run(flush_tlb_page(vma, at));
-    expect(events.filter((event) => event.type === "invlpg").map((event) => event.cpu)).toEqual([1, 2]);
+    expect(invlpgs().map(({ cpu }) => cpu)).toEqual([1, 2]);
   });
 
   test("an mm that nobody has loaded needs nothing at all", () => {
     const { built, kernel, count } = scene();
     const idle = built.mm("idle", []);
     kernel.run(flush_tlb_mm(idle));
-    expect([count("ipi-sent"), count("cr3-loaded"), count("tlb-flush-begin")]).toEqual([0, 0, 1]);
+    expect([count("ipi-sent"), count("cr3-loaded"), count("flush-begun")]).toEqual([0, 0, 1]);
   });
 });
 
 describe("switch_mm", () => {
   test("the mask bit is set before CR3 is loaded and the old mm's is cleared after", () => {
-    const { built, kernel, mm } = scene(1);
+    const { built, kernel, mm, records } = scene(1);
     const next = kernel.createMm("next");
     const masks: number[][] = [];
-    kernel.attach((event) => {
-      if (event.type === "cr3-loaded") masks.push([mm.cpu_bitmap, next.cpu_bitmap]);
+    kernel.attach((record) => {
+      if (record.kind === "cr3-loaded") masks.push([mm.cpu_bitmap, next.cpu_bitmap]);
     });
+    const before = records.length;
     switch_mm(kernel, 0, next);
     expect(masks).toEqual([[1, 1]]);
+    expect(records.slice(before)).toMatchObject([
+      { kind: "cpumask-changed", cpu: 0, space: next.id, cpus: [1] },
+      { kind: "cr3-loaded", cpu: 0, oldRoot: mm.pgd, root: next.pgd },
+      { kind: "invalidated", cpu: 0, cause: "MOV CR3" },
+      { kind: "cpumask-changed", cpu: 0, space: mm.id, cpus: [0] },
+    ]);
     expect([mm.cpu_bitmap, next.cpu_bitmap]).toEqual([0, 1]);
     expect(built.machine.cpu(0).root).toBe(next.pgd);
     expect(built.machine.cpu(0).tlb.entries()).toEqual([]);
@@ -182,16 +206,17 @@ describe("switch_mm", () => {
 
 describe("lazy TLB", () => {
   test("a kernel thread borrows the mm: the bit stays, and a flush makes the CPU leave instead", () => {
-    const { kernel, machine, mm, vma, count } = scene(2);
+    const { kernel, machine, mm, vma, count, invlpgs } = scene(2);
     enter_lazy_tlb(kernel, 1);
     expect([kernel.cpu_tlbstate[1]?.state, mm_cpumask(mm)]).toEqual([TLBSTATE_LAZY, 0b11]);
     kernel.run(flush_tlb_page(vma, at));
     // CPU 0 invalidated one page; CPU 1 gave the mm up and so lost everything.
-    expect([count("invlpg"), count("cr3-loaded")]).toEqual([1, 1]);
+    expect([invlpgs().length, count("cr3-loaded")]).toEqual([1, 1]);
+    expect([count("lazy-entered"), count("lazy-left")]).toEqual([1, 1]);
     expect([kernel.cpu_tlbstate[1]?.loaded_mm, mm_cpumask(mm)]).toEqual([kernel.init_mm, 0b01]);
     expect(machine.cpu(1).tlb.entries()).toEqual([]);
     // From here on it is not interrupted any more.
-    kernel.run(flush_tlb_page(vma, at + 4096));
+    kernel.run(flush_tlb_page(vma, (at + 4096) as Linear));
     expect(count("ipi-sent")).toBe(1);
   });
 
@@ -199,8 +224,9 @@ describe("lazy TLB", () => {
     const { kernel, mm, count, cached } = scene(1);
     enter_lazy_tlb(kernel, 0);
     enter_lazy_tlb(kernel, 0);
-    expect(count("lazy-tlb-entered")).toBe(1);
+    expect(count("lazy-entered")).toBe(1);
     switch_mm(kernel, 0, mm);
+    expect(count("lazy-left")).toBe(1);
     expect([kernel.cpu_tlbstate[0]?.state, count("cr3-loaded"), cached()]).toEqual([TLBSTATE_OK, 0, [PAGES]]);
   });
 
@@ -223,15 +249,18 @@ describe("lazy TLB", () => {
 
 describe("interrupts take their time", () => {
   test("a late interrupt after a switch is ignored: the CR3 load has flushed", () => {
-    const { kernel, machine, vma, events } = scene(2);
+    const { kernel, machine, mm, vma, records } = scene(2);
     kernel.contended = true;
     const flush = flush_tlb_page(vma, at);
-    expect([flush.next().value, flush.next().value]).toEqual(["flush", "ipi-wait"]);
+    expect([flush.next().value, flush.next().value]).toEqual([
+      { kind: "flush", object: mm.id },
+      { kind: "ipi-wait", object: 1 },
+    ]);
     expect(machine.cpu(1).pendingIpis).toBe(1);
     switch_mm(kernel, 1, kernel.createMm("next"));
-    const before = events.length;
+    const before = records.length;
     machine.cpu(1).handleIpis();
-    expect(events.slice(before).map((event) => event.type)).toEqual(["ipi-handled"]);
+    expect(records.slice(before).map(({ kind }) => kind)).toEqual(["interrupt-taken", "ipi-handled"]);
     expect(flush.next()).toEqual({ done: true, value: undefined });
   });
 
@@ -240,7 +269,7 @@ describe("interrupts take their time", () => {
     kernel.contended = true;
     const flush = flush_tlb_page(vma, at);
     flush.next();
-    for (let i = 0; i < 3; i++) expect(flush.next().value).toBe("ipi-wait");
+    for (let i = 0; i < 3; i++) expect(flush.next().value).toEqual({ kind: "ipi-wait", object: 1 });
     expect(cached()).toEqual([PAGES - 1, PAGES]);
     machine.cpu(1).handleIpis();
     expect(flush.next().done).toBe(true);
@@ -261,18 +290,20 @@ describe("batched flush", () => {
   });
 
   test("CPUs outside the batch are not touched; the local one only if it is inside", () => {
-    const { built, kernel, events, cached } = scene();
+    const { built, kernel, records, cached } = scene();
     const other = built.mm("other", [2]);
     const batch = { cpumask: 0 };
     arch_tlbbatch_add_mm(batch, other);
-    const before = events.length;
+    const before = records.length;
     kernel.run(arch_tlbbatch_flush(kernel, batch));
-    expect(
-      events
-        .slice(before)
-        .filter((event) => event.type === "cr3-loaded")
-        .map((event) => event.cpu),
-    ).toEqual([2]);
+    const flushed = records.slice(before);
+    expect(flushed.filter(({ kind }) => kind === "cr3-loaded").map(({ cpu }) => cpu)).toEqual([2]);
+    const everything = { linearLo: 0, linearHi: 0, bytes: 0, all: true };
+    expect(flushed.slice(0, 2)).toMatchObject([
+      { kind: "primitive", name: "arch_tlbbatch_flush" },
+      { kind: "flush-begun", cpu: 0, space: NONE, flush: 1, ...everything, cpus: [0b100] },
+    ]);
+    expect(flushed.at(-1)).toMatchObject({ kind: "flush-ended", cpu: 0, flush: 1 });
     expect(cached()).toEqual([PAGES, PAGES, 0]);
   });
 

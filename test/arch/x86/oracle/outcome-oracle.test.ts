@@ -7,6 +7,7 @@ import {
   type MachineOptions,
   type OracleOptions,
   OutcomeOracle,
+  scopeOf,
 } from "../../../../src/package/cpu.ts";
 import { Fixture, PDE, PTE, ROOT, T } from "../cpu/fixture.ts";
 
@@ -18,7 +19,7 @@ class Watched {
   constructor(machine: Partial<MachineOptions> = {}, options: OracleOptions = {}) {
     this.f = new Fixture(machine);
     this.oracle = new OutcomeOracle(this.f.machine, options);
-    this.f.machine.observer = this.oracle.observe;
+    this.f.machine.records.listen(this.oracle.observe);
   }
 
   /** A store of an entry that the oracle sees. */
@@ -96,7 +97,7 @@ describe("the oracle, asked about one page", () => {
     w.f.cpu.cpl = 3;
     expect(w.allowed(ACCESS_FETCH)).toEqual(["0x110000 fresh", "error 0x15 stale-leaf"]);
     w.f.cpu.cpl = 0;
-    w.f.machine.observer?.({ type: "page-fault", cpu: 0, address: T });
+    w.f.cpu.invalidate("#PF", scopeOf("#PF", w.f.cpu.control, { lo: T | 0, hi: (T / 2 ** 32) | 0 }));
     expect(w.allowed(ACCESS_FETCH)).toEqual(["0x110000 fresh"]);
   });
 

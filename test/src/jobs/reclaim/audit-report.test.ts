@@ -6,6 +6,7 @@ import {
   type AuditReport,
   type AuditSettings,
   auditGuest,
+  auditJson,
   type RunReport,
 } from "../../../../src/jobs/reclaim/audit-report.ts";
 import { auditText } from "../../../../src/jobs/reclaim/audit-text.ts";
@@ -30,6 +31,11 @@ const validate = new Ajv({ allowUnionTypes: true, strict: false }).compile(
   JSON.parse(readFileSync("docs/audit-report.schema.json", "utf8")),
 );
 
+/** The report as somebody reads it who gets the JSON. */
+function json(report: AuditReport): unknown {
+  return JSON.parse(JSON.stringify(auditJson(report)));
+}
+
 function sum(counts: Readonly<Record<string, number>>): number {
   return Object.values(counts).reduce((total, count) => total + count, 0);
 }
@@ -52,38 +58,36 @@ describe("the audit of a real guest with the default listeners", () => {
   });
 
   test("follows its documented schema", () => {
-    const json: unknown = JSON.parse(JSON.stringify(report));
-    validate(json);
+    validate(json(report));
     expect(validate.errors).toBeNull();
   });
 
   test.each(["a0", "c", "d", "e1"])("finds nothing under protocol %s", (protocol) => {
-    expect(run(protocol).findings).toEqual([]);
+    expect(run(protocol)).toMatchObject({ findings: [], causes: [], findingCount: 0, findingFrames: 0 });
   });
 
   test("under b, each frame that a guest still mapped at its last clear is freed with one finding of rule 2", () => {
     const b = run("b");
-    const rule2 = b.findings.find(({ rule }) => rule === 2);
+    const rule2 = b.rules.find(({ rule }) => rule === 2);
     expect(b.kvmMappedAtClear).toBeGreaterThan(1000);
     expect(rule2?.frames).toBe(b.kvmMappedAtClear);
-    expect(rule2?.count).toBe(b.kvmMappedAtClear);
+    expect(rule2?.findings).toBe(b.kvmMappedAtClear);
     expect(b.findingFrames).toBeGreaterThanOrEqual(b.kvmMappedAtClear);
   });
 
   test("names everything about a finding", () => {
-    for (const { first } of run("b").findings) {
-      expect(first.agents.length).toBeGreaterThan(0);
-      expect(first.owed).not.toBe("");
-      expect(first.replay).toContain("ptescope audit src/samples/guest-a1 --protocol b");
+    for (const finding of run("b").findings) {
+      expect(finding.agents.length).toBeGreaterThan(0);
+      expect(finding.owed.call).not.toBe("");
+      expect(finding.replay).toContain("ptescope audit src/samples/guest-a1 --protocol b");
     }
-    const first = run("b").findings[0]!.first;
-    expect(first.stale?.to).toContain(`frame 0x${first.frame?.toString(16)}`);
+    const first = run("b").findings.find(({ rule }) => rule.id === 2)!;
+    expect(first.stale?.to).toContain(`frame 0x${first.pfn?.toString(16)}`);
+    expect(first.changed?.site).toBe("try_to_unmap_one");
+    expect(first.linear).not.toBeNull();
     // Rule 9 is about writable sptes: its first must say so, in words and as a flag.
-    const writable = run("b").findings.find(({ rule }) => rule === 9)?.first.stale;
+    const writable = run("b").findings.find(({ rule }) => rule.id === 9)?.stale;
     expect(writable).toMatchObject({ rights: "read, write", writable: true });
-    expect(first.changedBy?.caller).toBe("try_to_unmap_one");
-    expect(first.frame).not.toBeNull();
-    expect(first.address).not.toBeNull();
   });
 
   test.each(["a0", "c", "b", "d", "e1"])("accounts for every mapped frame under %s", (protocol) => {
@@ -109,24 +113,22 @@ describe("the audit of a real guest with the default listeners", () => {
     expect(text).toContain("75,853 of 75,853");
     expect(text).toContain("no stale translation found");
     expect(text).toMatch(
-      /b {3}4\.13-rc with aac2fea94f7a +leaves stale translations behind: \d,\d{3} frames/,
+      /b {3}4\.13-rc with aac2fea94f7a\n +stale translations: \d,\d{3} frames, rules 2, 3, 9, 10, 11, 15,/,
     );
-    expect(text.split("\n").every((line) => line.length <= 160)).toBe(true);
+    expect(text.split("\n").every((line) => line.length <= 80)).toBe(true);
   });
 });
 
 test("the same seed gives the same report, to the byte", () => {
   const guest = readGuestDirectory(GUEST_A1);
-  const once = JSON.stringify(auditGuest(guest, settings({ protocols: ["c"], seed: 7, shuffle: true })));
-  expect(JSON.stringify(auditGuest(guest, settings({ protocols: ["c"], seed: 7, shuffle: true })))).toBe(
-    once,
-  );
+  const again = () => json(auditGuest(guest, settings({ protocols: ["c"], seed: 7, shuffle: true })));
+  expect(again()).toEqual(again());
 });
 
 test("no listener, no TLB, two CPUs: nothing can be stale", () => {
   const guest = readGuestDirectory(GUEST_A1);
   const report = auditGuest(guest, settings({ protocols: ["b"], listeners: [], tlb: "none", cpus: 2 }));
-  const rules = report.runs[0]?.findings.map(({ rule }) => rule);
+  const rules = report.runs[0]?.rules.map(({ rule }) => Number(rule));
   expect(rules?.filter((rule) => [1, 2, 3, 9, 10, 11].includes(rule))).toEqual([]);
   expect(report.runs[0]?.freed).toBe(report.runs[0]?.eligible);
 });
@@ -135,7 +137,7 @@ test("a driver with invalidate_range alone hears nothing in c and all in d", () 
   const guest = readGuestDirectory(GUEST_A1);
   const report = auditGuest(guest, settings({ protocols: ["c", "d"], listeners: ["iommu-range"] }));
   const [c, d] = report.runs;
-  expect(c?.findings.some(({ rule, frames }) => rule === 3 && frames > 1000)).toBe(true);
+  expect(c?.rules.some(({ rule, frames }) => rule === 3 && frames > 1000)).toBe(true);
   expect(d?.findings).toEqual([]);
 });
 
@@ -145,5 +147,5 @@ test("a guest with page-table isolation is confirmed and not run", () => {
   expect(report.truth.pagemap).toEqual({ words: 75_854, equal: 75_854 });
   expect(report.runs).toEqual([]);
   expect(auditText(report)).toContain("isolates its page tables");
-  expect(validate(JSON.parse(JSON.stringify(report)))).toBe(true);
+  expect(validate(json(report))).toBe(true);
 });

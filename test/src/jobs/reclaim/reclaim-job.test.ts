@@ -1,14 +1,16 @@
 import { describe, expect, test } from "vitest";
+import { Linear } from "../../../../arch/x86/cpu/address.ts";
 import { Auditor } from "../../../../src/audit/auditor.ts";
 import { attachListeners } from "../../../../src/jobs/reclaim/listeners.ts";
 import { MappedAtClear } from "../../../../src/jobs/reclaim/mapped-at-clear.ts";
 import { type MappedPage, ReclaimJob } from "../../../../src/jobs/reclaim/reclaim-job.ts";
 import { PG } from "../../../../src/mm/mem_map.ts";
-import type { mm_struct } from "../../../../src/mm/mm_struct.ts";
+import type { mm_struct } from "../../../../src/mm/mm_types.ts";
 import { Random } from "../../../../src/sim/random.ts";
+import type { VirtRecord } from "../../../../src/virt/records.ts";
 import { Scene } from "../../../support/scene.ts";
 
-const A = 0x7f00_0020_0000;
+const A = Linear.of(0x7f00_0020_0000);
 const FIRST_SEED = 1;
 
 /** A few anonymous pages on the LRU list, a KVM and a device on their mm, ready to run. */
@@ -25,16 +27,15 @@ function job(seed: number, notifiers: string, build: (scene: Scene, mm: mm_struc
   const listeners = attachListeners(mm, ["kvm", "iommu"]);
   const auditor = new Auditor(kernel);
   const freed = new Map<number, number>();
-  const mappedAtClear = new MappedAtClear(kernel);
-  const observe: typeof auditor.observe = (event) => {
-    if (event.type === "page-freed") freed.set(event.page, (freed.get(event.page) ?? 0) + 1);
-    mappedAtClear.observe(event);
-    auditor.observe(event);
-  };
-  for (const kvm of listeners.kvms) auditor.watchKvm(kvm);
-  for (const iommu of listeners.iommus) auditor.watchIommu(iommu);
-  for (const each of [...listeners.kvms, ...listeners.iommus]) each.emit = observe;
-  kernel.attach(observe);
+  const mappedAtClear = new MappedAtClear();
+  kernel.attach(mappedAtClear.handlers);
+  kernel.attach((record: VirtRecord) => {
+    if (record.kind === "page-freed") {
+      for (let frame = record.pfn; frame < record.pfn + 2 ** record.order; frame++) {
+        freed.set(frame, (freed.get(frame) ?? 0) + 1);
+      }
+    }
+  });
   const result = new ReclaimJob(kernel, {
     pages,
     listeners: new Map([[mm, listeners]]),
@@ -49,10 +50,11 @@ function smallPages(count: number, lazyfree: boolean) {
     const vma = scene.vma(mm, { at: A, length: count * 4096 });
     return Array.from({ length: count }, (_, i) => {
       const page = scene.page(0x1000 + i);
+      const address = Linear.of(A + i * 4096);
       const entry = 0x8000_0000_0100_0007n + BigInt(i * 4096);
-      scene.mapAnon(vma, A + i * 4096, page, lazyfree ? entry & ~2n : entry);
+      scene.mapAnon(vma, address, page, lazyfree ? entry & ~2n : entry);
       if (lazyfree) scene.kernel.mem_map.clearFlag(page, PG.swapbacked);
-      return { page, frames: 1, mappings: [{ mm, address: A + i * 4096 }] };
+      return { page, frames: 1, mappings: [{ mm, address }] };
     });
   };
 }
@@ -61,7 +63,7 @@ function subpagesOfThp(scene: Scene, mm: mm_struct): MappedPage[] {
   const vma = scene.vma(mm, { at: A, length: 0x3000 });
   const head = scene.compoundPage(0x1000);
   scene.mapSubpages(vma, A, head, 3, 0x8000_0000_0100_0067n);
-  const mappings = [0, 1, 2].map((i) => ({ mm, address: A + i * 4096 }));
+  const mappings = [0, 1, 2].map((i) => ({ mm, address: Linear.of(A + i * 4096) }));
   return [{ page: head, frames: 3, mappings }];
 }
 

@@ -1,0 +1,136 @@
+import { NONE } from "./address.ts";
+import { type Handlers, handlerOf, IGNORED, type RecordHeader } from "./record.ts";
+import type { AgentType, HardwareRecordOf } from "./records.ts";
+
+/** The agent of what is done from outside the machine: a loader, a test, a program that drives it by hand. */
+export const OUTSIDE_AGENT = 0;
+
+/** The flush of what no flush caused. */
+export const NO_FLUSH = 0;
+
+/** Somebody who may act. */
+export interface Agent {
+  readonly id: number;
+  readonly type: AgentType;
+  /** The CPU that it runs on, or NONE. */
+  readonly cpu: number;
+  readonly name: string;
+}
+
+/** Who listens: a function that hears every record, or one for each kind, with those that it ignores. */
+export type RecordListener<R extends RecordHeader> = ((record: R) => void) | Handlers<R>;
+
+/** The stream as those see it who record: of a layer's own kinds and those below. */
+export interface RecordSink<R extends RecordHeader> {
+  /** Whether anybody listens: the one check that a record costs otherwise. */
+  readonly live: boolean;
+  /** Who acts now: whoever drives the machine says so. */
+  agent: number;
+  /** The flush that causes what happens now. */
+  flush: number;
+  /** The number for a record that is being made. */
+  next(): number;
+  /** Hands a record to every listener. */
+  emit(record: R): void;
+}
+
+/**
+ * One machine's records, from all layers, to any number of listeners. Listeners read and never steer: each hears every
+ * record from its `listen` on, in order, whoever else listens.
+ *
+ * Whoever emits asks {@link live} first: with nobody listening a record costs that one check.
+ */
+export class RecordStream<R extends RecordHeader> implements RecordSink<R> {
+  live = false;
+  agent: number = OUTSIDE_AGENT;
+  flush: number = NO_FLUSH;
+  #listeners: readonly { readonly listener: RecordListener<R> }[] = [];
+  /** Who hears a kind, in the order of listening: found out at the first record of the kind. */
+  readonly #hearers = new Map<string, readonly ((record: R) => void)[]>();
+  #seq = 0;
+  #step = 1;
+  readonly #agents: Agent[] = [{ id: OUTSIDE_AGENT, type: "outside", cpu: NONE, name: "outside" }];
+
+  /** Number of the last record. */
+  get seq(): number {
+    return this.#seq;
+  }
+
+  next(): number {
+    this.#seq += this.#step;
+    return this.#seq;
+  }
+
+  emit(record: R): void {
+    const hearers = this.#hearers.get(record.kind) ?? this.#findHearers(record.kind);
+    for (let i = 0; i < hearers.length; i++) hearers[i]!(record);
+  }
+
+  #findHearers(kind: string): readonly ((record: R) => void)[] {
+    const hearers: ((record: R) => void)[] = [];
+    for (const { listener } of this.#listeners) {
+      const hear = typeof listener === "function" ? listener : handlerOf(listener, kind);
+      if (hear !== IGNORED) hearers.push(hear);
+    }
+    this.#hearers.set(kind, hearers);
+    return hearers;
+  }
+
+  /** Makes records that nobody hears, of what is the case rather than of what happens: nobody does it, their number is 0. */
+  aside<T>(make: () => T): T {
+    const { agent } = this;
+    const seq = this.#seq;
+    this.agent = OUTSIDE_AGENT;
+    this.#seq = 0;
+    this.#step = 0;
+    try {
+      return make();
+    } finally {
+      this.agent = agent;
+      this.#seq = seq;
+      this.#step = 1;
+    }
+  }
+
+  /** From now on the listener hears records. Returns what ends it. Throws TypeError for what is no listener. */
+  listen(listener: RecordListener<R>): () => void {
+    if (typeof listener !== "function" && (typeof listener !== "object" || listener === null)) {
+      throw new TypeError(`listener ${String(listener)}: give a function, or one for each kind of record`);
+    }
+    const own = { listener };
+    this.#set([...this.#listeners, own]);
+    return () => this.#set(this.#listeners.filter((each) => each !== own));
+  }
+
+  #set(listeners: readonly { readonly listener: RecordListener<R> }[]): void {
+    this.#listeners = listeners;
+    this.#hearers.clear();
+    this.live = listeners.length > 0;
+  }
+
+  /** Everybody introduced so far, by id. */
+  get agents(): readonly Agent[] {
+    return this.#agents;
+  }
+
+  /** Gives somebody who may act an id. */
+  introduce(type: AgentType, cpu: number, name: string): number {
+    const id = this.#agents.length;
+    const agent = { id, type, cpu, name };
+    this.#agents.push(agent);
+    if (this.live) for (const record of introductionOf(agent, () => this.next())) this.emit(record as never);
+    return id;
+  }
+}
+
+/** The records by which a reader learns of an agent; `next` numbers them. */
+export function introductionOf(
+  { id, type, cpu, name }: Agent,
+  next: () => number,
+): [HardwareRecordOf<"agent-introduced">, HardwareRecordOf<"named">] {
+  const header = { agent: OUTSIDE_AGENT, cpu, space: NONE };
+  return [
+    { kind: "agent-introduced", seq: next(), ...header, newAgent: id, type },
+    { kind: "named", seq: next(), ...header, subject: "agent", id, name },
+  ];
+}

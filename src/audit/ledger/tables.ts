@@ -1,0 +1,388 @@
+import {
+  BYTES_OF_LEVEL,
+  ENTRIES_PER_TABLE,
+  NO_SLOT,
+  PAGE_SIZE,
+  PAGES_OF_LEVEL,
+  type Slot,
+} from "../../../arch/x86/cpu/address.ts";
+import { Entry, frameOf } from "../../../arch/x86/cpu/entry.ts";
+import type { World } from "../../trace/world.ts";
+import { EntryReader } from "./entry-reader.ts";
+import type { Journal } from "./journal.ts";
+import { MappedSlots } from "./pfn-index.ts";
+import type { Root } from "./spaces.ts";
+import {
+  addressOf,
+  allowedBy,
+  below,
+  EVERY_RIGHT,
+  isWeaker,
+  type Leaf,
+  leafOf,
+  leafPfn,
+  PRESENT,
+  PROT_NONE,
+  type Reach,
+  type TableUse,
+  WAS_ACCESSED,
+} from "./translation.ts";
+
+/** Told about translations that, where cached, no longer are what the tables say. */
+export interface TableSink {
+  weakened(leaf: Leaf, value: Entry): void;
+  /** A of a present leaf was cleared and nothing else: caches keep what they have, and rightly so. */
+  aged(leaf: Leaf): void;
+  /** An entry that no cache can hold, as one of PROT_NONE or of swap, was replaced. */
+  replaced(reach: Reach, page: number, level: number): void;
+  /**
+   * An address got a present leaf where another page, or none, was: `slot` is the entry that was stored, the leaf's own
+   * or one above it.
+   */
+  installed(reach: Reach, page: number, level: number, pfn: number, slot: Slot): void;
+  /**
+   * An entry does not lead to a table any more, or not with the same rights: what caches hold of the entry leads to it
+   * still. `level` is that of the entry, `base` the first address it is for. Called before the table's leaves.
+   */
+  unlinked(reach: Reach, base: number, level: number, table: number, value: Entry): void;
+}
+
+/** Most places of tables that are watched; what is beyond is not, and {@link Tables.truncated} says so. */
+const MAX_USES = 2 ** 20;
+/** Places of one kernel table that are watched: the kernel maps some at thousands of addresses, all alike. */
+const MAX_ALIASES = 8;
+/** Entries of a root that are for user addresses; those above are the kernel's. */
+const USER_ENTRIES = 256;
+
+/**
+ * Which table maps which addresses under which roots, and which frames user leaves map that are present to the system,
+ * so those of PROT_NONE, too: scanned once, then kept up to date from the entries written.
+ *
+ *   slot written ──► table ──► its places (reach, base, level) ──► linear address = base + index * size
+ *
+ * The kernel's half is known once for all roots that share it; of its leaves only the tables are kept, no index by frame.
+ */
+export class Tables {
+  /** Slots of user leaves that are present to the system. */
+  readonly mapped = new MappedSlots();
+  /** Whether some tables were left out: too many, or one at two levels, as a root that leads to itself has it. */
+  truncated = false;
+  readonly #world: World;
+  readonly #sink: TableSink;
+  readonly #journal: Journal;
+  readonly #levels: number;
+  readonly #reader: EntryReader;
+  readonly #uses = new Map<number, TableUse[]>();
+  /** By table and index in the root: the kernel's half, shared. */
+  readonly #kernelTops = new Map<number, Reach>();
+  readonly #roots = new Map<number, Root>();
+  #useCount = 0;
+  /** While going back: nothing is told. */
+  #silent = false;
+
+  constructor(world: World, sink: TableSink, journal: Journal) {
+    this.#world = world;
+    this.#sink = sink;
+    this.#journal = journal;
+    this.#levels = world.cpu(0).levels;
+    this.#reader = new EntryReader(world);
+  }
+
+  /** The root at a physical address, watched from now on. */
+  watch(physical: number): Root {
+    const known = this.#roots.get(physical);
+    if (known !== undefined) return known;
+    const root: Root = { physical, space: null };
+    this.#roots.set(physical, root);
+    const use = { reach: { roots: [root], kernel: false }, base: 0, level: this.#levels, allow: EVERY_RIGHT };
+    this.#addTable(physical / PAGE_SIZE, use, NO_SLOT);
+    if (this.#journal.active) this.#journal.note(() => this.#quietly(() => this.forget(root)));
+    return root;
+  }
+
+  /** The root is gone: nothing is told, for whoever ended it answers for what it left. */
+  forget(root: Root): void {
+    if (this.#roots.get(root.physical) !== root) return;
+    this.#quietly(() => {
+      const table = root.physical / PAGE_SIZE;
+      const use = this.#uses.get(table)?.find(({ reach }) => reach.roots[0] === root);
+      if (use !== undefined) this.#removeTable(table, use, ZERO);
+    });
+    this.#roots.delete(root.physical);
+    if (this.#journal.active) this.#journal.note(() => this.#quietly(() => this.watch(root.physical)));
+  }
+
+  /** Whether some watched entry leads to the frame as to a table, or it is a watched root. */
+  isTable(pfn: number): boolean {
+    return this.#uses.has(pfn);
+  }
+
+  /** The places where a table hangs. */
+  usesOf(pfn: number): readonly TableUse[] {
+    return this.#uses.get(pfn) ?? [];
+  }
+
+  /** The places that the slot of a leaf, present or of PROT_NONE, maps now. */
+  leavesAt(slot: number, visit: (leaf: Leaf) => void): void {
+    const entry = this.#world.entry(slot as Slot);
+    for (const use of this.#uses.get(Math.floor(slot / PAGE_SIZE)) ?? []) {
+      const pfn = this.#reader.mappedPfn(entry, use.level);
+      if (pfn >= 0) visit(leafOf(use, slot, entry, pfn));
+    }
+  }
+
+  /** Whether an entry, if it stood in the slot of a watched table, would map the frame. */
+  mapsFrame(slot: number, entry: Entry, pfn: number): boolean {
+    const use = this.#uses.get(Math.floor(slot / PAGE_SIZE))?.[0];
+    if (use === undefined) return false;
+    const first = this.#reader.mappedPfn(entry, use.level);
+    return first >= 0 && pfn >= first && pfn < first + PAGES_OF_LEVEL[use.level]!;
+  }
+
+  /** Calls `visit` with every user leaf that maps the frame, at each of its places. */
+  leavesOn(pfn: number, visit: (leaf: Leaf) => void): void {
+    this.mapped.on(pfn, (slot) => this.leavesAt(slot, visit));
+  }
+
+  /** An entry was stored; the world has it already. */
+  entryWritten(slot: Slot, old: Entry, value: Entry): void {
+    const uses = this.#uses.get(Math.floor(slot / PAGE_SIZE));
+    if (uses === undefined) return;
+    const { level } = uses[0]!;
+    if (level > 1) this.#tableEntryWritten(uses, slot, old, value);
+    const wasLeaf = this.#reader.isLeaf(old, level);
+    const isLeaf = this.#reader.isLeaf(value, level);
+    if (!wasLeaf && !this.#reader.isTable(old, level) && (old.lo | old.hi) !== 0) {
+      for (const { reach, base } of uses) this.#tellReplaced(reach, base, level, slot);
+    }
+    const from = this.#reader.mappedPfn(old, level);
+    const to = this.#reader.mappedPfn(value, level);
+    if (from !== to && uses.some(({ reach }) => !reach.kernel)) {
+      if (from >= 0) this.mapped.remove(from, level, slot);
+      if (to >= 0) this.mapped.add(to, level, slot);
+    }
+    if (this.#silent) return;
+    if (wasLeaf && (!isLeaf || isWeaker(old, value))) {
+      for (const use of uses) this.#sink.weakened(leafOf(use, slot, old, from), value);
+    } else if (wasLeaf && (old.lo & ~value.lo & WAS_ACCESSED) !== 0) {
+      for (const use of uses) this.#sink.aged(leafOf(use, slot, old, from));
+    }
+    if (isLeaf && !(wasLeaf && from === to)) {
+      for (const use of uses) this.#sink.installed(use.reach, addressOf(use, slot), level, to, slot);
+    }
+  }
+
+  /** Takes back an entry that was written: the world has the old value already. */
+  unwrite(slot: Slot, old: Entry, value: Entry): void {
+    this.#quietly(() => this.entryWritten(slot, value, old));
+  }
+
+  #quietly(work: () => void): void {
+    const before = this.#silent;
+    this.#silent = true;
+    work();
+    this.#silent = before;
+  }
+
+  #tellReplaced(reach: Reach, base: number, level: number, slot: Slot): void {
+    if (this.#silent) return;
+    this.#sink.replaced(reach, base + ((slot % PAGE_SIZE) / 8) * BYTES_OF_LEVEL[level]!, level);
+  }
+
+  /** Takes a table in, and everything under it; `stored` is the entry that brought it, NO_SLOT for a first scan. */
+  #addTable(pfn: number, use: TableUse, stored: Slot): void {
+    const uses = this.#uses.get(pfn);
+    if (!this.#admit(uses, use)) return;
+    const isIndexed = use.reach.kernel || hasUserUse(uses);
+    if (uses === undefined) this.#uses.set(pfn, [use]);
+    else uses.push(use);
+    this.#useCount++;
+    this.#eachUsed(pfn, (slot, entry) => {
+      if (this.#reader.isTable(entry, use.level)) {
+        this.#link(use, slot, entry, stored);
+        return;
+      }
+      const mapped = this.#reader.mappedPfn(entry, use.level);
+      if (mapped < 0) return;
+      if (!isIndexed) this.mapped.add(mapped, use.level, slot);
+      if (stored !== NO_SLOT && !this.#silent && (entry.lo & PRESENT) !== 0) {
+        this.#sink.installed(use.reach, addressOf(use, slot), use.level, mapped, stored);
+      }
+    });
+  }
+
+  /** Calls `visit` with every entry of a table that means something to the system. */
+  #eachUsed(pfn: number, visit: (slot: Slot, entry: Entry) => void): void {
+    for (let index = 0; index < ENTRIES_PER_TABLE; index++) {
+      const slot = (pfn * PAGE_SIZE + index * 8) as Slot;
+      const entry = this.#world.entry(slot);
+      if ((entry.lo & (PRESENT | PROT_NONE)) !== 0) visit(slot, entry);
+    }
+  }
+
+  /** Whether a table may be watched at one more place. */
+  #admit(uses: readonly TableUse[] | undefined, use: TableUse): boolean {
+    if (uses !== undefined && uses[0]!.level !== use.level) {
+      this.truncated = true;
+      return false;
+    }
+    if (uses !== undefined && use.reach.kernel && uses.length >= MAX_ALIASES) return false;
+    if (this.#useCount < MAX_USES) return true;
+    this.truncated = true;
+    return false;
+  }
+
+  /** An entry leads to a table from now on. */
+  #link(use: TableUse, slot: Slot, entry: Entry, stored: Slot): void {
+    const table = frameOf(entry.lo, entry.hi);
+    const index = (slot % PAGE_SIZE) / 8;
+    if (use.level < this.#levels || index < USER_ENTRIES) {
+      this.#addTable(table, below(use, slot, entry), stored);
+      return;
+    }
+    const root = use.reach.roots[0]!;
+    const key = table * ENTRIES_PER_TABLE + index;
+    const shared = this.#kernelTops.get(key);
+    if (shared !== undefined) {
+      if (!shared.roots.includes(root)) shared.roots.push(root);
+      return;
+    }
+    const reach: Reach = { roots: [root], kernel: true };
+    this.#kernelTops.set(key, reach);
+    // Kernel addresses begin where the sign bit is set: the same index, with every bit above it.
+    const base = 2 ** 64 - (ENTRIES_PER_TABLE - index) * BYTES_OF_LEVEL[this.#levels]!;
+    this.#addTable(table, { ...below(use, slot, entry), reach, base }, stored);
+  }
+
+  /** An entry does not lead to a table any more; `value` is what took its place. */
+  #unlink(use: TableUse, slot: Slot, entry: Entry, value: Entry): void {
+    const table = frameOf(entry.lo, entry.hi);
+    const index = (slot % PAGE_SIZE) / 8;
+    if (use.level < this.#levels || index < USER_ENTRIES) {
+      this.#removeTable(table, below(use, slot, entry), value);
+      return;
+    }
+    const root = use.reach.roots[0]!;
+    const key = table * ENTRIES_PER_TABLE + index;
+    const shared = this.#kernelTops.get(key);
+    const at = shared?.roots.indexOf(root) ?? -1;
+    if (shared === undefined || at < 0) return;
+    const placed = this.#uses.get(table)?.find(({ reach }) => reach === shared);
+    if (placed === undefined) return;
+    if (shared.roots.length === 1) {
+      this.#kernelTops.delete(key);
+      this.#removeTable(table, placed, value);
+      return;
+    }
+    shared.roots.splice(at, 1);
+    if (!this.#silent) this.#tellLost(table, { ...placed, reach: { roots: [root], kernel: true } }, value);
+  }
+
+  /** Lets go of a table and everything under it: its leaves are weakened as if each had been cleared. */
+  #removeTable(pfn: number, gone: TableUse, value: Entry): void {
+    const uses = this.#uses.get(pfn);
+    const at = uses?.findIndex(({ reach, base }) => reach === gone.reach && base === gone.base) ?? -1;
+    if (uses === undefined || at < 0) return;
+    const use = uses[at]!;
+    if (!this.#silent && use.level < this.#levels) {
+      this.#sink.unlinked(use.reach, use.base, use.level + 1, pfn, value);
+    }
+    uses.splice(at, 1);
+    this.#useCount--;
+    if (uses.length === 0) this.#uses.delete(pfn);
+    const isIndexed = use.reach.kernel || hasUserUse(uses);
+    this.#eachUsed(pfn, (slot, entry) => {
+      if (this.#reader.isTable(entry, use.level)) {
+        this.#unlink(use, slot, entry, value);
+        return;
+      }
+      const mapped = this.#reader.mappedPfn(entry, use.level);
+      if (mapped < 0) return;
+      if (!isIndexed) this.mapped.remove(mapped, use.level, slot);
+      if (!this.#silent && (entry.lo & PRESENT) !== 0)
+        this.#sink.weakened(leafOf(use, slot, entry, mapped), value);
+    });
+  }
+
+  /** One of several roots that share a kernel table has lost it: told, but the table stays where it is for the others. */
+  #tellLost(pfn: number, use: TableUse, value: Entry): void {
+    this.#sink.unlinked(use.reach, use.base, use.level + 1, pfn, value);
+    this.#eachUsed(pfn, (slot, entry) => {
+      if (this.#reader.isTable(entry, use.level)) {
+        this.#tellLost(frameOf(entry.lo, entry.hi), below(use, slot, entry), value);
+      } else if (this.#reader.isLeaf(entry, use.level)) {
+        this.#sink.weakened(leafOf(use, slot, entry, leafPfn(entry, use.level)), value);
+      }
+    });
+  }
+
+  /** The entries above a table allow more, or less: its leaves that lose a right are weakened, the others are not. */
+  #changeRights(pfn: number, before: TableUse, allow: number, value: Entry): void {
+    const uses = this.#uses.get(pfn);
+    const at = uses?.findIndex(({ reach, base }) => reach === before.reach && base === before.base) ?? -1;
+    if (uses === undefined || at < 0) return;
+    const use = uses[at]!;
+    if (use.allow === allow) return;
+    const after = { ...use, allow };
+    uses[at] = after;
+    this.#eachUsed(pfn, (slot, entry) => {
+      if (this.#reader.isTable(entry, use.level)) {
+        const child = below(after, slot, entry);
+        this.#changeRights(frameOf(entry.lo, entry.hi), child, child.allow, value);
+      } else if (
+        !this.#silent &&
+        this.#reader.isLeaf(entry, use.level) &&
+        (use.allow & ~allow & allowedBy(entry)) !== 0
+      ) {
+        this.#sink.weakened(leafOf(use, slot, entry, leafPfn(entry, use.level)), value);
+      }
+    });
+  }
+
+  #tableEntryWritten(uses: readonly TableUse[], slot: Slot, old: Entry, value: Entry): void {
+    const { level } = uses[0]!;
+    const was = this.#reader.isTable(old, level);
+    const is = this.#reader.isTable(value, level);
+    if (!was && !is) return;
+    const from = frameOf(old.lo, old.hi);
+    const to = frameOf(value.lo, value.hi);
+    if (was && is && from === to) {
+      // Bit 6 of a pointer is ignored, and A weakens nothing: only the rights count.
+      if (allowedBy(old) !== allowedBy(value)) this.#rightsWritten(uses, slot, old, value);
+      return;
+    }
+    for (const use of [...uses]) {
+      if (was) this.#unlink(use, slot, old, value);
+      if (is) this.#link(use, slot, value, slot);
+    }
+  }
+
+  #rightsWritten(uses: readonly TableUse[], slot: Slot, old: Entry, value: Entry): void {
+    const table = frameOf(value.lo, value.hi);
+    for (const use of [...uses]) {
+      const child = this.#childOf(use, slot, old);
+      if (child === undefined) continue;
+      const allow = use.allow & allowedBy(value);
+      if (!this.#silent && (child.allow & ~allow) !== 0) {
+        this.#sink.unlinked(child.reach, child.base, use.level, table, value);
+      }
+      this.#changeRights(table, child, allow, value);
+    }
+  }
+
+  /** The place of the table under a slot, with the reach that it has there. */
+  #childOf(use: TableUse, slot: Slot, entry: Entry): TableUse | undefined {
+    const table = frameOf(entry.lo, entry.hi);
+    const index = (slot % PAGE_SIZE) / 8;
+    if (use.level < this.#levels || index < USER_ENTRIES) return below(use, slot, entry);
+    const reach = this.#kernelTops.get(table * ENTRIES_PER_TABLE + index);
+    return this.#uses.get(table)?.find((each) => each.reach === reach);
+  }
+}
+
+/** Whether the index by frame has the table's leaves because of one of its places. */
+function hasUserUse(uses: readonly TableUse[] | undefined): boolean {
+  return uses?.some(({ reach }) => !reach.kernel) === true;
+}
+
+const ZERO = new Entry(0, 0);

@@ -1,0 +1,51 @@
+import type { FindingDetails, RuleHead } from "../findings.ts";
+import type { Debt, TableDebt } from "../ledger/debts.ts";
+import type { Ledger } from "../ledger/ledger.ts";
+import type { Moment, MomentKind, MomentOf } from "../ledger/moments.ts";
+
+/** What a rule reports of one breach. */
+export interface Breach {
+  /** What tells it from others of the rule at the same moment, by ids alone. */
+  readonly key: string;
+  /** The stale translation, where it is one: while its owner cannot use it, the finding waits. */
+  readonly debt?: Debt | TableDebt;
+  readonly details: FindingDetails;
+}
+
+/** One rule that correct code keeps: a row of the table. */
+export interface Rule extends RuleHead {
+  /** Number in the list of invariants, or G1 to G3 for what holds on any system. */
+  readonly id: number | string;
+  /** What holds, as one sentence without its full stop. */
+  readonly title: string;
+  /** When it is judged. */
+  readonly when: string;
+  /** Where the rule comes from. */
+  readonly source: string;
+  /** The moments that it judges on: before the ledger takes them in, or after. */
+  readonly before: readonly MomentKind[];
+  readonly after: readonly MomentKind[];
+  /** Everything that the rule has a say in at a moment. */
+  subjects(l: Ledger, moment: Moment, visit: (subject: unknown) => void): void;
+  /** Whether the rule is broken there. */
+  broken(l: Ledger, subject: unknown): boolean;
+  breach(l: Ledger, subject: unknown): Breach;
+}
+
+/** A rule as it is written: over the moments of its kinds, and over what it calls its subjects. */
+export interface RuleRow<K extends MomentKind, S> {
+  readonly id: number | string;
+  readonly title: string;
+  readonly when: string;
+  readonly source: string;
+  readonly before?: readonly K[];
+  readonly after?: readonly K[];
+  subjects(l: Ledger, moment: MomentOf<K>, visit: (subject: S) => void): void;
+  broken(l: Ledger, subject: S): boolean;
+  breach(l: Ledger, subject: S): Breach;
+}
+
+/** A row of the table of rules. */
+export function rule<K extends MomentKind, S>({ before = [], after = [], ...row }: RuleRow<K, S>): Rule {
+  return { ...row, before, after } as unknown as Rule;
+}

@@ -1,0 +1,62 @@
+import { NONE } from "../../../arch/x86/cpu/address.ts";
+import type { Context } from "../ledger/contexts.ts";
+import type { Ledger } from "../ledger/ledger.ts";
+import { RIGHT_WRITE } from "../ledger/translation.ts";
+
+/** Somebody who translates by tables or by copies of them. */
+export interface Lane {
+  /** "cpu 1", "listener 5". */
+  readonly key: string;
+  readonly name: string;
+}
+
+/** What a lane may hold of a frame. */
+export interface Hold {
+  readonly write: boolean;
+  /** The tables do not say so any more. */
+  readonly stale: boolean;
+}
+
+export function cpuLane(cpu: number): Lane {
+  return { key: `cpu ${cpu}`, name: `CPU ${cpu}` };
+}
+
+export function listenerLane(l: Ledger, listener: number): Lane {
+  return { key: `listener ${listener}`, name: l.spaces.nameOf("listener", listener) };
+}
+
+function laneOf(l: Ledger, { cpu, listener }: Context): Lane {
+  return cpu === NONE ? listenerLane(l, listener) : cpuLane(cpu);
+}
+
+/** Calls `visit` with everybody who may hold a translation to the frame now, once for each. */
+export function holdingsOn(l: Ledger, pfn: number, visit: (lane: Lane, hold: Hold) => void): void {
+  l.tables.leavesOn(pfn, (leaf) => {
+    if (leaf.protNone) return;
+    const hold = { write: (leaf.rights & RIGHT_WRITE) !== 0, stale: false };
+    for (const context of l.contexts.reaching(leaf.reach)) {
+      if (!context.isGlobal) visit(laneOf(l, context), hold);
+    }
+  });
+  l.debts.byPfn.on(pfn, ({ context, rights }) => {
+    visit(laneOf(l, context), { write: (rights & RIGHT_WRITE) !== 0, stale: true });
+  });
+  l.listeners.byPfn.on(pfn, ({ guest, writable, hostChange }) => {
+    visit(listenerLane(l, guest.id), { write: writable, stale: hostChange !== null });
+  });
+}
+
+/** The most that each lane may hold of the frame: a stale translation, one that writes, before others. */
+export function holdingsOf(l: Ledger, pfn: number, meet: (lane: Lane) => void): ReadonlyMap<string, Hold> {
+  const holds = new Map<string, Hold>();
+  holdingsOn(l, pfn, (lane, hold) => {
+    const known = holds.get(lane.key);
+    if (known === undefined) {
+      meet(lane);
+      holds.set(lane.key, hold);
+    } else {
+      holds.set(lane.key, { write: known.write || hold.write, stale: known.stale || hold.stale });
+    }
+  });
+  return holds;
+}

@@ -1,0 +1,73 @@
+import { NONE, type Pfn } from "../../arch/x86/cpu/address.ts";
+import type { Call, mm_struct, Task } from "./mm_types.ts";
+import type { KernelFunction } from "./records.ts";
+
+/*
+ * Which functions a task is in, for whoever reads the records: every kernel function that works on a page says so, in
+ * the one form
+ *
+ *     const task = enter(k.current, "page_mkclean", page, null);
+ *     let result: CallResult = ABANDONED;
+ *     try {
+ *       ...
+ *       result = cleaned;
+ *       return cleaned;
+ *     } finally {
+ *       leave(task, result);
+ *     }
+ */
+
+/** What a call came to; ABANDONED while it has come to nothing. */
+export type CallResult = number | boolean | undefined;
+export const ABANDONED = undefined;
+
+/** A task enters a function, for a page (NO_PFN: none), in an mm where it works on one; returns the task, for {@link leave}. */
+export function enter(task: Task, name: KernelFunction, page: Pfn, mm: mm_struct | null): Task {
+  const call = task.calls[task.depth];
+  if (call === undefined) task.calls.push({ function: name, page, mm });
+  else {
+    call.function = name;
+    call.page = page;
+    call.mm = mm;
+  }
+  task.depth++;
+  const { records } = task.kernel;
+  if (records.live) {
+    records.emit({
+      kind: "call-entered",
+      seq: records.next(),
+      agent: task.id,
+      cpu: task.cpu,
+      space: mm === null ? NONE : mm.id,
+      function: name,
+      pfn: page,
+    });
+  }
+  return task;
+}
+
+/**
+ * The task leaves the function that it entered last. With ABANDONED for a result the function did not return: it threw,
+ * or its thread was stopped, perhaps while another task was current.
+ */
+export function leave(task: Task, result: CallResult): void {
+  const { function: name, page, mm } = innermost(task);
+  task.depth--;
+  const { records } = task.kernel;
+  if (!records.live) return;
+  const seq = records.next();
+  const { id: agent, cpu } = task;
+  const space = mm === null ? NONE : mm.id;
+  if (result === ABANDONED) {
+    records.emit({ kind: "call-abandoned", seq, agent, cpu, space, function: name, pfn: page });
+  } else {
+    const value = Number(result);
+    records.emit({ kind: "call-left", seq, agent, cpu, space, function: name, pfn: page, result: value });
+  }
+}
+
+function innermost(task: Task): Call {
+  const call = task.depth > 0 ? task.calls[task.depth - 1] : undefined;
+  if (call === undefined) throw new TypeError(`task ${task.name} leaves a function that it has not entered`);
+  return call;
+}

@@ -1,0 +1,35 @@
+import type { Encoding, RecordClass } from "../../arch/x86/cpu/record.ts";
+import { HARDWARE_KINDS } from "../../arch/x86/cpu/records.ts";
+import { ARCH_MM_KINDS } from "../../arch/x86/mm/records.ts";
+import { MM_KINDS } from "../mm/records.ts";
+import { VIRT_FIELDS, VIRT_KINDS, type VirtRecord } from "../virt/records.ts";
+
+/* The vocabulary: every kind that some layer declares, and every field that a kind may have. */
+
+/** Any record. */
+export type TraceRecord = VirtRecord;
+export type RecordKind = TraceRecord["kind"];
+
+/** The record type of one kind, or of several. */
+export type TraceRecordOf<K extends RecordKind> = Extract<TraceRecord, { readonly kind: K }>;
+
+export const FIELDS = VIRT_FIELDS;
+export type FieldName = keyof typeof FIELDS;
+
+export interface KindRow {
+  readonly class: RecordClass;
+  readonly says: string;
+  readonly has: readonly FieldName[];
+}
+
+export const KINDS: Readonly<Record<RecordKind, KindRow>> = {
+  ...HARDWARE_KINDS,
+  ...ARCH_MM_KINDS,
+  ...MM_KINDS,
+  ...VIRT_KINDS,
+};
+
+/** How a field is held. */
+export function encodingOf(field: FieldName): Encoding {
+  return FIELDS[field].is;
+}

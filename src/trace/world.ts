@@ -1,0 +1,45 @@
+import type { Slot } from "../../arch/x86/cpu/address.ts";
+import type { ControlRegisters } from "../../arch/x86/cpu/control-registers.ts";
+import type { CpuModel } from "../../arch/x86/cpu/cpu-model.ts";
+import type { Entry } from "../../arch/x86/cpu/entry.ts";
+import type { Machine } from "../../arch/x86/cpu/machine.ts";
+import type { PteFormat } from "../../arch/x86/mm/pte-format.ts";
+
+/** What a judge may look at besides records: a live machine and a recording both have it, and nothing more. */
+export interface World {
+  readonly model: CpuModel;
+  /** How the system reads entries that the processor does not use; null when none is known. */
+  readonly format: PteFormat | null;
+  /** The registers of a logical CPU now, with the PCID in effect. */
+  cpu(n: number): ControlRegisters;
+  /** The entry at a slot now. */
+  entry(slot: Slot): Entry;
+}
+
+/** A machine that runs. */
+export class LiveWorld implements World {
+  readonly format: PteFormat | null;
+  readonly #machine: Machine;
+
+  constructor(machine: Machine, format: PteFormat | null = null) {
+    this.#machine = machine;
+    this.format = format;
+  }
+
+  get model(): CpuModel {
+    return this.#machine.model;
+  }
+
+  cpu(n: number): ControlRegisters {
+    return this.#machine.cpu(n).control;
+  }
+
+  entry(slot: Slot): Entry {
+    return this.#machine.memory.read(slot);
+  }
+
+  /** Stores an entry as it was, for a judge that goes back; nothing is recorded. */
+  restore(slot: Slot, lo: number, hi: number): void {
+    this.#machine.memory.write(slot, lo, hi);
+  }
+}
