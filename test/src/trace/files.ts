@@ -1,8 +1,8 @@
 import { cpuModel, DEFAULT_CPU_MODEL } from "../../../arch/x86/cpu/cpu-model.ts";
 import { type Form, recordDecoder, recordWriter } from "../../../src/trace/file/forms.ts";
 import type { Mark, TraceHeader } from "../../../src/trace/file/header.ts";
-import type { TraceRecord } from "../../../src/trace/record.ts";
 import { currentSchema } from "../../../src/trace/file/schema.ts";
+import type { TraceRecord } from "../../../src/trace/record.ts";
 
 /** A machine of 64 MiB with two CPUs, nothing known of its system. */
 export const HEADER: TraceHeader = {

@@ -2,7 +2,6 @@ import { describe, expect, test } from "vitest";
 import { FORMS, type Form } from "../../../../src/trace/file/forms.ts";
 import type { TraceHeader } from "../../../../src/trace/file/header.ts";
 import { readRecords } from "../../../../src/trace/file/read-records.ts";
-import { FIELDS, KINDS, type RecordKind, type TraceRecord } from "../../../../src/trace/record.ts";
 import {
   currentSchema,
   type FileField,
@@ -10,6 +9,7 @@ import {
   schemaJson,
   schemaOf,
 } from "../../../../src/trace/file/schema.ts";
+import { FIELDS, KINDS, type RecordKind, type TraceRecord } from "../../../../src/trace/record.ts";
 import { fileOf, HEADER, linesFile, linesOf } from "../files.ts";
 
 const NOBODY = { agent: 0, cpu: -1, space: -1 };
