@@ -22,6 +22,7 @@ import { notifierProtocol } from "./notifier-protocol.ts";
 import type { MmRecord } from "./records.ts";
 import { SwapSpace } from "./swap-space.ts";
 
+/** Which Linux a {@link Kernel} is. */
 export interface KernelOptions {
   /** Which Linux (default linux-4.13.4-seed). */
   readonly model?: string | KernelModel;

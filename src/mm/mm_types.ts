@@ -82,7 +82,6 @@ export interface Kernel extends KernelContext {
   plantEntry(slot: Slot, value: Entry): void;
 }
 
-/** One address space. */
 /** A range_start whose range_end has not come. */
 export interface OpenBracket {
   /** Who called it, as records name them. */
@@ -91,6 +90,10 @@ export interface OpenBracket {
   readonly end: Linear;
 }
 
+/**
+ * One address space (include/linux/mm_types.h struct mm_struct): its tables from `pgd` down, its vmas, its counters and
+ * who listens. {@link Kernel.createMm} makes one.
+ */
 export class mm_struct implements MmContext {
   readonly kernel: Kernel;
   readonly id: number;
@@ -172,6 +175,7 @@ export function vmaRecord(kernel: Kernel, vma: vm_area_struct): MmRecord {
   };
 }
 
+/** What a {@link vm_area_struct} is made of. */
 export interface VmaOptions {
   readonly start: Linear;
   readonly end: Linear;
@@ -316,6 +320,7 @@ export interface Registration {
   readonly id: number;
 }
 
+/** The listeners of an mm (include/linux/mmu_notifier.h struct mmu_notifier_mm). */
 export interface mmu_notifier_mm {
   /** Most recently registered first. Replaced, never changed: a call that sleeps goes on with the list it began with. */
   list: readonly Registration[];
