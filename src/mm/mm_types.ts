@@ -3,7 +3,7 @@ import { PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
 import type { Entry } from "../../arch/x86/cpu/entry.ts";
 import { linearHi, linearLo } from "../../arch/x86/cpu/linear-address.ts";
 import type { RecordHeader } from "../../arch/x86/cpu/record.ts";
-import type { RecordStream } from "../../arch/x86/cpu/record-stream.ts";
+import type { RecordListener, RecordStream } from "../../arch/x86/cpu/record-stream.ts";
 import type {
   Task as ArchTask,
   CpuMask,
@@ -78,6 +78,8 @@ export interface Kernel extends KernelContext {
   /** Takes an mm from the list of those that live. */
   forgetMm(mm: mm_struct): void;
   run<T>(thread: KernelThread<T>): T;
+  /** Adds a listener to everything that hardware, kernel and secondary MMUs record. Returns what ends it. */
+  attach(listener: RecordListener<MmRecord>): () => void;
   warnOnce(what: string, page: Pfn): void;
   plantEntry(slot: Slot, value: Entry): void;
 }

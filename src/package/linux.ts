@@ -29,6 +29,7 @@ export {
 } from "../../arch/x86/mm/cacheflush.ts";
 export {
   type CpuMask,
+  hintPrimitive,
   type KernelContext,
   type MmContext,
   read_pkru,
@@ -303,7 +304,6 @@ export {
   anon_vma_chain,
   type Call,
   type ChangeBranch,
-  type Kernel as KernelShape,
   type MaySleep,
   mm_struct,
   type mmu_notifier,
@@ -477,6 +477,7 @@ export {
   is_huge_zero_pmd,
   my_zero_pfn,
 } from "../mm/zero-page.ts";
+export { type Dice, Draws, hash32 } from "../sim/draws.ts";
 export { Random } from "../sim/random.ts";
 export { Scheduler, type ThreadOptions } from "../sim/scheduler.ts";
 export { Iommu, type IommuOptions } from "../virt/iommu.ts";
