@@ -39,7 +39,7 @@ export type MappingKind = typeof MAPPING_FILE | typeof MAPPING_ANON | typeof MAP
 const HUGETLB_DTOR = 1;
 
 /**
- * struct page for every frame, as arrays indexed by frame number (design D6): a page *is* its pfn, so the
+ * struct page for every frame, as arrays indexed by frame number: a page *is* its pfn, so the
  * kernel's pointer arithmetic between pages is arithmetic here. A flag of a compound page is kept on its head,
  * except hwpoison.
  */

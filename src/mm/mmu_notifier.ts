@@ -129,7 +129,7 @@ export function* mmu_notifier_invalidate_range_end(
   try {
     if (mm_has_notifiers(mm)) yield* endRange(mm, start, end);
   } finally {
-    // Whoever calls it without a range_start is for the auditor to name (invariant 5).
+    // Whoever calls it without a range_start is for the auditor to name (rule 5).
     const at = mm.brackets.findLastIndex((bracket) => bracket.start === start && bracket.end === end);
     mm.brackets.splice(at >= 0 ? at : mm.brackets.length - 1, 1);
   }

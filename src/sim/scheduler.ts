@@ -24,7 +24,7 @@ const STALLED = 200_000;
 
 /**
  * Interleaves threads at their yields, and interrupts at the same places, in an order that dice decide: the
- * one owner of everything that could happen in another order (design D7).
+ * one owner of everything that could happen in another order.
  */
 export class Scheduler {
   readonly kernel: Kernel;

@@ -71,7 +71,7 @@ export const _PAGE_DEVMAP_HI = 1 << 26;
 export const _PAGE_PKEY_HI = 0xf << _PAGE_PKEY_SHIFT_HI;
 /** No execute: bit 63. */
 export const _PAGE_NX_HI = 1 << 31;
-/** Knights Landing may set these two in an entry that is not present (x86-64-mmu 4.7). */
+/** Knights Landing may set these two in an entry that is not present (Intel erratum KNL4). */
 export const _PAGE_KNL_ERRATUM_MASK = _PAGE_ACCESSED | _PAGE_DIRTY;
 /** Flags of an entry that points to a table of user addresses: all rights, A and D. */
 export const _PAGE_TABLE = 0x67;

@@ -50,7 +50,7 @@ export interface SwapTypes {
   readonly swapinError: number | null;
 }
 
-/** How one kernel lays out its entries. The algorithm that runs on them is another choice (design D5). */
+/** How one kernel lays out its entries. The algorithm that runs on them is another choice. */
 export interface PteLayout {
   readonly name: string;
   readonly kernels: string;
