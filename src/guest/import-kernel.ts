@@ -16,6 +16,7 @@ import { importSwapCache, importSwapMap, type SoftwareKind, slotsFor } from "./g
 import { type GuestScan, scanGuest } from "./scan-guest.ts";
 import type { Tally } from "./tally.ts";
 
+/** On what machine, and as which kernel, a guest runs. */
 export interface ImportOptions {
   /** Logical CPUs, 1..32; default 1. All start idle, on the kernel's own tables. */
   readonly cpus?: number;

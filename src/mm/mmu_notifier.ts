@@ -7,6 +7,10 @@ import { reportListener, reportNotifier } from "./report.ts";
 
 /* Calls to those who keep copies of an mm's entries (mm/mmu_notifier.c); what they implement is in mm_types.ts. */
 
+/**
+ * Whether a listener was ever registered with the mm; it stays true when the last one has gone
+ * (include/linux/mmu_notifier.h).
+ */
 export function mm_has_notifiers(mm: mm_struct): boolean {
   return mm.mmu_notifier_mm !== null;
 }

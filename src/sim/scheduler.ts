@@ -2,6 +2,7 @@ import type { KernelThread } from "../../arch/x86/mm/step.ts";
 import type { Kernel, Task } from "../mm/mm_types.ts";
 import type { Dice } from "./draws.ts";
 
+/** How a {@link Scheduler} treats a thread. */
 export interface ThreadOptions {
   /** How often the thread is chosen compared with others (default 1). */
   readonly weight?: number;

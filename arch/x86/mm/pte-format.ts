@@ -28,7 +28,7 @@ import {
 } from "./swap-entry.ts";
 
 /** Where a swap entry keeps its parts inside a pte that is not present. Type fields are 5 bits, offsets 50. */
-interface SwapLayout {
+export interface SwapLayout {
   readonly typeBit: number;
   readonly offsetBit: number;
   /** Since the L1TF mitigation the offset is stored inverted, so that it points at no real frame. */
