@@ -186,7 +186,7 @@ export const WRITEBACK_RULES: readonly Rule[] = [
         const linear = addressIn(debt.change.leaf, pfn);
         const owed = debt.change.deferred
           ? missing("try_to_unmap_flush_dirty", "before the write-out")
-          : owedFlush(debt.change, "the write-out");
+          : owedFlush(l, debt.change, "the write-out");
         return {
           key,
           debt,
