@@ -150,11 +150,11 @@ export function sentenceOf(record: TraceRecord, view: StoryView): Sentence | nul
 }
 
 function tellEntry(
-  { cpu, slot, oldLo, oldHi, entryLo, entryHi }: TraceRecordOf<"entry-written" | "accessed-dirty-set">,
+  { agent, cpu, slot, oldLo, oldHi, entryLo, entryHi }: TraceRecordOf<"entry-written" | "accessed-dirty-set">,
   view: StoryView,
   walker: string,
 ): Sentence | null {
-  const by = cpu === NONE ? "a device" : `CPU ${cpu}`;
+  const by = cpu === NONE ? view.ledger.spaces.nameOf("agent", agent) : `CPU ${cpu}`;
   const led = view.leadsToUs(slot, oldLo, oldHi);
   const leads = view.leadsToUs(slot, entryLo, entryHi);
   // What a walker notes in an entry on its way to the table changes nothing for anybody.
