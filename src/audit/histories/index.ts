@@ -5,9 +5,8 @@ import { DEVICE_HISTORIES } from "./devices.ts";
 import { FREED_HISTORIES } from "./freed.ts";
 import { GENERIC_HISTORIES } from "./generic.ts";
 import { GUEST_HISTORIES } from "./guests.ts";
-import type { HistoryPair, RecordedHistory } from "./history.ts";
+import type { HistoryPair } from "./history.ts";
 import { NOTIFIER_HISTORIES } from "./notifier.ts";
-import { recordHistory } from "./recorded-history.ts";
 import { WRITEBACK_HISTORIES } from "./writeback.ts";
 
 /** For every rule a history that breaks it and one that keeps it. Nothing here needs Node. */
@@ -28,13 +27,4 @@ export function historyPair(id: number | string): HistoryPair {
   const pair = HISTORIES.find((each) => each.rule === rule);
   if (pair === undefined) throw new RangeError(`rule ${rule} has no histories`);
   return pair;
-}
-
-/** The same as records. Throws RangeError for what is no rule. */
-export function historyOf(id: number | string): {
-  readonly breaks: RecordedHistory;
-  readonly keeps: RecordedHistory;
-} {
-  const pair = historyPair(id);
-  return { breaks: recordHistory(pair, false), keeps: recordHistory(pair, true) };
 }

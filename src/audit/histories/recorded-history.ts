@@ -7,8 +7,8 @@ import type { HistoryPair, RecordedHistory } from "./history.ts";
 
 const NAME = "history";
 
-/** Plays a history and returns its file of records, with the frame that it is about. */
-export function historyFile(
+/** A history as a file of records, with the frame that it is about. */
+function fileOf(
   pair: HistoryPair,
   keeps: boolean,
 ): { readonly chunks: readonly Uint8Array[]; readonly pfn: number | null } {
@@ -27,7 +27,7 @@ export function historyFile(
  * there: every table, too.
  */
 export function recordHistory(pair: HistoryPair, keeps: boolean): RecordedHistory {
-  const { chunks, pfn } = historyFile(pair, keeps);
+  const { chunks, pfn } = fileOf(pair, keeps);
   const decoder = recordDecoder(chunks[0]?.[0] ?? 0, NAME, Infinity);
   if (decoder === null) throw new TypeError(`rule ${pair.rule}: nothing was recorded`);
   for (const chunk of chunks) decoder.feed(chunk);

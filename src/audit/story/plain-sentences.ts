@@ -124,11 +124,11 @@ export function plainSentenceOf(record: TraceRecord, l: Ledger): string {
 }
 
 function entrySentence(
-  { cpu, slot, oldLo, oldHi, entryLo, entryHi }: TraceRecordOf<"entry-written" | "accessed-dirty-set">,
+  { agent, cpu, slot, oldLo, oldHi, entryLo, entryHi }: TraceRecordOf<"entry-written" | "accessed-dirty-set">,
   l: Ledger,
   walker: string,
 ): string {
-  const by = cpu === NONE ? "a device" : `CPU ${cpu}`;
+  const by = cpu === NONE ? l.spaces.nameOf("agent", agent) : `CPU ${cpu}`;
   const change = `${entryWords(oldLo, oldHi)} -> ${entryWords(entryLo, entryHi)}`;
   const frame = (entryLo & PRESENT) === 0 ? "" : `, frame ${hex(frameOf(entryLo, entryHi))}`;
   return `${by}${walker}: entry ${placeOf(slot, l)} ${change}${frame}`;

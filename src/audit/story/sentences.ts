@@ -184,7 +184,7 @@ function overlap({
   repointed,
 }: TraceRecordOf<"spte-installed">): string {
   if (repointed) return "";
-  if (notifierCount > 0) return `, with ${notifierCount} ranges open`;
+  if (notifierCount > 0) return `, with ${notifierCount === 1 ? "a range" : `${notifierCount} ranges`} open`;
   return seqAtFault === notifierSeq
     ? ""
     : `, although mmu_notifier_seq went from ${seqAtFault} to ${notifierSeq}`;

@@ -235,10 +235,10 @@ export function storyOf(run: RecordedRun, records: Iterable<TraceRecord>, pfn: n
 /** A story as plain data. */
 export function storyJson({ pfn, lanes, lines, left, gapAt }: Story): unknown {
   return {
-    pfn: hex(pfn),
+    pfn: pfn === NONE ? null : hex(pfn),
     lanes,
-    lines: lines.map(({ seq, text, actor, holds, held, unheard }) => ({
-      event: seq,
+    lines: lines.map(({ seq, text, actor, holds, held, unheard, ends }) => ({
+      event: ends ? null : seq,
       text,
       actor,
       holds: Object.fromEntries(holds),
