@@ -88,13 +88,16 @@ const TELLERS: Tellers = {
     return view.isOurs(pfn) ? { text: `${name}${inSpace(view.ledger, space)} never returns` } : null;
   },
   "flush-begun": ({ agent, space, cpus, linearLo, linearHi, bytes, all }, view) => {
+    const where = cpusInWords(cpus);
     if (space === NONE) {
       if (!view.isWorking(agent) && !view.hasPutOff(agent)) return null;
-      return { text: `what was put off is flushed on ${cpusInWords(cpus) || "no CPU"}` };
+      return { text: `what was put off is flushed on ${where || "no CPU"}` };
     }
     if (!coversUs(view, { space, linearLo, linearHi, bytes, all })) return null;
+    // Others' flushes of everything, in the same address space, concern the frame only if somebody drops something.
+    if (all && where === "" && !view.isWorking(agent)) return null;
     const what = all ? "everything" : rangeWords(linearLo, linearHi, bytes);
-    return { text: `flush of ${what} on ${cpusInWords(cpus) || "no CPU"}` };
+    return { text: `flush of ${what} on ${where || "no CPU"}` };
   },
   "batch-added": ({ agent, dirty }, { hasChangedUs }) => {
     return hasChangedUs(agent)
