@@ -216,7 +216,7 @@ export class Auditor {
     }
     const { spaces, seq } = this.#ledger;
     const mm = details.space === NONE ? "" : spaces.nameOf("space", details.space);
-    this.#log.add(rule, key, details, seq, mm);
+    this.#log.add(rule, key, details, seq, mm, this.#finished);
   }
 
   /** A PCID's translations are out of reach while another is loaded; a lazy CPU walks, but uses no user address. */

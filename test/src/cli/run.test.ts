@@ -13,7 +13,7 @@ describe("help", () => {
   test("lists every command, and every option of each", async () => {
     const { status, output } = await runHere(["--help"]);
     expect(status).toBe(0);
-    for (const name of ["ps", "dump", "walk", "decode"]) {
+    for (const name of ["ps", "dump", "walk", "decode", "explain"]) {
       expect(output).toMatch(new RegExp(`^  ${name} `, "m"));
       const help = await runHere([name, "--help"]);
       expect(help).toMatchObject({ status: 0, errors: "" });
@@ -23,7 +23,14 @@ describe("help", () => {
   });
 
   test("no line of it is wider than a wide terminal", async () => {
-    for (const args of [["--help"], ["dump", "--help"], ["walk", "-h"], ["ps", "-h"], ["decode", "-h"]]) {
+    for (const args of [
+      ["--help"],
+      ["dump", "--help"],
+      ["walk", "-h"],
+      ["ps", "-h"],
+      ["decode", "-h"],
+      ["explain", "-h"],
+    ]) {
       const { output } = await runHere(args);
       expect(Math.max(...output.split("\n").map((line) => line.length))).toBeLessThanOrEqual(120);
     }
