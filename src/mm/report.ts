@@ -5,7 +5,7 @@ import type { LockClass, MmRecord, NotifierOp } from "./records.ts";
 
 /*
  * What the kernel records often, one function a kind, each a literal in the order of its fields. Each asks whether anybody
- * listens; whoever must work to know what to say asks first.
+ * hears it; whoever must work to know what to say asks first.
  */
 
 export function reportLock(
@@ -16,7 +16,7 @@ export function reportLock(
   pfn: Pfn,
 ): void {
   const { records, current } = k;
-  if (!records.live) return;
+  if (!records.hears(kind)) return;
   records.emit({
     kind,
     seq: records.next(),
@@ -31,7 +31,7 @@ export function reportLock(
 
 export function reportWalkReturned(k: Kernel, found: boolean): void {
   const { records, current } = k;
-  if (!records.live) return;
+  if (!records.hears("walk-returned")) return;
   records.emit({
     kind: "walk-returned",
     seq: records.next(),
@@ -46,7 +46,7 @@ export function reportWalkReturned(k: Kernel, found: boolean): void {
 /** A change of a page's counts. */
 export function reportMapped(k: Kernel, kind: "rmap-added" | "rmap-removed", pfn: Pfn): void {
   const { records, current, mem_map } = k;
-  if (!records.live) return;
+  if (!records.hears(kind)) return;
   records.emit({
     kind,
     seq: records.next(),
@@ -61,7 +61,7 @@ export function reportMapped(k: Kernel, kind: "rmap-added" | "rmap-removed", pfn
 
 export function reportPut(k: Kernel, pfn: Pfn, refcount: number): void {
   const { records, current } = k;
-  if (!records.live) return;
+  if (!records.hears("page-put")) return;
   records.emit({
     kind: "page-put",
     seq: records.next(),
@@ -76,7 +76,7 @@ export function reportPut(k: Kernel, pfn: Pfn, refcount: number): void {
 /** 2^order frames were taken from the allocator, or given to it. */
 export function reportPages(k: Kernel, kind: "page-allocated" | "page-freed", pfn: Pfn, order: number): void {
   const { records, current } = k;
-  if (!records.live) return;
+  if (!records.hears(kind)) return;
   records.emit({
     kind,
     seq: records.next(),
@@ -146,7 +146,7 @@ export function swapCountRecord(k: Kernel, swap: number): MmRecord {
 
 export function reportDuplicated(k: Kernel, swap: number, ok: boolean): void {
   const { records, current } = k;
-  if (!records.live) return;
+  if (!records.hears("swap-duplicated")) return;
   records.emit({
     kind: "swap-duplicated",
     seq: records.next(),
@@ -160,7 +160,7 @@ export function reportDuplicated(k: Kernel, swap: number, ok: boolean): void {
 
 export function reportRss(mm: mm_struct, counter: number, delta: number): void {
   const { records, current } = mm.kernel;
-  if (!records.live) return;
+  if (!records.hears("rss-changed")) return;
   records.emit({
     kind: "rss-changed",
     seq: records.next(),
@@ -174,7 +174,7 @@ export function reportRss(mm: mm_struct, counter: number, delta: number): void {
 
 export function reportDeferred(mm: mm_struct, mask: number, dirty: boolean): void {
   const { records, current } = mm.kernel;
-  if (!records.live) return;
+  if (!records.hears("batch-added")) return;
   records.emit({
     kind: "batch-added",
     seq: records.next(),
@@ -189,7 +189,7 @@ export function reportDeferred(mm: mm_struct, mask: number, dirty: boolean): voi
 /** The notifier core was called, for `bytes` from `start`. */
 export function reportNotifier(op: NotifierOp, mm: mm_struct, start: number, bytes: number): void {
   const { records, current } = mm.kernel;
-  if (!records.live) return;
+  if (!records.hears("notifier-called")) return;
   records.emit({
     kind: "notifier-called",
     seq: records.next(),
@@ -214,7 +214,7 @@ export function reportListener(
   maySleep: boolean,
 ): void {
   const { records, current } = mm.kernel;
-  if (!records.live) return;
+  if (!records.hears("listener-called")) return;
   records.emit({
     kind: "listener-called",
     seq: records.next(),

@@ -32,6 +32,7 @@ export function machineOpening(machine: Machine): TraceRecord[] {
   const opening: TraceRecord[] = [];
   const sink: RecordSink<HardwareRecord> = {
     live: true,
+    hears: () => true,
     agent: OUTSIDE_AGENT,
     flush: NO_FLUSH,
     next: () => 0,

@@ -139,7 +139,7 @@ export class Iommu implements mmu_notifier {
     this.tlb.drop(this.tlb.lookup(lo, hi, 0));
     this.tlb.fill(found, 0, false);
     this.fills++;
-    if (this.#records.live) {
+    if (this.#records.hears("device-entry-installed")) {
       const offset = OFFSET_MASK[found.level] ?? 0;
       this.#records.emit({
         kind: "device-entry-installed",

@@ -195,7 +195,7 @@ export class Kvm implements mmu_notifier {
 
   #reportPin(kind: "page-pinned" | "page-unpinned", pfn: Pfn): void {
     const records = this.#records;
-    if (!records.live) return;
+    if (!records.hears(kind)) return;
     records.emit({ kind, seq: records.next(), agent: this.#vcpu, cpu: NONE, space: this.mm.id, pfn });
   }
 
