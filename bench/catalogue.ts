@@ -28,5 +28,6 @@ export const SUITES: Readonly<Record<string, () => Promise<{ default(): Promise<
   audit: () => import("./audit.bench.ts"),
   entry: () => import("./entry.bench.ts"),
   cpu: () => import("./cpu.bench.ts"),
+  records: () => import("./records.bench.ts"),
   rmap: () => import("./rmap.bench.ts"),
 };

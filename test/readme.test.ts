@@ -14,7 +14,10 @@ test("the library example in the README runs and prints what the README says", a
   const log = vi.spyOn(console, "log").mockImplementation((text: string) => printed.push(text));
   try {
     const file = join(folder, "example.ts");
-    writeFileSync(file, code.replaceAll('"ptescope"', JSON.stringify(resolve("src/index.ts"))));
+    writeFileSync(
+      file,
+      code.replace(/"ptescope\/([a-z]+)"/g, (_, entry) => JSON.stringify(resolve(`src/package/${entry}.ts`))),
+    );
     await import(pathToFileURL(file).href);
   } finally {
     log.mockRestore();

@@ -15,6 +15,7 @@ import type { Moment, MomentKind } from "./ledger/moments.ts";
 import { RULES } from "./rules/index.ts";
 import type { Breach, Rule } from "./rules/rule.ts";
 
+/** What an {@link Auditor} takes beside what it judges. */
 export interface AuditorOptions {
   /** The command that replays the run up to a finding. */
   readonly replay?: (finding: Finding) => string;

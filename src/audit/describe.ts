@@ -16,6 +16,7 @@ function rightsInWords(rights: number): string {
   return words.join(", ");
 }
 
+/** A debt's cached translation, as a finding about that frame has it. */
 export function staleDebt(debt: Debt, pfn: number): StaleTranslation {
   return {
     to: `frame ${hex(pfn)} by a cached translation`,
@@ -26,6 +27,7 @@ export function staleDebt(debt: Debt, pfn: number): StaleTranslation {
   };
 }
 
+/** An entry that is still there, as a finding about that frame has it. */
 export function staleLeaf(leaf: Leaf, pfn: number): StaleTranslation {
   return {
     to: `frame ${hex(pfn)} by ${leaf.protNone ? "a PROT_NONE entry" : "an entry"} that is still present`,
@@ -36,6 +38,7 @@ export function staleLeaf(leaf: Leaf, pfn: number): StaleTranslation {
   };
 }
 
+/** A second-stage entry, as a finding about that frame has it. */
 export function staleSpte(spte: Spte, pfn: number): StaleTranslation {
   return {
     to: `frame ${hex(pfn)} by the spte of guest frame ${hex(spte.gfn + pfn - spte.pfn)}`,
@@ -72,6 +75,7 @@ export function cpusIn(words: readonly number[]): number[] {
   return cpus;
 }
 
+/** Whether a CPU is in a set. */
 export function hasCpu(words: readonly number[], cpu: number): boolean {
   return (((words[cpu >>> 5] ?? 0) >>> (cpu & 31)) & 1) !== 0;
 }

@@ -1,6 +1,7 @@
 import { closeSync, openSync, writeSync } from "node:fs";
 import type { ConformCase } from "../conform/case.ts";
-import { caseFileLines, readCaseFile } from "../conform/case-file.ts";
+import { readCaseFile } from "../conform/case-file.ts";
+import { caseFileLines } from "../conform/case-json.ts";
 import { type CaseGroup, countOf, GROUPS, type Selection, selectCases } from "../conform/pack.ts";
 import { reportLines, reportObject } from "../conform/report.ts";
 import { type ConformResult, runConform, totalOf } from "../conform/runner.ts";

@@ -4,7 +4,7 @@ import { ProtocolError } from "../mm/own-protocol.ts";
 import { type Command, helpOf, UsageError } from "./command.ts";
 import type { Terminal } from "./output.ts";
 
-/** Exit statuses (design D11): 1 is for findings and comes from commands. */
+/** Exit statuses: 1 is for findings and comes from commands. */
 const USAGE = 2;
 /** EX_SOFTWARE of sysexits.h: our fault, not the caller's. */
 const INTERNAL = 70;

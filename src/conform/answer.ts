@@ -46,6 +46,7 @@ export function checkVersion(fields: JsonFields, refuse: Refuse): void {
   if (version !== CONFORM_VERSION) throw refuse(`${wanted}, found version ${JSON.stringify(version)}`);
 }
 
+/** Parses a program's first line. Throws what `refuse` makes. */
 export function parseGreeting(line: string, refuse: Refuse): Greeting {
   const fields = parseLine(line, "a greeting", refuse);
   checkVersion(fields, refuse);

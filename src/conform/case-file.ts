@@ -3,7 +3,7 @@ import { openRegularFile } from "../formats/gzip.ts";
 import { ReadBudget } from "../formats/read-budget.ts";
 import { checkVersion } from "./answer.ts";
 import type { ConformCase } from "./case.ts";
-import { caseJson, HEADER_LINE, parseCase } from "./case-json.ts";
+import { parseCase } from "./case-json.ts";
 import { parseLine, type Refuse } from "./json-value.ts";
 
 /** Longest line of a case file, in bytes. */
@@ -11,12 +11,6 @@ const MAX_LINE = 65_536;
 /** Bytes read at once. */
 const STEP = 2 ** 20;
 const NEWLINE = 0x0a;
-
-/** The lines of a case file, without their ends. */
-export function* caseFileLines(cases: Iterable<ConformCase>): Generator<string> {
-  yield HEADER_LINE;
-  for (const conformCase of cases) yield JSON.stringify(caseJson(conformCase));
-}
 
 /** The cases of a file, read as they are asked for. Throws FormatError with the offset of the line at fault. */
 export function* readCaseFile(file: string): Generator<ConformCase> {

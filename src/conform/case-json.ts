@@ -53,7 +53,7 @@ export function questionJson({ id, title, cpu, registers, memory, steps }: CaseQ
   };
 }
 
-/** A line of a case file. */
+/** A line of a case file, before it is text. */
 export function caseJson(conformCase: ConformCase): object {
   const { results, after } = conformCase.expect;
   return {
@@ -63,6 +63,12 @@ export function caseJson(conformCase: ConformCase): object {
       after: after.map(({ value, ignore }) => (ignore === 0n ? [hex(value)] : [hex(value), hex(ignore)])),
     },
   };
+}
+
+/** The lines of a case file, without their ends. */
+export function* caseFileLines(cases: Iterable<ConformCase>): Generator<string> {
+  yield HEADER_LINE;
+  for (const conformCase of cases) yield JSON.stringify(caseJson(conformCase));
 }
 
 /** An outcome as programs write it. */

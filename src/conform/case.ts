@@ -35,13 +35,17 @@ export interface Word {
 }
 
 /**
+ * What an access of a case does:
+ *
  * - `rmw`: a read-modify-write that stores the value it read, such as LOCK CMPXCHG that fails
  * - `implicit_read`: the CPU's own read of a descriptor table or a TSS
  * - `wruss`: WRUSS, a user-mode shadow-stack store that the kernel makes
  */
 export const ACCESS_KINDS = ["read", "write", "rmw", "fetch", "implicit_read", "wruss"] as const;
+/** Name of what an access does. */
 export type AccessKindName = (typeof ACCESS_KINDS)[number];
 
+/** One access to memory. */
 export interface AccessStep {
   readonly op: "access";
   readonly kind: AccessKindName;
@@ -56,10 +60,12 @@ export interface AccessStep {
 
 /** Registers that a `control` step loads, by MOV, WRMSR or WRPKRU. */
 export const CONTROL_REGISTERS = ["cr0", "cr4", "efer", "pkru", "pkrs"] as const;
+/** A load of control registers, all at once; what is left out stays. */
 export type ControlStep = { readonly op: "control" } & {
   readonly [R in (typeof CONTROL_REGISTERS)[number]]?: bigint;
 };
 
+/** One step of a case. */
 export type Step =
   | AccessStep
   /** A plain store to physical memory by somebody else; it invalidates nothing. */
@@ -80,9 +86,13 @@ export type Outcome =
   /** A step that is not an access was done. */
   | { readonly done: true };
 
+/** Vector of #UD, Invalid Opcode (SDM vol. 3, 6.15 Exception and Interrupt Reference). */
 export const VECTOR_UD = 6;
+/** Vector of #SS, Stack Fault. */
 export const VECTOR_SS = 12;
+/** Vector of #GP, General Protection. */
 export const VECTOR_GP = 13;
+/** Vector of #PF, Page Fault. */
 export const VECTOR_PF = 14;
 
 /** What the architecture allows for one step. */
@@ -99,6 +109,7 @@ export interface ExpectedWord {
   readonly ignore: bigint;
 }
 
+/** What a case must come to. */
 export interface Expectation {
   /** One for each step. */
   readonly results: readonly ExpectedResult[];

@@ -1,20 +1,29 @@
 import type { AccessKindName, AccessStep, CaseCpu, Registers, Word } from "./case.ts";
 
-/**
- * The address space that most cases share: one linear address, {@link T}, whose four entries have known places.
+/*
+ * The address space that most cases share: one linear address, T, whose four entries have known places.
  *
  *   CR3 -> 0x70000 PML4[1] -> 0x100000 PDPT[0] -> 0x101000 PD[0] -> 0x102000 PT[0x40] -> 0x110000 page A
  */
+
+/** The linear address that most cases access. */
 export const T = 0x80_0004_0000n;
+/** CR3 of the fixture. */
 export const ROOT = 0x7_0000n;
+/** Physical address of T's PML4E. */
 export const PML4E = 0x7_0008;
+/** Physical address of T's PDPTE. */
 export const PDPTE = 0x10_0000;
+/** Physical address of T's PDE. */
 export const PDE = 0x10_1000;
+/** Physical address of T's PTE. */
 export const PTE = 0x10_2200;
+/** Physical address of the page that T leads to. */
 export const PAGE_A = 0x11_0000;
+/** Physical address of another page, for an entry that is changed. */
 export const PAGE_B = 0x11_1000;
 
-/** Their values: present, writable, user, A=0, D=0. */
+/** The four entries that lead to T: present, writable, user, A=0, D=0. */
 export const FIXTURE_WORDS: readonly Word[] = [
   { pa: PML4E, value: 0x10_0007n },
   { pa: PDPTE, value: 0x10_1007n },
@@ -22,6 +31,7 @@ export const FIXTURE_WORDS: readonly Word[] = [
   { pa: PTE, value: 0x11_0007n },
 ];
 
+/** The CPU of the fixture. */
 export const FIXTURE_CPU: CaseCpu = { vendor: "intel", maxphyaddr: 40, page1gb: true };
 
 /** Switches that a case may turn, with the place of their bits. */
@@ -38,6 +48,7 @@ const SWITCHES = {
   nxe: { register: "efer", bit: 11n },
 } as const;
 const SWITCH_NAMES = Object.keys(SWITCHES) as (keyof typeof SWITCHES)[];
+/** Control bits that differ from the fixture's, by name; true turns one on. */
 export type Switches = { readonly [S in keyof typeof SWITCHES]?: boolean };
 
 /** The names of the switches that are on, as the manual writes them. */
@@ -72,6 +83,7 @@ export interface EntryBits {
   readonly ad?: boolean;
 }
 
+/** An entry: an address, or any value, with those bits set, too. */
 export function entryWith(base: bigint, { p, w, u, xd, ad }: EntryBits): bigint {
   return base | (p ? 1n : 0n) | (w ? 2n : 0n) | (u ? 4n : 0n) | (ad ? 0x60n : 0n) | (xd ? 1n << 63n : 0n);
 }

@@ -96,6 +96,7 @@ export const RULES = {
   store: { says: "a store to physical memory by somebody else never faults", where: "" },
 } as const satisfies Record<string, { says: string; where: string }>;
 
+/** Name of a rule for a step. */
 export type RuleName = keyof typeof RULES;
 
 /** Rules for the words of memory after a case. */
@@ -114,6 +115,7 @@ export const AFTER_RULES = {
   },
 } as const;
 
+/** Name of a rule for a word of memory. */
 export type AfterRuleName = keyof typeof AFTER_RULES;
 
 /** Whether a word is the name of a rule. */

@@ -26,6 +26,7 @@ export interface Mismatch {
   readonly differences: readonly Difference[];
 }
 
+/** What a run of the pack on one subject came to. */
 export interface ConformResult {
   readonly subject: string;
   /** Why nothing was asked, or null. */

@@ -32,6 +32,7 @@ export type TrickyEnd =
   /** #GP, no walk. */
   | { readonly kind: "non-canonical" };
 
+/** One entry that programs get wrong, and what is right. */
 export interface TrickyEntry {
   /** 1 to 19 as in the published table; more are additions to it. */
   readonly id: number;

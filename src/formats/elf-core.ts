@@ -42,6 +42,7 @@ export interface ElfCore extends MemoryImage {
   readonly segments: readonly ElfSegment[];
 }
 
+/** Bounds for {@link readElfCore}. */
 export interface ElfCoreOptions {
   /** Most bytes of memory in the core, and of a gzip file's content. */
   readonly maxBytes?: number;

@@ -2,7 +2,7 @@
 const MAX_QUOTED = 48;
 
 /**
- * An outside file that is not what its format says (design D11). The message is one line: the file, the byte
+ * An outside file that is not what its format says. The message is one line: the file, the byte
  * offset when there is one, and what should have stood there. Offsets into a gzip file count decompressed
  * bytes; a member of an archive is named ARCHIVE:MEMBER and its offsets count from the member's first byte.
  */

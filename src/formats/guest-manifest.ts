@@ -19,8 +19,8 @@ const CR3_PWT_PCD = 0x18;
 const CR4_PCIDE_BIT = 17;
 
 /**
- * Which layout of entries a kernel release has (design D5): the row of its version with the highest patch not
- * above its own. 4.14.63, 4.17.15 and 4.18.1 brought the L1TF layout (linux-mm 1.6).
+ * Which layout of entries a kernel release has: the row of its version with the highest patch not
+ * above its own. 4.14.63, 4.17.15 and 4.18.1 brought the layout that answers L1TF.
  */
 const KERNELS: readonly { version: string; patch: number; layout: string }[] = [
   { version: "4.13", patch: 0, layout: "linux-4.13" },

@@ -9,6 +9,7 @@ import { ReadBudget } from "./read-budget.ts";
 
 /** What a file can be taken for; auto tells by its first bytes. */
 export const IMAGE_FORMATS = ["auto", "elf", "lime", "raw"] as const;
+/** Name of a format of images. */
 export type ImageFormat = (typeof IMAGE_FORMATS)[number];
 
 /** First bytes of the two formats that have some, as text. */

@@ -91,7 +91,7 @@ function compoundOrder(kpageflags: Uint32Array, head: Pfn): number {
 
 /**
  * The counts of one page from its mappings. Where a THP is mapped both by pmds and by ptes the kernel has set
- * DoubleMap when it split the first pmd; each subpage then carries one mapping more (linux-mm 4.1).
+ * DoubleMap when it split the first pmd; each subpage then carries one mapping more.
  */
 export function countMappings(
   mem_map: MemMap,

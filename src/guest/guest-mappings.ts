@@ -30,6 +30,7 @@ export const LEFT_OUT = {
   "no vma": { counted: false, why: "in no mapping that maps lists" },
 } as const;
 
+/** Why a mapped frame is not in rmap: a key of {@link LEFT_OUT}. */
 export type LeftOutReason = keyof typeof LEFT_OUT;
 
 /** A vma of the guest; its number is its place in {@link flattenVmas}. */

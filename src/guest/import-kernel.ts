@@ -16,6 +16,7 @@ import { importSwapCache, importSwapMap, type SoftwareKind, slotsFor } from "./g
 import { type GuestScan, scanGuest } from "./scan-guest.ts";
 import type { Tally } from "./tally.ts";
 
+/** On what machine, and as which kernel, a guest runs. */
 export interface ImportOptions {
   /** Logical CPUs, 1..32; default 1. All start idle, on the kernel's own tables. */
   readonly cpus?: number;
@@ -63,7 +64,7 @@ export interface ImportedGuest {
 
 /**
  * Builds a machine and a kernel from a guest. Tables stay where they are and as they are, to the bit; what the
- * tables do not say comes from maps, smaps and kpageflags (linux-mm 4 says what a kernel keeps). The algorithms are
+ * tables do not say comes from maps, smaps and kpageflags. The algorithms are
  * 4.13's, the layout of the entries is the guest's.
  *
  * Throws FormatError for tables that lead nowhere, RangeError for a layout that can only be decoded or a guest

@@ -2,6 +2,7 @@ import { PAGES_OF_LEVEL } from "../../arch/x86/cpu/address.ts";
 import { LEFT_OUT, type LeftOutReason, type UserMapping } from "./guest-mappings.ts";
 import type { GuestPage } from "./guest-pages.ts";
 
+/** What is left out for one reason. */
 export interface LeftOutCount {
   /** Distinct 4K frames. */
   frames: number;

@@ -19,6 +19,7 @@ import { describeLinux, type LinuxReading, readLinux } from "./linux-reading.ts"
  * below which p4d is the PML4.
  */
 export const LINUX_LEVELS = ["pte", "pmd", "pud", "p4d", "pgd"] as const;
+/** Linux's name of a level. */
 export type LinuxLevel = (typeof LINUX_LEVELS)[number];
 
 /** What one kernel takes an entry for. */

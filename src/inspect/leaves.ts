@@ -23,6 +23,7 @@ export interface LinearRange {
   readonly length: number;
 }
 
+/** Which leaves a {@link LeafCursor} stops at; default: all that are present. */
 export interface LeafOptions {
   /** Only pages that touch this range; they are given whole. Default: everything. */
   readonly range?: LinearRange;

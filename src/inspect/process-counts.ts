@@ -36,6 +36,7 @@ export function countEntries(
   return counts;
 }
 
+/** Counts that are all zero. */
 export function emptyCounts(): ProcessCounts {
   return {
     present4K: 0,
@@ -51,6 +52,7 @@ export function emptyCounts(): ProcessCounts {
   };
 }
 
+/** Adds counts to a sum. */
 export function addCounts(sum: ProcessCounts, counts: ProcessCounts): void {
   for (const name of Object.keys(sum) as (keyof ProcessCounts)[]) sum[name] += counts[name];
 }

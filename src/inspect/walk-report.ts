@@ -38,6 +38,7 @@ export interface RightsSoFar {
   readonly user: boolean;
 }
 
+/** One entry that the walk read, and what is allowed down to it. */
 export interface WalkStep extends PathStep {
   /** Set fields of the entry, see {@link fieldNames}. */
   readonly flags: string;
@@ -71,6 +72,7 @@ export type WalkEnd =
   /** The image does not hold the table at this physical address. */
   | { readonly kind: "missing-table"; readonly table: number };
 
+/** A walk, level by level, and where it ended. */
 export interface WalkReport {
   readonly address: bigint;
   readonly access: WalkAccess;

@@ -19,6 +19,7 @@ import type { KernelFunction } from "./records.ts";
 
 /** What a call came to; ABANDONED while it has come to nothing. */
 export type CallResult = number | boolean | undefined;
+/** The result of a call that did not return: it threw, or its thread was stopped. */
 export const ABANDONED = undefined;
 
 /** A task enters a function, for a page (NO_PFN: none), in an mm where it works on one; returns the task, for {@link leave}. */

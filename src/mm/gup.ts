@@ -34,8 +34,11 @@ export function pageAt(k: Kernel, { level, entry }: MappingEntry, address: Linea
   return (k.format.pmd_pfn(entry) + ((address % PMD_SIZE) >>> PAGE_SHIFT)) as Pfn;
 }
 
-/** What follow_page is asked for (include/linux/mm.h, v4.13). */
+/* What follow_page is asked for (include/linux/mm.h, v4.13). */
+
+/** The page is to be written. */
 export const FOLL_WRITE = 0x01;
+/** The caller wants a reference of its own. */
 export const FOLL_GET = 0x04;
 
 /**

@@ -1,8 +1,3 @@
-/**
- * A balanced tree of closed intervals, each node knowing the largest end below it (lib/interval_tree.c and
- * include/linux/interval_tree_generic.h; here an AVL tree). Intervals with equal starts keep their order of
- * insertion, later ones to the right: mremap's choice of locks depends on it (linux-mm 4.3).
- */
 interface Node<T> {
   readonly start: number;
   readonly last: number;
@@ -13,6 +8,11 @@ interface Node<T> {
   right: Node<T> | null;
 }
 
+/**
+ * A balanced tree of closed intervals, each node knowing the largest end below it (lib/interval_tree.c and
+ * include/linux/interval_tree_generic.h; here an AVL tree). Intervals with equal starts keep their order of
+ * insertion, later ones to the right: mremap's choice of locks depends on it.
+ */
 export class IntervalTree<T> {
   #root: Node<T> | null = null;
   #size = 0;

@@ -22,6 +22,7 @@ import { notifierProtocol } from "./notifier-protocol.ts";
 import type { MmRecord } from "./records.ts";
 import { SwapSpace } from "./swap-space.ts";
 
+/** Which Linux a {@link Kernel} is. */
 export interface KernelOptions {
   /** Which Linux (default linux-4.13.4-seed). */
   readonly model?: string | KernelModel;
@@ -53,11 +54,7 @@ class KernelTask implements Task {
   }
 }
 
-/**
- * One running Linux: 4.13's algorithms on entries in a chosen layout. Functions of the kernel that need machine-wide state take it as their
- * first argument; the kernel's own arguments follow in the kernel's order.
- */
-export class Kernel implements KernelShape {
+class RunningKernel implements KernelShape {
   readonly machine: Machine;
   readonly records: RecordStream<MmRecord>;
   readonly levels: 4 | 5;
@@ -181,7 +178,6 @@ export class Kernel implements KernelShape {
     return physical;
   }
 
-  /** Adds a listener to everything that hardware, kernel and secondary MMUs record. Returns what ends it. */
   attach(listener: RecordListener<MmRecord>): () => void {
     return this.records.listen(listener);
   }
@@ -219,6 +215,16 @@ export class Kernel implements KernelShape {
     this.machine.memory.write(Slot.of(slot), value.lo, value.hi);
   }
 }
+
+/** One running Linux, in the shape in which all its functions take it. */
+export type Kernel = KernelShape;
+
+/**
+ * Boots a Linux on a machine: 4.13's algorithms on entries in a chosen layout. Functions of the kernel that need
+ * machine-wide state take it as their first argument; the kernel's own arguments follow in the kernel's order. Throws
+ * RangeError for a model, layout or protocol that there is not, and for a layout that can be decoded only.
+ */
+export const Kernel: new (machine: Machine, options?: KernelOptions) => Kernel = RunningKernel;
 
 /** The records by which a reader learns of an address space. */
 export function spaceRecords(mm: mm_struct): MmRecord[] {

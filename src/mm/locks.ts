@@ -10,20 +10,23 @@ import type { rw_semaphore } from "./rwsem.ts";
  * Only the last is a spinlock: nothing may sleep under it.
  */
 
-/** Ids of locks, as records and steps have them: a page-table lock's, a page lock's, a semaphore's. */
+/** Id of a page-table lock, as records and steps have it. */
 export function tableLockId(table: Pfn): number {
   return 4 * table;
 }
 
+/** Id of a page lock, as records and steps have it. */
 export function pageLockId(page: Pfn): number {
   return 4 * page + 1;
 }
 
+/** Id of a semaphore, as records and steps have it; given to it when it is first asked for. */
 export function semaphoreId(k: Kernel, sem: rw_semaphore): number {
   if (sem.id === 0) sem.id = k.newLock();
   return 4 * sem.id + 2;
 }
 
+/** Takes a semaphore for reading, unless a writer holds it; returns whether it was taken. */
 export function down_read_trylock(k: Kernel, sem: rw_semaphore): boolean {
   if (sem.writer) return false;
   sem.readers++;
@@ -31,6 +34,7 @@ export function down_read_trylock(k: Kernel, sem: rw_semaphore): boolean {
   return true;
 }
 
+/** Takes a semaphore for reading, waiting for its writer. */
 export function* down_read(k: Kernel, sem: rw_semaphore): KernelThread<void> {
   if (k.contended) yield step("lock", semaphoreId(k, sem));
   while (!down_read_trylock(k, sem)) yield step("blocked", semaphoreId(k, sem));
@@ -43,6 +47,7 @@ export function up_read(k: Kernel, sem: rw_semaphore): void {
   reportLock(k, "lock-dropped", semaphoreId(k, sem), "rwsem", NO_PFN);
 }
 
+/** Takes a semaphore for writing, waiting for everybody who holds it. */
 export function* down_write(k: Kernel, sem: rw_semaphore): KernelThread<void> {
   if (k.contended) yield step("lock", semaphoreId(k, sem));
   while (sem.writer || sem.readers > 0) yield step("blocked", semaphoreId(k, sem));
@@ -97,6 +102,7 @@ export function* lock_page(k: Kernel, page: Pfn): KernelThread<void> {
   while (!trylock_page(k, page)) yield step("blocked", pageLockId(page));
 }
 
+/** Takes the page lock, unless somebody holds it; returns whether it was taken (include/linux/pagemap.h). */
 export function trylock_page(k: Kernel, page: Pfn): boolean {
   if (k.mem_map.PageLocked(page)) return false;
   k.mem_map.SetPageLocked(page);

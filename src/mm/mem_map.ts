@@ -25,16 +25,21 @@ export const PG = {
   double_map: 1 << 25,
 } as const;
 
-/** The low bits of page->mapping say what it points to (include/linux/page-flags.h PAGE_MAPPING_*). */
+/* The low bits of page->mapping say what it points to (include/linux/page-flags.h PAGE_MAPPING_*). */
+
+/** It points to the address_space of a file, or to nothing. */
 export const MAPPING_FILE = 0;
+/** It points to an anon_vma. */
 export const MAPPING_ANON = 1;
+/** The page was merged by KSM, whose structures this machine does not have. */
 export const MAPPING_KSM = 3;
+/** What page->mapping points to. */
 export type MappingKind = typeof MAPPING_FILE | typeof MAPPING_ANON | typeof MAPPING_KSM;
 
 const HUGETLB_DTOR = 1;
 
 /**
- * struct page for every frame, as arrays indexed by frame number (design D6): a page *is* its pfn, so the
+ * struct page for every frame, as arrays indexed by frame number: a page *is* its pfn, so the
  * kernel's pointer arithmetic between pages is arithmetic here. A flag of a compound page is kept on its head,
  * except hwpoison.
  */

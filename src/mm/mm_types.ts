@@ -3,7 +3,7 @@ import { PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
 import type { Entry } from "../../arch/x86/cpu/entry.ts";
 import { linearHi, linearLo } from "../../arch/x86/cpu/linear-address.ts";
 import type { RecordHeader } from "../../arch/x86/cpu/record.ts";
-import type { RecordStream } from "../../arch/x86/cpu/record-stream.ts";
+import type { RecordListener, RecordStream } from "../../arch/x86/cpu/record-stream.ts";
 import type {
   Task as ArchTask,
   CpuMask,
@@ -78,11 +78,12 @@ export interface Kernel extends KernelContext {
   /** Takes an mm from the list of those that live. */
   forgetMm(mm: mm_struct): void;
   run<T>(thread: KernelThread<T>): T;
+  /** Adds a listener to everything that hardware, kernel and secondary MMUs record. Returns what ends it. */
+  attach(listener: RecordListener<MmRecord>): () => void;
   warnOnce(what: string, page: Pfn): void;
   plantEntry(slot: Slot, value: Entry): void;
 }
 
-/** One address space. */
 /** A range_start whose range_end has not come. */
 export interface OpenBracket {
   /** Who called it, as records name them. */
@@ -91,6 +92,10 @@ export interface OpenBracket {
   readonly end: Linear;
 }
 
+/**
+ * One address space (include/linux/mm_types.h struct mm_struct): its tables from `pgd` down, its vmas, its counters and
+ * who listens. {@link Kernel.createMm} makes one.
+ */
 export class mm_struct implements MmContext {
   readonly kernel: Kernel;
   readonly id: number;
@@ -172,6 +177,7 @@ export function vmaRecord(kernel: Kernel, vma: vm_area_struct): MmRecord {
   };
 }
 
+/** What a {@link vm_area_struct} is made of. */
 export interface VmaOptions {
   readonly start: Linear;
   readonly end: Linear;
@@ -316,6 +322,7 @@ export interface Registration {
   readonly id: number;
 }
 
+/** The listeners of an mm (include/linux/mmu_notifier.h struct mmu_notifier_mm). */
 export interface mmu_notifier_mm {
   /** Most recently registered first. Replaced, never changed: a call that sleeps goes on with the list it began with. */
   list: readonly Registration[];

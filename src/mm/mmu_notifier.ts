@@ -7,6 +7,10 @@ import { reportListener, reportNotifier } from "./report.ts";
 
 /* Calls to those who keep copies of an mm's entries (mm/mmu_notifier.c); what they implement is in mm_types.ts. */
 
+/**
+ * Whether a listener was ever registered with the mm; it stays true when the last one has gone
+ * (include/linux/mmu_notifier.h).
+ */
 export function mm_has_notifiers(mm: mm_struct): boolean {
   return mm.mmu_notifier_mm !== null;
 }
@@ -125,7 +129,7 @@ export function* mmu_notifier_invalidate_range_end(
   try {
     if (mm_has_notifiers(mm)) yield* endRange(mm, start, end);
   } finally {
-    // Whoever calls it without a range_start is for the auditor to name (invariant 5).
+    // Whoever calls it without a range_start is for the auditor to name (rule 5).
     const at = mm.brackets.findLastIndex((bracket) => bracket.start === start && bracket.end === end);
     mm.brackets.splice(at >= 0 ? at : mm.brackets.length - 1, 1);
   }

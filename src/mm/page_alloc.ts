@@ -38,6 +38,7 @@ export function free_page(k: Kernel, page: Pfn): void {
   for (let subpage = page; subpage < page + nr; subpage++) k.frames.release(subpage as Pfn);
 }
 
+/** Takes one more reference on a page; of a compound one on its head (include/linux/mm.h). */
 export function get_page(k: Kernel, page: Pfn): void {
   k.mem_map._refcount[k.mem_map.compound_head(page)]!++;
 }

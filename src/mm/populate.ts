@@ -11,6 +11,7 @@ import { page_add_new_anon_rmap } from "./page-mapcount.ts";
 import { ensurePteSlot } from "./page-table.ts";
 import { VM_MAYSHARE, VM_MAYWRITE } from "./vma.ts";
 
+/** What {@link mmap} maps. */
 export interface MmapOptions {
   /** First linear address, page-aligned. */
   readonly at: number;

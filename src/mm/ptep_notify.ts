@@ -27,6 +27,7 @@ export function ptep_clear_flush_young_notify(vma: vm_area_struct, address: Line
   return mmu_notifier_clear_flush_young(vma.vm_mm, address, (address + PAGE_SIZE) as Linear) || young;
 }
 
+/** The same for 2 MiB; unlike a pte's, a huge entry that was young is flushed. */
 export function* pmdp_clear_flush_young_notify(
   vma: vm_area_struct,
   address: Linear,
@@ -48,6 +49,10 @@ export function pmdp_clear_young_notify(vma: vm_area_struct, address: Linear, pm
   return mmu_notifier_clear_young(vma.vm_mm, address, (address + PMD_SIZE) as Linear) || young;
 }
 
+/**
+ * Takes an entry out, flushes it where a CPU may hold it, then tells listeners by invalidate_range; returns the old
+ * entry.
+ */
 export function* ptep_clear_flush_notify(
   vma: vm_area_struct,
   address: Linear,
@@ -59,6 +64,7 @@ export function* ptep_clear_flush_notify(
   return old;
 }
 
+/** The same for a huge pmd, which is always flushed. */
 export function* pmdp_huge_clear_flush_notify(
   vma: vm_area_struct,
   address: Linear,
@@ -69,6 +75,7 @@ export function* pmdp_huge_clear_flush_notify(
   return old;
 }
 
+/** The same for a huge pud. */
 export function* pudp_huge_clear_flush_notify(
   vma: vm_area_struct,
   address: Linear,

@@ -13,6 +13,7 @@ export const NOTIFIER_OPS = [
   "change_pte",
   "release",
 ] as const;
+/** Name of an operation of struct mmu_notifier_ops. */
 export type NotifierOp = (typeof NOTIFIER_OPS)[number];
 
 /** Kernel functions that record when they are entered and left. */
@@ -31,6 +32,7 @@ export const KERNEL_FUNCTIONS = [
   "shrink_page_list",
   "pageout",
 ] as const;
+/** Name of a kernel function that records. */
 export type KernelFunction = (typeof KERNEL_FUNCTIONS)[number];
 
 /**
@@ -38,6 +40,7 @@ export type KernelFunction = (typeof KERNEL_FUNCTIONS)[number];
  * (page_table_lock); the lock of a page; read-write semaphores.
  */
 export const LOCK_CLASSES = ["pte", "pmd", "mm", "page", "rwsem"] as const;
+/** Class of a lock. */
 export type LockClass = (typeof LOCK_CLASSES)[number];
 /** The classes of page-table locks. */
 export type LockLevel = "pte" | "pmd" | "mm";
@@ -45,6 +48,7 @@ export type LockLevel = "pte" | "pmd" | "mm";
 /** Page flags that rules read. */
 export const RECORDED_FLAGS = ["dirty", "writeback", "swap-cache"] as const;
 
+/** The fields of the generic mm's records, those of the layers below among them. */
 export const MM_FIELDS = {
   ...ARCH_MM_FIELDS,
   userRoot: { is: "physical", says: "the root loaded in user mode, with page-table isolation" },
@@ -166,5 +170,7 @@ export const MM_KINDS = {
 } as const satisfies Kinds<typeof MM_FIELDS>;
 
 type OwnRecord = RecordsOf<typeof MM_FIELDS, typeof MM_KINDS>;
+/** Any record of the generic mm or of a layer below it. */
 export type MmRecord = ArchMmRecord | OwnRecord;
+/** The generic mm's record type of one kind. */
 export type MmRecordOf<K extends OwnRecord["kind"]> = RecordOf<typeof MM_FIELDS, typeof MM_KINDS, K>;

@@ -105,6 +105,7 @@ export function set_page_dirty(k: Kernel, page: Pfn): boolean {
   return !was;
 }
 
+/** Says that the page is as its copy on disk (include/linux/page-flags.h). */
 export function ClearPageDirty(k: Kernel, page: Pfn): void {
   k.mem_map.clearFlag(page, PG.dirty);
   if (k.records.live) k.records.emit(flagRecord(k, page, "dirty", false));

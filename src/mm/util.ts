@@ -17,11 +17,13 @@ export function fileMapping(k: Kernel, page: Pfn): address_space | null {
     : null;
 }
 
+/** Makes a page one of a file's page cache, or of nothing. */
 export function setFileMapping(k: Kernel, page: Pfn, mapping: address_space | null): void {
   k.mem_map.setMapping(page, MAPPING_FILE, mapping);
   reportBacking(k, page);
 }
 
+/** Makes a page an anonymous one, to be looked for through that anon_vma. */
 export function setAnonMapping(k: Kernel, page: Pfn, anon: anon_vma): void {
   k.mem_map.setMapping(page, MAPPING_ANON, anon);
   reportBacking(k, page);

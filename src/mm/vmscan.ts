@@ -25,6 +25,7 @@ export type KeptReason =
   | "extra reference"
   | "dirtied again";
 
+/** What became of the pages that {@link shrink_page_list} was given. */
 export interface Shrunk {
   /** Pages given to the allocator, heads for compound ones. */
   readonly freed: Pfn[];

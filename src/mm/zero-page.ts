@@ -32,10 +32,12 @@ export function get_huge_zero_page(k: Kernel): Pfn {
   return k.huge_zero_page;
 }
 
+/** Whether the page is the head of the huge zero page (include/linux/huge_mm.h). */
 export function is_huge_zero_page(k: Kernel, page: Pfn): boolean {
   return page >= 0 && page === k.huge_zero_page;
 }
 
+/** Whether the pmd maps the huge zero page (include/linux/huge_mm.h). */
 export function is_huge_zero_pmd(k: Kernel, pmd: pmd_t): boolean {
   return is_huge_zero_page(k, k.format.pmd_pfn(pmd));
 }

@@ -1,34 +1,257 @@
 /**
- * The silicon of an x86-64 machine: physical memory, paging-structure entries, the page walk, TLBs, CPUs. It knows
- * nothing of any operating system.
+ * The silicon of an x86-64 machine, and no operating system: physical memory, paging-structure entries, the page walk,
+ * TLBs and paging-structure caches, control registers, CPUs that must be told to flush, records of all that happens, and
+ * an oracle that says which results of an access the manual allows. Begin with {@link Machine}. Nothing here needs Node.
  */
 
-export * from "../../arch/x86/cpu/access-rights.ts";
-export * from "../../arch/x86/cpu/address.ts";
-export * from "../../arch/x86/cpu/control-registers.ts";
-export * from "../../arch/x86/cpu/cpu.ts";
-export * from "../../arch/x86/cpu/cpu-model.ts";
-export * from "../../arch/x86/cpu/create-tlb.ts";
-export * from "../../arch/x86/cpu/entry.ts";
-export * from "../../arch/x86/cpu/entry-layout.ts";
-export * from "../../arch/x86/cpu/invalidation.ts";
-export * from "../../arch/x86/cpu/invalidation-scope.ts";
-export * from "../../arch/x86/cpu/linear-address.ts";
-export * from "../../arch/x86/cpu/machine.ts";
+export {
+  ACCESS_FETCH,
+  ACCESS_READ,
+  ACCESS_SHADOW_READ,
+  ACCESS_SHADOW_WRITE,
+  ACCESS_WRITE,
+  type AccessKind,
+  type AccessMode,
+  type AccessPolicy,
+  accessMode,
+  DENIED_EXECUTE,
+  DENIED_KEY,
+  DENIED_SHADOW_STACK,
+  DENIED_SMAP,
+  DENIED_SMEP,
+  DENIED_USER,
+  DENIED_WRITE,
+  implicitMode,
+  isShadowKind,
+  isWriteKind,
+  judgeKey,
+  judgeRights,
+  MODE_IMPLICIT,
+  MODE_SUPERVISOR,
+  MODE_SUPERVISOR_AC,
+  MODE_USER,
+  RIGHT_KEY_SHIFT,
+  RIGHT_KEYED,
+  RIGHT_SHADOW_STACK,
+  RIGHT_U,
+  RIGHT_W,
+  RIGHT_XD,
+  type RightsPolicy,
+  violatesLass,
+} from "../../arch/x86/cpu/access-rights.ts";
+export {
+  BYTES_OF_LEVEL,
+  ENTRIES_PER_TABLE,
+  Linear,
+  NO_LINEAR,
+  NO_PFN,
+  NO_SLOT,
+  NONE,
+  PAGE_SHIFT,
+  PAGE_SIZE,
+  PAGES_OF_LEVEL,
+  Pfn,
+  Slot,
+} from "../../arch/x86/cpu/address.ts";
+export {
+  CONTROL_BITS,
+  type ControlBit,
+  ControlRegisters,
+  type ControlResult,
+  type ControlState,
+  CR3_KEEP,
+  controlFromRegisters,
+  type RegisterValues,
+} from "../../arch/x86/cpu/control-registers.ts";
+export { Cpu, type Ipi } from "../../arch/x86/cpu/cpu.ts";
+export {
+  CPU_MODELS,
+  type CpuBehaviour,
+  type CpuFeatures,
+  type CpuModel,
+  cpuModel,
+  DEFAULT_CPU_MODEL,
+} from "../../arch/x86/cpu/cpu-model.ts";
+export { createTlb, type TlbOptions, type TlbSettings } from "../../arch/x86/cpu/create-tlb.ts";
+export { Entry, frameOf, sameEntry, ZERO_ENTRY } from "../../arch/x86/cpu/entry.ts";
+export {
+  addressMask,
+  type BitBound,
+  bitsOf,
+  type ConditionalUse,
+  type DecodedField,
+  decode,
+  ENTRY_KINDS,
+  ENTRY_LAYOUT,
+  type EntryField,
+  type EntryKind,
+  type FieldUse,
+  kindOf,
+  type LayoutCondition,
+  type LayoutModel,
+  LEVEL_NAMES,
+  maskOfUse,
+  PTE_A,
+  PTE_D,
+  PTE_G,
+  PTE_P,
+  PTE_PAT,
+  PTE_PAT_LARGE,
+  PTE_PCD,
+  PTE_PS,
+  PTE_PWT,
+  PTE_U,
+  PTE_W,
+  PTE_XD,
+  reservedMask,
+  useOf,
+  WIDEST_LAYOUT,
+} from "../../arch/x86/cpu/entry-layout.ts";
+export { type InvlpgbRequest, invlpgb, invpcid, tlbsync } from "../../arch/x86/cpu/invalidation.ts";
+export {
+  ALL_PCIDS,
+  coversLeaf,
+  coversTable,
+  INVALIDATIONS,
+  type Invalidation,
+  type InvalidationOperand,
+  type InvalidationScope,
+  recordedScope,
+  sameRegion,
+  scopeOf,
+} from "../../arch/x86/cpu/invalidation-scope.ts";
+export {
+  isCanonical,
+  isCanonicalOperand,
+  type LamState,
+  linearBigInt,
+  linearExact,
+  linearHi,
+  linearLo,
+  linearNumber,
+  linearPage,
+  untagHi,
+} from "../../arch/x86/cpu/linear-address.ts";
+export {
+  type CpuNumber,
+  MAX_CPUS,
+  Machine,
+  type MachineOptions,
+  parseSize,
+} from "../../arch/x86/cpu/machine.ts";
 export type { AccessResult, AccessSize, Segment } from "../../arch/x86/cpu/memory-access.ts";
-export * from "../../arch/x86/cpu/memory-type.ts";
-export * from "../../arch/x86/cpu/mmu.ts";
-export * from "../../arch/x86/cpu/page-fault.ts";
-export * from "../../arch/x86/cpu/page-walk.ts";
-export * from "../../arch/x86/cpu/paging-structure-cache.ts";
-export * from "../../arch/x86/cpu/pat.ts";
-export * from "../../arch/x86/cpu/physical-memory.ts";
-export * from "../../arch/x86/cpu/record.ts";
-export * from "../../arch/x86/cpu/record-stream.ts";
-export * from "../../arch/x86/cpu/records.ts";
-export * from "../../arch/x86/cpu/register-write.ts";
-export * from "../../arch/x86/cpu/tlb.ts";
-export * from "../../arch/x86/cpu/tlb-entry.ts";
-export * from "../../arch/x86/cpu/tlb-geometry.ts";
-export * from "../../arch/x86/oracle/outcome-oracle.ts";
-export * from "../../arch/x86/oracle/tlb-report.ts";
+export {
+  combineMemoryTypes,
+  type MtrrRange,
+  Mtrrs,
+  type MtrrType,
+  memoryTypesOf,
+  patIndex,
+  type WalkMemoryTypes,
+} from "../../arch/x86/cpu/memory-type.ts";
+export { type CacheOptions, FAULTED, Mmu } from "../../arch/x86/cpu/mmu.ts";
+export {
+  type ErrorCodePolicy,
+  errorCodeOf,
+  type FaultFields,
+  type FaultKind,
+  type FaultReason,
+  PageFault,
+  PF_I,
+  PF_P,
+  PF_PK,
+  PF_RMP,
+  PF_RSVD,
+  PF_SGX,
+  PF_SS,
+  PF_U,
+  PF_W,
+  reasonOf,
+  WALK_DENIED,
+  WALK_NOT_PRESENT,
+  WALK_OK,
+  WALK_RESERVED,
+} from "../../arch/x86/cpu/page-fault.ts";
+export { deniedBy, walk } from "../../arch/x86/cpu/page-walk.ts";
+export { type CachedTableEntry, PagingStructureCache } from "../../arch/x86/cpu/paging-structure-cache.ts";
+export { MEMORY_TYPES, type MemoryType, PAT_RESET, parsePat } from "../../arch/x86/cpu/pat.ts";
+export { MAX_MEMORY_BYTES, OUTSIDE, PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
+export {
+  dispatcher,
+  type Encoding,
+  type Field,
+  type Fields,
+  type Handlers,
+  IGNORED,
+  ignoring,
+  type Kind,
+  type Kinds,
+  type RecordClass,
+  type RecordHeader,
+  type RecordOf,
+  type RecordsOf,
+} from "../../arch/x86/cpu/record.ts";
+export {
+  type Agent,
+  NO_FLUSH,
+  OUTSIDE_AGENT,
+  type RecordListener,
+  type RecordSink,
+  RecordStream,
+} from "../../arch/x86/cpu/record-stream.ts";
+export {
+  ACCESS_KINDS,
+  AGENT_TYPES,
+  type AgentType,
+  HARDWARE_FIELDS,
+  HARDWARE_KINDS,
+  type HardwareRecord,
+  type HardwareRecordOf,
+  INVALIDATION_CAUSES,
+  REGISTERS,
+  type RegisterName,
+} from "../../arch/x86/cpu/records.ts";
+export {
+  controlStateOf,
+  MSR_EFER,
+  MSR_PAT,
+  MSR_PKRS,
+  movCr0,
+  movCr4,
+  wrmsr,
+  wrpkru,
+} from "../../arch/x86/cpu/register-write.ts";
+export type { Replacement } from "../../arch/x86/cpu/set-associative-tlb.ts";
+export type { Broadcast, System } from "../../arch/x86/cpu/system.ts";
+export { TLB_POLICIES, type Tlb, type TlbPolicy } from "../../arch/x86/cpu/tlb.ts";
+export { TLB_DIRTY, TLB_GLOBAL, TLB_MISS, type TlbEntry } from "../../arch/x86/cpu/tlb-entry.ts";
+export {
+  type LeafLevel,
+  TLB_GEOMETRIES,
+  type TlbGeometry,
+  type TlbStructure,
+  type TlbUse,
+} from "../../arch/x86/cpu/tlb-geometry.ts";
+export {
+  HARDWARE_WALK,
+  INSPECT,
+  OFFSET_MASK,
+  type PathStep,
+  tableIndex,
+  type WalkOptions,
+  WalkResult,
+  type WalkStart,
+} from "../../arch/x86/cpu/walk-result.ts";
+export {
+  type OracleOptions,
+  type Outcome,
+  OutcomeOracle,
+  type OutcomeSource,
+  permits,
+} from "../../arch/x86/oracle/outcome-oracle.ts";
+export {
+  describeTlb,
+  explainTlb,
+  type TlbEntryState,
+  type TlbExplanation,
+} from "../../arch/x86/oracle/tlb-report.ts";

@@ -4,6 +4,19 @@
  * arguments, and a scheduler that interleaves them. Nothing here needs Node.
  */
 export {
+  Linear,
+  NO_LINEAR,
+  NO_PFN,
+  NO_SLOT,
+  NONE,
+  PAGE_SHIFT,
+  PAGE_SIZE,
+  Pfn,
+  Slot,
+} from "../../arch/x86/cpu/address.ts";
+export { Entry, sameEntry, ZERO_ENTRY } from "../../arch/x86/cpu/entry.ts";
+export { Machine, type MachineOptions } from "../../arch/x86/cpu/machine.ts";
+export {
   flush_cache_dup_mm,
   flush_cache_mm,
   flush_cache_page,
@@ -22,6 +35,7 @@ export {
   read_pkru,
   readEntry,
   smp_processor_id,
+  type Task as ArchTask,
   TLBSTATE_LAZY,
   TLBSTATE_OK,
   type TlbState,
@@ -133,6 +147,7 @@ export {
   PteFormat,
   type PteLayout,
   pteLayout,
+  type SwapLayout,
   type SwapTypes,
 } from "../../arch/x86/mm/pte-format.ts";
 export {
@@ -164,7 +179,6 @@ export {
   ptep_test_and_clear_young,
   pudp_huge_clear_flush,
   pudp_huge_get_and_clear,
-  reportTable,
   set_huge_swap_pte_at,
   set_pmd_at,
   set_pte_at,
@@ -221,9 +235,10 @@ export {
   find_mergeable_anon_vma,
   put_anon_vma,
   unlink_anon_vmas,
-} from "../../src/mm/anon_vma.ts";
-export { ABANDONED, type CallResult, enter, leave } from "../../src/mm/calls.ts";
-export { FrameAllocator } from "../../src/mm/frame-allocator.ts";
+} from "../mm/anon_vma.ts";
+export { ABANDONED, type CallResult, enter, leave } from "../mm/calls.ts";
+export { dropMm, freeTable } from "../mm/drop-mm.ts";
+export { FrameAllocator } from "../mm/frame-allocator.ts";
 export {
   FOLL_GET,
   FOLL_WRITE,
@@ -232,7 +247,7 @@ export {
   type MappingEntry,
   mappingEntry,
   pageAt,
-} from "../../src/mm/gup.ts";
+} from "../mm/gup.ts";
 export {
   __split_huge_pmd,
   pgtable_trans_huge_deposit,
@@ -240,9 +255,10 @@ export {
   set_huge_zero_page,
   split_huge_pmd,
   split_huge_pmd_address,
-} from "../../src/mm/huge_memory.ts";
-export { Kernel, type KernelOptions, spaceRecords } from "../../src/mm/kernel.ts";
-export { KERNEL_MODELS, type KernelModel, kernelModel } from "../../src/mm/kernel-model.ts";
+} from "../mm/huge_memory.ts";
+export { IntervalTree } from "../mm/interval-tree.ts";
+export { Kernel, type KernelOptions } from "../mm/kernel.ts";
+export { KERNEL_MODELS, type KernelModel, kernelModel } from "../mm/kernel-model.ts";
 export {
   down_read,
   down_read_trylock,
@@ -258,7 +274,7 @@ export {
   unlockTable,
   up_read,
   up_write,
-} from "../../src/mm/locks.ts";
+} from "../mm/locks.ts";
 export {
   MAPPING_ANON,
   MAPPING_FILE,
@@ -266,9 +282,9 @@ export {
   type MappingKind,
   MemMap,
   PG,
-} from "../../src/mm/mem_map.ts";
-export { remove_migration_ptes } from "../../src/mm/migrate.ts";
-export { clear_page_mlock, mlock_vma_page } from "../../src/mm/mlock.ts";
+} from "../mm/mem_map.ts";
+export { remove_migration_ptes } from "../mm/migrate.ts";
+export { clear_page_mlock, mlock_vma_page } from "../mm/mlock.ts";
 export {
   add_mm_counter,
   dec_mm_counter,
@@ -281,7 +297,7 @@ export {
   mm_counter,
   mm_counter_file,
   update_hiwater_rss,
-} from "../../src/mm/mm_struct.ts";
+} from "../mm/mm_struct.ts";
 export {
   address_space,
   anon_vma,
@@ -294,16 +310,15 @@ export {
   type mmu_notifier_mm,
   type mmu_notifier_ops,
   type NotifierProtocol,
+  type OpenBracket,
   type Registration,
   type Task,
   type Told,
   type VmaOptions,
   vm_area_struct,
   vmaLastPgoff,
-  vmaRecord,
-} from "../../src/mm/mm_types.ts";
+} from "../mm/mm_types.ts";
 export {
-  listenerRecords,
   mm_has_notifiers,
   mmu_notifier_change_pte,
   mmu_notifier_clear_flush_young,
@@ -317,9 +332,9 @@ export {
   mmu_notifier_test_young,
   mmu_notifier_unregister,
   registrationOf,
-} from "../../src/mm/mmu_notifier.ts";
-export { NOTIFIER_PROTOCOLS, notifierProtocol } from "../../src/mm/notifier-protocol.ts";
-export { ownProtocol, ProtocolError } from "../../src/mm/own-protocol.ts";
+} from "../mm/mmu_notifier.ts";
+export { NOTIFIER_PROTOCOLS, notifierProtocol } from "../mm/notifier-protocol.ts";
+export { ownProtocol, ProtocolError } from "../mm/own-protocol.ts";
 export {
   alloc_page,
   alloc_pages,
@@ -328,9 +343,9 @@ export {
   page_ref_freeze,
   prep_compound_page,
   put_page,
-} from "../../src/mm/page_alloc.ts";
-export { type Cleaned, page_mkclean, page_mkclean_one } from "../../src/mm/page_mkclean.ts";
-export { page_referenced, type Referenced } from "../../src/mm/page_referenced.ts";
+} from "../mm/page_alloc.ts";
+export { type Cleaned, page_mkclean, page_mkclean_one } from "../mm/page_mkclean.ts";
+export { page_referenced, type Referenced } from "../mm/page_referenced.ts";
 export {
   PageVmaMappedWalk,
   PVMW_MIGRATION,
@@ -338,7 +353,7 @@ export {
   page_mapped_in_vma,
   page_vma_mapped_walk,
   page_vma_mapped_walk_done,
-} from "../../src/mm/page_vma_mapped.ts";
+} from "../mm/page_vma_mapped.ts";
 export {
   hugepage_add_anon_rmap,
   hugepage_add_new_anon_rmap,
@@ -348,7 +363,7 @@ export {
   page_dup_rmap,
   page_move_anon_rmap,
   page_remove_rmap,
-} from "../../src/mm/page-mapcount.ts";
+} from "../mm/page-mapcount.ts";
 export {
   ensurePmdSlot,
   ensurePteSlot,
@@ -358,9 +373,9 @@ export {
   pteSlotUnder,
   pudSlot,
   tableOf,
-} from "../../src/mm/page-table.ts";
-export { clear_page_dirty_for_io, pageout } from "../../src/mm/page-writeback.ts";
-export { type MmapOptions, mapAnonymous, mmap } from "../../src/mm/populate.ts";
+} from "../mm/page-table.ts";
+export { clear_page_dirty_for_io, pageout } from "../mm/page-writeback.ts";
+export { type MmapOptions, mapAnonymous, mmap } from "../mm/populate.ts";
 export {
   pmdp_clear_flush_young_notify,
   pmdp_clear_young_notify,
@@ -370,7 +385,7 @@ export {
   ptep_clear_young_notify,
   pudp_huge_clear_flush_notify,
   set_pte_at_notify,
-} from "../../src/mm/ptep_notify.ts";
+} from "../mm/ptep_notify.ts";
 export {
   KERNEL_FUNCTIONS,
   type KernelFunction,
@@ -384,7 +399,7 @@ export {
   NOTIFIER_OPS,
   type NotifierOp,
   RECORDED_FLAGS,
-} from "../../src/mm/records.ts";
+} from "../mm/records.ts";
 export {
   mm_find_pmd,
   page_address_in_vma,
@@ -394,9 +409,9 @@ export {
   rmap_walk,
   type rmap_walk_control,
   rmap_walk_locked,
-} from "../../src/mm/rmap.ts";
-export { rw_semaphore } from "../../src/mm/rwsem.ts";
-export { SWAP_HAS_CACHE, SwapSpace } from "../../src/mm/swap-space.ts";
+} from "../mm/rmap.ts";
+export { rw_semaphore } from "../mm/rwsem.ts";
+export { SWAP_HAS_CACHE, SwapSpace } from "../mm/swap-space.ts";
 export {
   __delete_from_swap_cache,
   add_to_swap,
@@ -404,20 +419,20 @@ export {
   set_page_dirty,
   swap_duplicate,
   swap_free,
-} from "../../src/mm/swapfile.ts";
+} from "../mm/swapfile.ts";
 export {
   flush_tlb_batched_pending,
   set_tlb_ubc_flush_pending,
   should_defer_flush,
   try_to_unmap_flush,
   try_to_unmap_flush_dirty,
-} from "../../src/mm/tlb_ubc.ts";
+} from "../mm/tlb_ubc.ts";
 export {
   is_vma_temporary_stack,
   try_to_munlock,
   try_to_unmap,
   try_to_unmap_one,
-} from "../../src/mm/try_to_unmap.ts";
+} from "../mm/try_to_unmap.ts";
 export {
   TTU_BATCH_FLUSH,
   TTU_IGNORE_ACCESS,
@@ -427,15 +442,14 @@ export {
   TTU_MUNLOCK,
   TTU_RMAP_LOCKED,
   TTU_SPLIT_HUGE_PMD,
-} from "../../src/mm/ttu-flags.ts";
+} from "../mm/ttu-flags.ts";
 export {
-  backingRecord,
   fileMapping,
   page_anon_vma,
   setAnonMapping,
   setFileMapping,
   setKsmMapping,
-} from "../../src/mm/util.ts";
+} from "../mm/util.ts";
 export {
   __vma_address,
   linear_page_index,
@@ -449,23 +463,24 @@ export {
   VM_SEQ_READ,
   VM_SOFTDIRTY,
   vma_address,
-} from "../../src/mm/vma.ts";
+} from "../mm/vma.ts";
 export {
   isolate_lru_page,
   type KeptReason,
   putback_lru_page,
   type Shrunk,
   shrink_page_list,
-} from "../../src/mm/vmscan.ts";
+} from "../mm/vmscan.ts";
 export {
   get_huge_zero_page,
   is_huge_zero_page,
   is_huge_zero_pmd,
   my_zero_pfn,
-} from "../../src/mm/zero-page.ts";
-export { Random } from "../../src/sim/random.ts";
-export { Scheduler, type ThreadOptions } from "../../src/sim/scheduler.ts";
-export { Iommu, type IommuOptions } from "../../src/virt/iommu.ts";
-export { type GuestAccess, Kvm, type KvmOptions, type Spte } from "../../src/virt/kvm.ts";
-export { type Memslot, Memslots } from "../../src/virt/memslots.ts";
-export { VIRT_FIELDS, VIRT_KINDS, type VirtRecord, type VirtRecordOf } from "../../src/virt/records.ts";
+} from "../mm/zero-page.ts";
+export { type Dice, Draws, hash32 } from "../sim/draws.ts";
+export { Random } from "../sim/random.ts";
+export { Scheduler, type ThreadOptions } from "../sim/scheduler.ts";
+export { Iommu, type IommuOptions } from "../virt/iommu.ts";
+export { type GuestAccess, Kvm, type KvmOptions, type Spte } from "../virt/kvm.ts";
+export { type Memslot, Memslots } from "../virt/memslots.ts";
+export { VIRT_FIELDS, VIRT_KINDS, type VirtRecord, type VirtRecordOf } from "../virt/records.ts";

@@ -2,6 +2,7 @@ import type { KernelThread } from "../../arch/x86/mm/step.ts";
 import type { Kernel, Task } from "../mm/mm_types.ts";
 import type { Dice } from "./draws.ts";
 
+/** How a {@link Scheduler} treats a thread. */
 export interface ThreadOptions {
   /** How often the thread is chosen compared with others (default 1). */
   readonly weight?: number;
@@ -23,7 +24,7 @@ const STALLED = 200_000;
 
 /**
  * Interleaves threads at their yields, and interrupts at the same places, in an order that dice decide: the
- * one owner of everything that could happen in another order (design D7).
+ * one owner of everything that could happen in another order.
  */
 export class Scheduler {
   readonly kernel: Kernel;

@@ -20,6 +20,7 @@ import { registrationOf } from "../mm/mmu_notifier.ts";
 import type { NotifierOp } from "../mm/records.ts";
 import type { VirtRecord } from "./records.ts";
 
+/** What an {@link Iommu} is. */
 export interface IommuOptions {
   readonly name?: string;
   /** Only invalidate_range is implemented: what the drivers became once invalidate_page was gone. */

@@ -34,6 +34,7 @@ export interface Spte {
   dirty: boolean;
 }
 
+/** What a {@link Kvm} is. */
 export interface KvmOptions {
   readonly name?: string;
   /** Never use 2M sptes, even where the host entry is 2M. */

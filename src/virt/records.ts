@@ -1,6 +1,7 @@
 import type { Fields, Kinds, RecordOf, RecordsOf } from "../../arch/x86/cpu/record.ts";
 import { MM_FIELDS, type MmRecord } from "../mm/records.ts";
 
+/** The fields of the secondary MMUs' records, those of all layers below among them. */
 export const VIRT_FIELDS = {
   ...MM_FIELDS,
   gfn: { is: "int", says: "guest frame number" },
@@ -70,5 +71,7 @@ export const VIRT_KINDS = {
 } as const satisfies Kinds<typeof VIRT_FIELDS>;
 
 type OwnRecord = RecordsOf<typeof VIRT_FIELDS, typeof VIRT_KINDS>;
+/** Any record of any layer. */
 export type VirtRecord = MmRecord | OwnRecord;
+/** The secondary MMUs' record type of one kind. */
 export type VirtRecordOf<K extends OwnRecord["kind"]> = RecordOf<typeof VIRT_FIELDS, typeof VIRT_KINDS, K>;

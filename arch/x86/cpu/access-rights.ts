@@ -13,12 +13,17 @@ const KIND_WRITES = 1;
 const KIND_FETCHES = 2;
 const KIND_SHADOW_STACK = 4;
 
+/** A load of data. */
 export const ACCESS_READ = 0;
+/** A store of data, or a read-modify-write. */
 export const ACCESS_WRITE = KIND_WRITES;
+/** An instruction fetch. */
 export const ACCESS_FETCH = KIND_FETCHES;
-/** A load by RET, RSTORSSP and their like, and a store by CALL, WRSS, WRUSS. */
+/** A load from a shadow stack, by RET, RSTORSSP and their like (SDM vol. 3, 4.6 Access Rights). */
 export const ACCESS_SHADOW_READ = KIND_SHADOW_STACK;
+/** A store to a shadow stack, by CALL, WRSS and WRUSS. */
 export const ACCESS_SHADOW_WRITE = 5;
+/** What an access does; a number, so that a walk can test its bits. */
 export type AccessKind =
   | typeof ACCESS_READ
   | typeof ACCESS_WRITE
@@ -36,14 +41,15 @@ export function isShadowKind(kind: number): boolean {
   return (kind & KIND_SHADOW_STACK) !== 0;
 }
 
-/** CPL 0..2 with RFLAGS.AC = 0. */
+/** The mode of an access at CPL 0..2 with RFLAGS.AC = 0. */
 export const MODE_SUPERVISOR = 0;
-/** CPL 3. */
+/** The mode of an access at CPL 3. */
 export const MODE_USER = 1;
 /** Descriptor-table and TSS accesses the CPU makes itself, at any CPL: SMAP applies whatever AC says. */
 export const MODE_IMPLICIT = 2;
 /** CPL 0..2 with RFLAGS.AC = 1: SMAP does not apply. */
 export const MODE_SUPERVISOR_AC = 3;
+/** Who makes an access, as the rules of SDM vol. 3, 4.6 Access Rights, tell it. */
 export type AccessMode =
   | typeof MODE_SUPERVISOR
   | typeof MODE_USER
@@ -80,12 +86,19 @@ export const RIGHT_KEYED = 0x20;
 /** The leaf's protection key: four bits from here. */
 export const RIGHT_KEY_SHIFT = 16;
 
-/** Why an access is denied; several may hold at once. 0 = allowed. */
+/* Why an access is denied: a set of these bits, 0 when it is allowed (SDM vol. 3, 4.6 Access Rights). */
+
+/** A user-mode access to a supervisor-mode address. */
 export const DENIED_USER = 1;
+/** A write where some entry of the path has R/W=0. */
 export const DENIED_WRITE = 2;
+/** A fetch where some entry of the path has XD=1. */
 export const DENIED_EXECUTE = 4;
+/** A supervisor-mode fetch from a user-mode address while CR4.SMEP = 1. */
 export const DENIED_SMEP = 8;
+/** A supervisor-mode data access to a user-mode address while CR4.SMAP = 1. */
 export const DENIED_SMAP = 0x10;
+/** The page's protection key forbids it (SDM vol. 3, 4.6.2 Protection Keys). */
 export const DENIED_KEY = 0x20;
 /** A shadow-stack access to any other page, or to one of the other mode. */
 export const DENIED_SHADOW_STACK = 0x40;

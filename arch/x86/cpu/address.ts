@@ -10,17 +10,23 @@
  */
 declare const nominal: unique symbol;
 
+/** Number of a 4-KiB frame of physical memory. */
 export type Pfn = number & { readonly [nominal]: "Pfn" };
+/** Physical address of a paging-structure entry: a multiple of 8. */
 export type Slot = number & { readonly [nominal]: "Slot" };
+/** A linear address as a Number: exact, so below 2^53 or that of a page. The upper half is a positive Number. */
 export type Linear = number & { readonly [nominal]: "Linear" };
 
+/** Bits of an offset in a 4-KiB page. */
 export const PAGE_SHIFT = 12;
+/** Bytes of a 4-KiB page. */
 export const PAGE_SIZE = 4096;
 
 const FRAMES = 2 ** 40;
 const PHYSICAL_END = 2 ** 52;
 const LINEAR_END = 2 ** 64;
 
+/** Ways to make a frame number of a plain number. */
 export const Pfn = {
   /** The frame of that number. Throws RangeError unless it is a whole number below 2^40. */
   of(value: number): Pfn {
@@ -33,11 +39,13 @@ export const Pfn = {
   truncate(physical: number): Pfn {
     return Math.floor(physical / PAGE_SIZE) as Pfn;
   },
+  /** The same number, believed. */
   unchecked(value: number): Pfn {
     return value as Pfn;
   },
 } as const;
 
+/** Ways to make an entry's address of a plain number. */
 export const Slot = {
   /** The slot at that physical address. Throws RangeError unless it is a multiple of 8 below 2^52. */
   of(physical: number): Slot {
@@ -50,11 +58,13 @@ export const Slot = {
   truncate(physical: number): Slot {
     return (physical - (physical % 8)) as Slot;
   },
+  /** The same number, believed. */
   unchecked(physical: number): Slot {
     return physical as Slot;
   },
 } as const;
 
+/** Ways to make a linear address of a plain number. */
 export const Linear = {
   /**
    * The linear address with that value. Throws RangeError unless it is a whole number from 0 to 2^64-1, and from 2^53 on
@@ -77,6 +87,7 @@ export const Linear = {
   truncate(value: number): Linear {
     return (value - (value % PAGE_SIZE)) as Linear;
   },
+  /** The same number, believed. */
   unchecked(value: number): Linear {
     return value as Linear;
   },
@@ -84,8 +95,11 @@ export const Linear = {
 
 /** Where there is no frame, no slot, no address: an id or a place that a record or an answer leaves out. */
 export const NONE = -1;
+/** No frame. */
 export const NO_PFN = NONE as Pfn;
+/** No entry. */
 export const NO_SLOT = NONE as Slot;
+/** No linear address. */
 export const NO_LINEAR = NONE as Linear;
 
 /** Bytes that an entry of a level maps: 4 KiB, 2 MiB, 1 GiB, 512 GiB, 256 TiB; nothing is of level 0. */

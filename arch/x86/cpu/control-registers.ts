@@ -44,6 +44,7 @@ export const CONTROL_BITS = [
   },
 ] as const;
 
+/** Name of a control bit, in lower case. */
 export type ControlBit = (typeof CONTROL_BITS)[number]["name"];
 
 /** The control bits, plus the two key registers. */

@@ -246,6 +246,7 @@ export const CPU_MODELS: Readonly<Record<string, CpuModel>> = Object.fromEntries
   PRESETS.map((model) => [model.name, Object.freeze(model)]),
 );
 
+/** The model of a machine that is not given one. */
 export const DEFAULT_CPU_MODEL = "intel-skylake-sp";
 
 /** The preset of that name. Throws RangeError naming the known ones. */

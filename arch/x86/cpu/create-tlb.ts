@@ -13,6 +13,7 @@ export interface TlbSettings {
   readonly fractureLargePages?: boolean;
 }
 
+/** What {@link createTlb} takes beside the policy. */
 export interface TlbOptions extends TlbSettings {
   /** Seed of the random replacement; default 1. */
   readonly seed?: number;

@@ -10,6 +10,7 @@ export const ENTRY_KINDS = [
   "pde-2m",
   "pte",
 ] as const;
+/** Name of a kind of entry; a "pde-2m" is a PDE with PS=1. */
 export type EntryKind = (typeof ENTRY_KINDS)[number];
 
 /** What hardware does with a field: obeys it, skips it, demands zero, or takes it as a physical address. */
@@ -24,6 +25,7 @@ export type ConditionalUse = FieldUse | { use: FieldUse; condition: LayoutCondit
 /** A bit number; "M" is MAXPHYADDR, the width of physical addresses on a CPU model. */
 export type BitBound = number | "M" | "M-1";
 
+/** A field of paging-structure entries: a row of {@link ENTRY_LAYOUT}. */
 export interface EntryField {
   readonly name: string;
   /** Highest and lowest bit. */
@@ -290,6 +292,7 @@ export function addressMask(kind: EntryKind, model: LayoutModel): Entry {
   return maskOfUse("address", kind, model);
 }
 
+/** A field with the value that one entry has in it. */
 export interface DecodedField {
   name: string;
   /** Highest and lowest bit. */
@@ -355,19 +358,27 @@ function wordMask(name: string, kind: EntryKind): number {
   return (1 << (Number(field.bits[1]) & 31)) | 0;
 }
 
+/** P, bit 0: the entry is used. */
 export const PTE_P: number = wordMask("P", "pte");
+/** R/W, bit 1: writes are allowed. */
 export const PTE_W: number = wordMask("R/W", "pte");
+/** U/S, bit 2: user-mode accesses are allowed. */
 export const PTE_U: number = wordMask("U/S", "pte");
+/** PWT, bit 3: a part of the memory type (SDM vol. 3, 4.9 Paging and Memory Typing). */
 export const PTE_PWT: number = wordMask("PWT", "pte");
+/** PCD, bit 4: a part of the memory type. */
 export const PTE_PCD: number = wordMask("PCD", "pte");
+/** A, bit 5: a walk has used the entry (SDM vol. 3, 4.8 Accessed and Dirty Flags). */
 export const PTE_A: number = wordMask("A", "pte");
+/** D, bit 6 of a leaf: there was a write to the page. */
 export const PTE_D: number = wordMask("D", "pte");
-/** Bit 7 of a PDPTE or PDE. */
+/** PS, bit 7 of a PDPTE or PDE: it maps a page. */
 export const PTE_PS: number = wordMask("PS", "pde-2m");
-/** Bit 7 of a PTE. */
+/** PAT of a PTE, bit 7. */
 export const PTE_PAT: number = wordMask("PAT", "pte");
-/** Bit 12 of a 2-MiB or 1-GiB leaf. */
+/** PAT of a 2-MiB or 1-GiB leaf, bit 12. */
 export const PTE_PAT_LARGE: number = wordMask("PAT", "pde-2m");
+/** G, bit 8 of a leaf: the translation is global while CR4.PGE = 1. */
 export const PTE_G: number = wordMask("G", "pte");
-/** Bit 63, as a mask of the entry's high word. */
+/** XD, bit 63, as a mask of the entry's high word. */
 export const PTE_XD: number = wordMask("XD", "pte");

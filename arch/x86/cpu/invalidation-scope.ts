@@ -14,6 +14,7 @@ export interface InvalidationScope {
   readonly tables: "keep" | "path" | "all";
 }
 
+/** The `pcid` of a scope that takes the translations of every PCID. */
 export const ALL_PCIDS = NONE;
 
 /** An operation that drops translations; INVLPGB is not among them, because it says itself what it drops. */

@@ -59,6 +59,7 @@ export function linearExact(lo: number, hi: number): number {
   return hi >>> 21 === 0 ? linearNumber(lo, hi) : linearPage(lo, hi);
 }
 
+/** The address, exact: from 0 to 2^64-1. */
 export function linearBigInt(lo: number, hi: number): bigint {
   return (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0);
 }

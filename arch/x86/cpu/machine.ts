@@ -12,6 +12,7 @@ import type { Broadcast, System } from "./system.ts";
 /** Most logical CPUs of one machine: a set of them is the bits of one word. */
 export const MAX_CPUS = 32;
 
+/** What a {@link Machine} is made of. */
 export interface MachineOptions extends CacheOptions {
   /** Bytes, or a text like "64MiB", "512KiB", "2GiB". */
   memory: number | string;

@@ -15,17 +15,27 @@ import { type Entry, ZERO_ENTRY } from "./entry.ts";
 import { LEVEL_NAMES } from "./entry-layout.ts";
 import { linearBigInt, linearPage } from "./linear-address.ts";
 
-/** Error-code bits of a page fault (SDM vol. 3, 6.15). */
+/* Error-code bits of a page fault (SDM vol. 3, 4.7 Page-Fault Exceptions). */
+
+/** Every entry of the walk was present: rights or a reserved bit stopped the access. */
 export const PF_P = 1;
+/** W/R: the access was a write. */
 export const PF_W = 2;
+/** U/S: the access was a user-mode one. */
 export const PF_U = 4;
+/** RSVD: a reserved bit is set in some entry of the walk. */
 export const PF_RSVD = 8;
+/** I/D: the access was a fetch, and XD or SMEP was on. */
 export const PF_I = 0x10;
+/** PK: a protection key denied the access. */
 export const PF_PK = 0x20;
 /** A shadow-stack access, whatever the cause. */
 export const PF_SS = 0x40;
-/** Never raised here: SGX's access control, and AMD's reverse-map table of secure nested paging. */
+/** SGX's access control; never raised here. */
 export const PF_SGX = 0x8000;
+/**
+ * RMP: AMD's reverse-map table of secure nested paging; never raised here (APM vol. 2, 15.36 Secure Nested Paging).
+ */
 export const PF_RMP = 0x8000_0000;
 
 /** How a walk ended. Only WALK_OK gives a translation that may be used. */
@@ -37,8 +47,10 @@ export const WALK_RESERVED = 2;
 /** It reached the leaf, and the rights forbid the access. */
 export const WALK_DENIED = 3;
 
+/** Which exception an access raises. */
 export type FaultKind = "#PF" | "#GP" | "#SS";
 
+/** Which rule an access broke. */
 export type FaultReason =
   /** P=0 in an entry of the walk. */
   | "not-present"
@@ -118,6 +130,7 @@ const REASON_WORDS: Readonly<Record<FaultReason, string>> = {
   "non-canonical": "the address is not canonical",
 };
 
+/** What a {@link PageFault} is made of; its fields say what they are. */
 export interface FaultFields {
   kind: FaultKind;
   errorCode: number;

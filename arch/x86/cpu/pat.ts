@@ -1,5 +1,6 @@
 /** Memory types by their encoding in PAT, MTRRs and EPT; 2 and 3 are reserved, 7 exists in the PAT only. */
 export const MEMORY_TYPES = ["UC", "WC", null, null, "WT", "WP", "WB", "UC-"] as const;
+/** A memory type that can be encoded (SDM vol. 3, 11.3 Methods of Caching Available). */
 export type MemoryType = NonNullable<(typeof MEMORY_TYPES)[number]>;
 
 /** IA32_PAT after reset: WB, WT, UC-, UC twice over. */

@@ -36,11 +36,13 @@ export type Encoding =
   | "words"
   | readonly string[];
 
+/** A field that records may have: how it is held, and what it says. */
 export interface Field {
   readonly is: Encoding;
   readonly says: string;
 }
 
+/** A layer's fields, by name; those of the layers below are among them. */
 export type Fields = Readonly<Record<string, Field>>;
 
 /**
@@ -49,6 +51,7 @@ export type Fields = Readonly<Record<string, Field>>;
  */
 export type RecordClass = "hardware" | "fact" | "hint";
 
+/** A kind of record: its class, what it says, and the fields that it has besides those of every record. */
 export interface Kind<Name extends string> {
   readonly class: RecordClass;
   readonly says: string;

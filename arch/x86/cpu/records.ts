@@ -2,6 +2,7 @@ import type { Fields, Kinds, RecordOf, RecordsOf } from "./record.ts";
 
 /** Who may act: a thread of the system, an interrupt handler, a guest's CPU, a device, a page walker; or none of them. */
 export const AGENT_TYPES = ["outside", "task", "interrupt", "vcpu", "device", "walker"] as const;
+/** What kind of agent somebody is. */
 export type AgentType = (typeof AGENT_TYPES)[number];
 
 /** What an access does (SDM vol. 3, 4.6). */
@@ -9,6 +10,7 @@ export const ACCESS_KINDS = ["read", "write", "fetch", "shadow-read", "shadow-wr
 
 /** Registers whose loads are recorded; CR3 has a kind of its own. */
 export const REGISTERS = ["CR0", "CR4", "EFER", "PAT", "PKRU", "PKRS"] as const;
+/** Name of a register whose loads are recorded. */
 export type RegisterName = (typeof REGISTERS)[number];
 
 /** What drops cached translations: the operations of the invalidation table. */
@@ -26,6 +28,7 @@ export const INVALIDATION_CAUSES = [
   "#PF",
 ] as const;
 
+/** The fields of the hardware's records. */
 export const HARDWARE_FIELDS = {
   slot: { is: "slot", says: "where the entry stands" },
   old: { is: "entry", says: "its value before" },
@@ -74,6 +77,7 @@ export const HARDWARE_FIELDS = {
   name: { is: "text", says: "the name" },
 } as const satisfies Fields;
 
+/** The kinds of record that the hardware makes. */
 export const HARDWARE_KINDS = {
   "entry-written": {
     class: "hardware",
@@ -125,7 +129,9 @@ export const HARDWARE_KINDS = {
   named: { class: "hint", says: "a name for an id", has: ["subject", "id", "name"] },
 } as const satisfies Kinds<typeof HARDWARE_FIELDS>;
 
+/** Any record of the hardware. */
 export type HardwareRecord = RecordsOf<typeof HARDWARE_FIELDS, typeof HARDWARE_KINDS>;
+/** The hardware's record type of one kind. */
 export type HardwareRecordOf<K extends HardwareRecord["kind"]> = RecordOf<
   typeof HARDWARE_FIELDS,
   typeof HARDWARE_KINDS,

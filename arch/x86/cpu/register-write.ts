@@ -22,8 +22,11 @@ const EFER_LMA = 1n << 10n;
 /** SCE, and AMD's SVME, LMSLE, FFXSR, UAIE. */
 const EFER_UNRELATED = 0x10_7001n;
 
+/** Number of IA32_PAT, for {@link wrmsr} (SDM vol. 3, 11.12 Page Attribute Table). */
 export const MSR_PAT = 0x277;
+/** Number of IA32_PKRS, for {@link wrmsr} (SDM vol. 3, 4.6.2 Protection Keys). */
 export const MSR_PKRS = 0x6e1;
+/** Number of IA32_EFER, for {@link wrmsr} (SDM vol. 3, 2.2.1 Extended Feature Enable Register). */
 export const MSR_EFER = 0xc000_0080;
 /** MSRs that hold a linear address: SYSENTER_ESP and _EIP, LSTAR, CSTAR, FS_BASE, GS_BASE, KERNEL_GS_BASE. */
 const ADDRESS_MSRS: ReadonlySet<number> = new Set([

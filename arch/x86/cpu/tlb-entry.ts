@@ -1,7 +1,8 @@
 import { PTE_D, PTE_G } from "./entry-layout.ts";
 
-/** Bits of a TLB entry's flags beside the raw rights (RIGHT_*): the leaf's D as cached, and G while CR4.PGE = 1. */
+/** Bit of a TLB entry's flags, beside the raw rights (RIGHT_*): the leaf's D as cached. */
 export const TLB_DIRTY: number = PTE_D;
+/** Bit of a TLB entry's flags: the leaf's G, while CR4.PGE = 1. */
 export const TLB_GLOBAL: number = PTE_G;
 
 /** What a lookup returns when nothing matches. */

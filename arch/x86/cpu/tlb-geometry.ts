@@ -15,6 +15,7 @@ export interface TlbStructure {
   readonly sets: number;
 }
 
+/** A TLB, as the structures that it is made of. */
 export type TlbGeometry = readonly TlbStructure[];
 
 const ALL: readonly LeafLevel[] = [1, 2, 3];

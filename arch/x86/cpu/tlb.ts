@@ -9,6 +9,7 @@ import { TLB_GEOMETRIES } from "./tlb-geometry.ts";
  */
 export type TlbPolicy = "stale" | "none" | keyof typeof TLB_GEOMETRIES;
 
+/** Every policy by name, "stale" and "none" first. */
 export const TLB_POLICIES: readonly [TlbPolicy, ...TlbPolicy[]] = [
   "stale",
   "none",

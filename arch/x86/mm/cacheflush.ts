@@ -82,6 +82,7 @@ export function update_mmu_cache(vma: VmaContext, address: Linear, ptep: Slot): 
   });
 }
 
-/** The same of a pmd, and of a pud. */
+/** The same of a pmd. */
 export const update_mmu_cache_pmd: typeof update_mmu_cache = update_mmu_cache;
+/** The same of a pud. */
 export const update_mmu_cache_pud: typeof update_mmu_cache = update_mmu_cache;

@@ -23,7 +23,9 @@ export interface TlbState {
   state: number;
 }
 
+/** The state of a CPU that uses the loaded mm. */
 export const TLBSTATE_OK = 1;
+/** The state of a CPU that only borrows it. */
 export const TLBSTATE_LAZY = 2;
 
 /** One running kernel, as far as the x86 layer sees it; src/mm implements it. */

@@ -14,6 +14,7 @@ export interface LinuxBit {
   readonly since?: string;
 }
 
+/** Every bit that has a name in Linux, lowest first. */
 export const LINUX_BITS: readonly LinuxBit[] = [
   { bit: 0, name: "PRESENT", meaning: "valid to the hardware" },
   { bit: 1, name: "RW", meaning: "writable" },
@@ -32,51 +33,86 @@ export const LINUX_BITS: readonly LinuxBit[] = [
   { bit: 63, name: "NX", meaning: "no execute" },
 ];
 
-/** Low-word masks of the flags that code tests; all of them are in bits 0..11. */
+/* Masks of an entry's flags, of the low word unless the name ends in _HI (arch/x86/include/asm/pgtable_types.h). */
+
+/** The processor may use the entry. */
 export const _PAGE_PRESENT = 0x1;
+/** Stores are allowed. */
 export const _PAGE_RW = 0x2;
+/** User mode may use it. */
 export const _PAGE_USER = 0x4;
+/** Write-through. */
 export const _PAGE_PWT = 0x8;
+/** Not cached. */
 export const _PAGE_PCD = 0x10;
+/** Set by the walker: young. */
 export const _PAGE_ACCESSED = 0x20;
+/** Set by the walker on a store. */
 export const _PAGE_DIRTY = 0x40;
+/** A large page, in a pmd or pud. */
 export const _PAGE_PSE = 0x80;
+/** PAT, in a pte of 4 KiB: the same bit. */
 export const _PAGE_PAT = 0x80;
+/** Global, in an entry that is present. */
 export const _PAGE_GLOBAL = 0x100;
+/** PROT_NONE, in one that is not: the same bit. */
 export const _PAGE_PROTNONE = 0x100;
+/** No struct page stands behind the pte. */
 export const _PAGE_SPECIAL = 0x200;
+/** Write-protected by userfaultfd (5.7 and later). */
 export const _PAGE_UFFD_WP = 0x400;
+/** Written since clear_refs. */
 export const _PAGE_SOFT_DIRTY = 0x800;
-/** The protection key's place in the high word. */
+/** Lowest bit of the protection key in the high word. */
 export const _PAGE_PKEY_SHIFT_HI = 27;
-/** High-word masks: DEVMAP is bit 58, the protection key bits 59..62, NX bit 63. */
+/** Device memory that has a struct page: bit 58. */
 export const _PAGE_DEVMAP_HI = 1 << 26;
+/** The protection key: bits 59 to 62. */
 export const _PAGE_PKEY_HI = 0xf << _PAGE_PKEY_SHIFT_HI;
+/** No execute: bit 63. */
 export const _PAGE_NX_HI = 1 << 31;
-/** Knights Landing may set these two in an entry that is not present (x86-64-mmu 4.7). */
+/** Knights Landing may set these two in an entry that is not present (Intel erratum KNL4). */
 export const _PAGE_KNL_ERRATUM_MASK = _PAGE_ACCESSED | _PAGE_DIRTY;
-/** A user table pointer's flags, and a kernel one's. */
+/** Flags of an entry that points to a table of user addresses: all rights, A and D. */
 export const _PAGE_TABLE = 0x67;
+/** The same of a table of kernel addresses: without USER. */
 export const _KERNPG_TABLE = 0x63;
 
-/** A pte, pmd or pud value: the same 64 bits, named by the level that it was read from. */
+/* The same 64 bits, named by the level that they were read from. */
+
+/** The value of a pte. */
 export type pte_t = Entry;
+/** The value of a pmd. */
 export type pmd_t = Entry;
+/** The value of a pud. */
 export type pud_t = Entry;
+/** Flags without a frame: what pfn_pte makes an entry of. */
 export type pgprot_t = Entry;
 
+/** PROT_NONE: Linux has the page mapped, the processor faults. */
 export const PAGE_NONE: pgprot_t = new Entry(_PAGE_PROTNONE | _PAGE_ACCESSED, 0);
+/** Readable and writable, not executable: of a shared mapping. */
 export const PAGE_SHARED: pgprot_t = new Entry(0x27, _PAGE_NX_HI);
+/** Readable, writable and executable: of a shared mapping. */
 export const PAGE_SHARED_EXEC: pgprot_t = new Entry(0x27, 0);
+/** Readable, not executable, until the first store makes a copy: of a private mapping. */
 export const PAGE_COPY: pgprot_t = new Entry(0x25, _PAGE_NX_HI);
+/** Readable and executable, until the first store makes a copy: of a private mapping. */
 export const PAGE_COPY_EXEC: pgprot_t = new Entry(0x25, 0);
+/** Readable, not executable. */
 export const PAGE_READONLY = PAGE_COPY;
+/** Readable and executable. */
 export const PAGE_READONLY_EXEC = PAGE_COPY_EXEC;
 
+/** A vma that may be read (include/linux/mm.h). */
 export const VM_READ = 0x1;
+/** One that may be written. */
 export const VM_WRITE = 0x2;
+/** One that may be executed. */
 export const VM_EXEC = 0x4;
+/** One whose stores others see. */
 export const VM_SHARED = 0x8;
+/** One of hugetlbfs. */
 export const VM_HUGETLB = 0x400000;
 
 /**
@@ -107,8 +143,13 @@ export function vm_get_page_prot(vm_flags: number): pgprot_t {
   return protection_map[vm_flags & (VM_READ | VM_WRITE | VM_EXEC | VM_SHARED)]!;
 }
 
+/** Entries of a table of any level. */
 export const PTRS_PER_TABLE = 512;
+/** Bytes that a pmd maps: 2 MiB. */
 export const PMD_SIZE = BYTES_OF_LEVEL[2]!;
+/** Bytes that a pud maps: 1 GiB. */
 export const PUD_SIZE = BYTES_OF_LEVEL[3]!;
+/** 4-KiB pages that a pmd maps. */
 export const HPAGE_PMD_NR = PAGES_OF_LEVEL[2]!;
+/** The order of a page that a pmd maps: 2^9 pages. */
 export const HPAGE_PMD_ORDER = 9;

@@ -28,7 +28,7 @@ import {
 } from "./swap-entry.ts";
 
 /** Where a swap entry keeps its parts inside a pte that is not present. Type fields are 5 bits, offsets 50. */
-interface SwapLayout {
+export interface SwapLayout {
   readonly typeBit: number;
   readonly offsetBit: number;
   /** Since the L1TF mitigation the offset is stored inverted, so that it points at no real frame. */
@@ -50,7 +50,7 @@ export interface SwapTypes {
   readonly swapinError: number | null;
 }
 
-/** How one kernel lays out its entries. The algorithm that runs on them is another choice (design D5). */
+/** How one kernel lays out its entries. The algorithm that runs on them is another choice. */
 export interface PteLayout {
   readonly name: string;
   readonly kernels: string;

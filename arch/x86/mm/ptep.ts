@@ -69,10 +69,12 @@ export function set_pte_at(mm: MmContext, _address: Linear, ptep: Slot, pte: pte
   store(mm, ptep, pte, "set_pte_at");
 }
 
+/** The same for a pmd. */
 export function set_pmd_at(mm: MmContext, _address: Linear, pmdp: Slot, pmd: pmd_t): void {
   store(mm, pmdp, pmd, "set_pmd_at");
 }
 
+/** The same for a pud. */
 export function set_pud_at(mm: MmContext, _address: Linear, pudp: Slot, pud: pud_t): void {
   store(mm, pudp, pud, "set_pud_at");
 }
@@ -122,6 +124,9 @@ export function reportTable(
   else records.emit({ kind, ...header, slot, level, pfn: table, words: machine.memory.tableWords(table) });
 }
 
+/**
+ * Takes an entry out by an exchange with zero; returns it, with every A and D that a walker has set in it. No flush.
+ */
 export function ptep_get_and_clear(mm: MmContext, _address: Linear, ptep: Slot): pte_t {
   return exchange(mm, ptep, "ptep_get_and_clear");
 }
@@ -137,10 +142,12 @@ export function ptep_get_and_clear_full(mm: MmContext, address: Linear, ptep: Sl
   return old;
 }
 
+/** The same for a huge pmd. */
 export function pmdp_huge_get_and_clear(mm: MmContext, _address: Linear, pmdp: Slot): pmd_t {
   return exchange(mm, pmdp, "pmdp_huge_get_and_clear");
 }
 
+/** The same for a huge pud. */
 export function pudp_huge_get_and_clear(mm: MmContext, _address: Linear, pudp: Slot): pud_t {
   return exchange(mm, pudp, "pudp_huge_get_and_clear");
 }
@@ -155,10 +162,12 @@ export function pmdp_huge_get_and_clear_full(
   return pmdp_huge_get_and_clear(mm, address, pmdp);
 }
 
+/** Takes away the right to store by a locked AND; A and D stay. No flush. */
 export function ptep_set_wrprotect(mm: MmContext, _address: Linear, ptep: Slot): void {
   clearFlag(mm, ptep, _PAGE_RW, "ptep_set_wrprotect");
 }
 
+/** The same for a huge pmd. */
 export function pmdp_set_wrprotect(mm: MmContext, _address: Linear, pmdp: Slot): void {
   clearFlag(mm, pmdp, _PAGE_RW, "pmdp_set_wrprotect");
 }
@@ -174,6 +183,7 @@ export function ptep_test_and_clear_young(vma: VmaContext, _address: Linear, pte
   return testAndClearYoung(vma, ptep, "ptep_test_and_clear_young");
 }
 
+/** The same for a huge pmd. */
 export function pmdp_test_and_clear_young(vma: VmaContext, _address: Linear, pmdp: Slot): boolean {
   return testAndClearYoung(vma, pmdp, "pmdp_test_and_clear_young");
 }

@@ -10,8 +10,10 @@ export const CACHE_HOOKS = [
   "flush_icache_page",
   "flush_dcache_page",
 ] as const;
+/** Name of a cache hook. */
 export type CacheHook = (typeof CACHE_HOOKS)[number];
 
+/** The fields of the x86 layer's records, the hardware's among them. */
 export const ARCH_MM_FIELDS = {
   ...HARDWARE_FIELDS,
   bytes: { is: "bytes", says: "length of the range" },
@@ -72,7 +74,9 @@ export const ARCH_MM_KINDS = {
   },
 } as const satisfies Kinds<typeof ARCH_MM_FIELDS>;
 
+/** Any record of the x86 layer or of the hardware. */
 export type ArchMmRecord = HardwareRecord | RecordsOf<typeof ARCH_MM_FIELDS, typeof ARCH_MM_KINDS>;
+/** The x86 layer's record type of one kind. */
 export type ArchMmRecordOf<K extends keyof typeof ARCH_MM_KINDS> = RecordOf<
   typeof ARCH_MM_FIELDS,
   typeof ARCH_MM_KINDS,

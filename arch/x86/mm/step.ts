@@ -82,4 +82,5 @@ export function finished<T>(value: T): KernelThread<T> {
   return new Finished(value) as unknown as KernelThread<T>;
 }
 
+/** A thread that has nothing left to do, and no result. */
 export const FINISHED: KernelThread<void> = finished(undefined);

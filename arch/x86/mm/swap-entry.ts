@@ -6,9 +6,9 @@ import { Entry } from "../cpu/entry.ts";
  */
 export type swp_entry_t = Entry;
 
-/** The type's place in the high word of the generic form. */
+/** Lowest bit of the type in the high word of the generic form. */
 export const TYPE_SHIFT_HI = 57 - 32;
-/** Bits of the offset in the high word. */
+/** Mask of the offset's upper part in the high word of the generic form. */
 export const OFFSET_HI_MASK = 0x3_ffff;
 const MAX_OFFSET = 2 ** 50;
 
@@ -23,10 +23,12 @@ export function swp_entry(type: number, offset: number): swp_entry_t {
   return new Entry(offset | 0, Math.floor(offset / 2 ** 32) | (type << TYPE_SHIFT_HI));
 }
 
+/** The type of a swap entry, 0 to 31: which swap area, or which other kind of entry. */
 export function swp_type(entry: swp_entry_t): number {
   return entry.hi >>> TYPE_SHIFT_HI;
 }
 
+/** The offset of a swap entry: the slot in its area, or the frame of a migration or poison entry. */
 export function swp_offset(entry: swp_entry_t): number {
   return (entry.hi & OFFSET_HI_MASK) * 2 ** 32 + (entry.lo >>> 0);
 }

@@ -45,6 +45,7 @@ export function cpumask_test_cpu(cpu: number, mask: CpuMask): boolean {
   return ((mask >>> cpu) & 1) !== 0;
 }
 
+/** The CPUs that may hold user translations of an mm. */
 export function mm_cpumask(mm: MmContext): CpuMask {
   return mm.cpu_bitmap;
 }

@@ -28,6 +28,7 @@ export type Outcome = { readonly source: OutcomeSource; readonly why: string } &
   | { readonly physical?: undefined; readonly errorCode: number }
 );
 
+/** What an {@link OutcomeOracle} takes beside the machine. */
 export interface OracleOptions {
   /** Only these pages may be asked about, and nothing is remembered for others: for long runs. */
   readonly pages?: readonly (number | bigint)[];

@@ -26,6 +26,7 @@ export type TlbEntryState =
   /** It belongs to a PCID that is not current, whose root this CPU does not know. */
   | "unknown";
 
+/** An entry of a TLB, and how it stands to memory. */
 export interface TlbExplanation {
   readonly entry: TlbEntry;
   readonly state: TlbEntryState;

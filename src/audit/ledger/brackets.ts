@@ -131,6 +131,7 @@ function tell(changes: readonly Change[], { op, seq }: NotifierCalled, range: By
   for (const change of changes) change.told = { op, range, seq };
 }
 
+/** The range of a record that tells of one; without an end for one that says `all`. */
 export function rangeOf({
   linearLo,
   linearHi,

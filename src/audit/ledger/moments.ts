@@ -51,6 +51,9 @@ export type DerivedMoment =
   | { readonly kind: "views-doubtful"; readonly debts: readonly Debt[] }
   | { readonly kind: "run-ended" };
 
+/** When a rule may judge: a record, or what follows from records. */
 export type Moment = TraceRecord | DerivedMoment;
+/** Name of a kind of moment: that of a record's kind, or of a {@link DerivedMoment}. */
 export type MomentKind = Moment["kind"];
+/** The moment type of one kind, or of several. */
 export type MomentOf<K extends MomentKind> = Extract<Moment, { readonly kind: K }>;

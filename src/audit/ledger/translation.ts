@@ -2,17 +2,26 @@ import { BYTES_OF_LEVEL, PAGES_OF_LEVEL } from "../../../arch/x86/cpu/address.ts
 import { type Entry, frameOf } from "../../../arch/x86/cpu/entry.ts";
 import type { Root } from "./spaces.ts";
 
+/** P of an entry's low word. */
 export const PRESENT = 0x1;
+/** PS of a PDE's or PDPTE's low word. */
 export const HUGE = 0x80;
 /** Of an entry with P clear, so of software alone: Linux still has the page mapped (_PAGE_PROTNONE). */
 export const PROT_NONE = 0x100;
 
-/** Rights of a translation, at the bits that entries have them; EXECUTE stands for an XD that is clear. */
+/* Rights of a translation, at the bits that entries have them, and state of its leaf. */
+
+/** Stores are allowed. */
 export const RIGHT_WRITE = 0x2;
+/** User mode may use it. */
 export const RIGHT_USER = 0x4;
+/** Fetches are allowed: XD is clear. */
 export const RIGHT_EXECUTE = 0x8;
+/** All three rights. */
 export const EVERY_RIGHT = RIGHT_WRITE | RIGHT_USER | RIGHT_EXECUTE;
+/** A of the leaf. */
 export const WAS_ACCESSED = 0x20;
+/** D of the leaf: a store that hits needs no walk. */
 export const WAS_DIRTY = 0x40;
 /** G of a leaf: where CR4.PGE is set, a load of CR3 does not drop the translation. */
 export const WAS_GLOBAL = 0x100;
@@ -82,6 +91,7 @@ export function addressOf(use: TableUse, slot: number): number {
   return use.base + ((slot % 4096) / 8) * BYTES_OF_LEVEL[use.level]!;
 }
 
+/** The leaf that an entry is at one place of its table; `pfn` is the first frame that it maps. */
 export function leafOf(use: TableUse, slot: number, entry: Entry, pfn: number): Leaf {
   const protNone = (entry.lo & PRESENT) === 0;
   return {

@@ -17,10 +17,12 @@ export interface Hold {
   readonly stale: boolean;
 }
 
+/** The lane of a CPU. */
 export function cpuLane(cpu: number): Lane {
   return { key: `cpu ${cpu}`, name: `CPU ${cpu}` };
 }
 
+/** The lane of a listener. */
 export function listenerLane(l: Ledger, listener: number): Lane {
   return { key: `listener ${listener}`, name: l.spaces.nameOf("listener", listener) };
 }

@@ -19,6 +19,7 @@ export const AUDIT_REPORT_VERSION = 2;
 /** The protocol that a story is held against: the one before the seed, without a finding. */
 const CONTRAST = "c";
 
+/** What {@link auditGuest} does with a guest. */
 export interface AuditSettings extends Omit<AuditRunOptions, "protocol" | "progress" | "replay" | "pages"> {
   /** Names of protocols, or protocols of somebody's own, in the order to run them. */
   readonly protocols: readonly (string | NotifierProtocol)[];
@@ -33,6 +34,7 @@ export interface AuditSettings extends Omit<AuditRunOptions, "protocol" | "progr
   readonly page?: number;
 }
 
+/** What came of it; {@link auditJson} makes it the JSON that docs/audit-report.schema.json describes. */
 export interface AuditReport {
   readonly format: "ptescope-audit";
   readonly version: typeof AUDIT_REPORT_VERSION;
@@ -68,6 +70,7 @@ export interface RuleCount {
   readonly frames: number;
 }
 
+/** One protocol's run, with what was found. */
 export interface RunReport extends Omit<AuditRun, "stories"> {
   readonly rules: readonly RuleCount[];
   /** Findings in all, those that are not listed included. */

@@ -16,6 +16,7 @@ import { attachListeners, type ListenerKind } from "./listeners.ts";
 import { MappedAtClear } from "./mapped-at-clear.ts";
 import { type FrameRange, type MappedPage, ReclaimJob } from "./reclaim-job.ts";
 
+/** How one run over a guest goes. */
 export interface AuditRunOptions {
   /** A notifier protocol by name, or one of somebody's own. */
   readonly protocol: string | NotifierProtocol;

@@ -24,6 +24,7 @@ export interface Parting {
   readonly at: readonly [number, number];
 }
 
+/** Where two protocols part, for each cause of the first. */
 export interface ProtocolDiff {
   /** Names of the protocols; the causes are those of the first. */
   readonly protocols: readonly [string, string];

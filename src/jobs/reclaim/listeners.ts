@@ -13,6 +13,7 @@ export const LISTENER_KINDS = {
   "iommu-range": "a device whose driver has invalidate_range only",
 } as const;
 
+/** Name of a kind of secondary MMU. */
 export type ListenerKind = keyof typeof LISTENER_KINDS;
 
 /** The kind of that name. Throws RangeError listing the known ones. */

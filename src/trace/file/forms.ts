@@ -7,6 +7,7 @@ import { TextWriter } from "./text-writer.ts";
 
 /** The forms of a file: lines of JSON, or bytes; the same content. */
 export const FORMS = ["text", "binary"] as const;
+/** Name of a form. */
 export type Form = (typeof FORMS)[number];
 
 /** First byte of a line of JSON that is an object. */

@@ -30,6 +30,7 @@ export interface TraceHeader extends RecordedMachine {
 
 /** Marks between records: the opening is over, the recording is. */
 export const MARKS = ["opened", "ended"] as const;
+/** Name of a mark. */
 export type Mark = (typeof MARKS)[number];
 
 /** The header for a recording of a machine, or of a kernel and its machine. */

@@ -10,6 +10,7 @@ import type { RecordDecoder } from "./record-codec.ts";
 /** Longest line, or record of the binary form, in bytes. */
 const MAX_LINE = 2 ** 20;
 
+/** Bounds for {@link readRecords}, and the file's name. */
 export interface ReadOptions {
   /** What errors call the file; default "recording". */
   readonly file?: string;

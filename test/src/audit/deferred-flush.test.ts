@@ -9,7 +9,7 @@ import { isolate_lru_page, shrink_page_list } from "../../../src/mm/vmscan.ts";
 import { AuditScene, freeSwapped, reclaim, tell, UNMAP } from "../../support/audit-scene.ts";
 
 /*
- * What the deferred flush of reclaim rests on (x86-64-mmu 4.4): a CPU can store through a stale dirty translation, but
+ * What the deferred flush of reclaim rests on (SDM vol. 3, 4.10.2, "Translation Lookaside Buffers"): a CPU can store through a stale dirty translation, but
  * not through a stale clean one, and what is omitted is found although no access needs to hit it.
  */
 

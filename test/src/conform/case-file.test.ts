@@ -2,7 +2,8 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
-import { caseFileLines, readCaseFile } from "../../../src/conform/case-file.ts";
+import { readCaseFile } from "../../../src/conform/case-file.ts";
+import { caseFileLines } from "../../../src/conform/case-json.ts";
 import { GROUPS, selectCases } from "../../../src/conform/pack.ts";
 import { runHere } from "../cli/test-terminal.ts";
 

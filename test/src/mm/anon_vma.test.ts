@@ -37,7 +37,7 @@ const own = (vma: vm_area_struct): anon_vma => {
 const members = (anon: anon_vma) =>
   anon.rb_root.overlapping(0, Number.MAX_SAFE_INTEGER).map((avc) => avc.vma);
 
-describe("degree (linux-mm 4.3)", () => {
+describe("degree", () => {
   test("a fresh root: 1 for itself as its parent, 1 for its vma", () => {
     const { process, prepare } = family();
     const vma = process();
@@ -94,7 +94,7 @@ describe("degree (linux-mm 4.3)", () => {
   });
 });
 
-describe("reuse of a neighbour's (linux-mm 5.1)", () => {
+describe("reuse of a neighbour's", () => {
   const LENGTH = 0x10000;
   /** Two vmas side by side, the lower one with an anon_vma; the upper one as the options say. */
   function neighbours(options: Partial<SceneVma> = {}, lowerOptions: Partial<SceneVma> = {}) {

@@ -111,7 +111,7 @@ describe("T18: split of the only pmd mapping, writable, dirty and young", () => 
 });
 
 describe("freeze: 512 migration entries", () => {
-  test("linux-mm 1.7 #22, and the counts of 7.11: head 2, 513 after the split, 1 after 512 puts", () => {
+  test("the migration entries of a split, and the counts: head 2, 513 after the split, 1 after 512 puts", () => {
     const { mem_map, mm, split, ptes, kernel } = thp(0x8000_0000_4000_08e7n, { ...BIG, head: HEAD });
     let most = 0;
     kernel.attach(() => {
@@ -248,7 +248,7 @@ describe("without a page: whatever the pmd maps", () => {
   });
 });
 
-describe("the huge zero page (linux-mm 7.11)", () => {
+describe("the huge zero page", () => {
   function zeros() {
     const scene = new Scene();
     const { kernel } = scene;

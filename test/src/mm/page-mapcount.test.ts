@@ -16,7 +16,7 @@ import { pmdSlot } from "../../../src/mm/page-table.ts";
 import { page_anon_vma } from "../../../src/mm/util.ts";
 import { Scene } from "../../support/scene.ts";
 
-/* linux-mm 4.1 and 5.7: how each kind of mapping is counted. */
+/* How each kind of mapping is counted. */
 const h = Linear.of(0x7f00_0020_0000);
 const HEAD = Pfn.of(0x400);
 const subpage = (i: number) => Pfn.of(HEAD + i);

@@ -12,7 +12,7 @@ import { TTU_BATCH_FLUSH, TTU_IGNORE_ACCESS } from "../../../src/mm/ttu-flags.ts
 import { Scene } from "../../support/scene.ts";
 import { Trace } from "../../support/trace.ts";
 
-/* linux-mm 3.4: deferred unmap flushes, on CPUs whose TLBs keep what nobody makes them drop. */
+/* Deferred unmap flushes, on CPUs whose TLBs keep what nobody makes them drop. */
 const at = 0x7f00_0020_0000;
 
 /** `pages` anonymous pages in the swap cache, in the TLBs of CPUs 0 and 1 of three. */

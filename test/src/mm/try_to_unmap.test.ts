@@ -16,7 +16,7 @@ import { VM_GROWSDOWN, VM_LOCKED, VM_RAND_READ, VM_SEQ_READ } from "../../../src
 import { Scene, type SceneOptions } from "../../support/scene.ts";
 import { Trace, type TraceOptions } from "../../support/trace.ts";
 
-/* The branches of linux-mm 5.8 that the golden traces T5 to T12 do not reach. */
+/* The branches of try_to_unmap_one that the golden traces do not reach. */
 const a = 0x7f00_0020_0000;
 const PFN = Pfn.of(0x345);
 const HEAD = Pfn.of(0x400);

@@ -5,7 +5,7 @@ import * as cacheflush from "../../../../arch/x86/mm/cacheflush.ts";
 import type { MmRecord } from "../../../../src/mm/records.ts";
 import { Scene } from "../../../support/scene.ts";
 
-/* linux-mm section 2: x86 needs none of the cache hooks, so all that they do is to be seen. */
+/* x86 needs none of the cache hooks, so all that they do is to be seen. */
 const at = Linear.of(0x7f00_0020_0000);
 
 function observed() {

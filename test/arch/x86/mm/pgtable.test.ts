@@ -37,7 +37,7 @@ import { Kernel } from "../../../../src/mm/kernel.ts";
 const e = (value: bigint) => Entry.fromBigInt(value);
 const PFN_MASK_HI = new PteFormat(pteLayout("linux-4.13")).pfnMaskHi;
 
-describe("linux-mm 1.1: bits and masks", () => {
+describe("bits and masks", () => {
   test("the masks that code tests are the bits of the table", () => {
     const byName = new Map(LINUX_BITS.map(({ name, bit }) => [name, bit]));
     for (const [name, mask] of [
@@ -90,7 +90,7 @@ describe("linux-mm 1.1: bits and masks", () => {
   });
 });
 
-describe("linux-mm 1.2: protection_map", () => {
+describe("protection_map", () => {
   const RO = 0x8000_0000_0000_0025n;
   const RW = 0x8000_0000_0000_0027n;
   test.each([
@@ -114,7 +114,7 @@ describe("linux-mm 1.2: protection_map", () => {
   });
 });
 
-describe("linux-mm 1.3: pte tests", () => {
+describe("pte tests", () => {
   const SWAP = 0x48d_0200n;
   test.each([
     ["none", 0n, { none: true, present: false, swap: false }],
@@ -225,8 +225,8 @@ test("NUMA hinting keeps the right to write in the PROT_NONE entry", () => {
   expect(pgtable.pte_savedwrite(pgtable.pte_clear_savedwrite(hinted))).toBe(false);
 });
 
-/** linux-mm 1.4: which predicate is true of which pmd. The last row is the 4.13 trap: bit 7 doubles as PSE. */
-describe("linux-mm 1.4: the predicate matrix", () => {
+/** Which predicate is true of which pmd. The last row is the 4.13 trap: bit 7 doubles as PSE. */
+describe("the predicate matrix", () => {
   test.each([
     ["nothing", 0x0n, true, false, false, true],
     ["stray A and D", 0x60n, true, false, false, true],

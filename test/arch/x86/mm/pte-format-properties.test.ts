@@ -13,7 +13,7 @@ import {
 import { PTE_LAYOUTS, PteFormat } from "../../../../arch/x86/mm/pte-format.ts";
 import { swp_entry, swp_offset, swp_type } from "../../../../arch/x86/mm/swap-entry.ts";
 
-/* What holds in every layout, whatever the values: invariants 40, 67 and 68 of linux-mm section 8. */
+/* What holds in every layout, whatever the values. */
 
 const word = fc.bigInt({ min: 0n, max: 0xffff_ffff_ffff_ffffn });
 const prots = fc.constantFrom(PAGE_NONE, PAGE_SHARED, PAGE_SHARED_EXEC, PAGE_COPY, PAGE_COPY_EXEC);

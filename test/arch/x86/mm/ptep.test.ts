@@ -9,7 +9,7 @@ import { Scene } from "../../../support/scene.ts";
 import { Trace } from "../../../support/trace.ts";
 
 /*
- * linux-mm section 2: the steps of each primitive. Two CPUs run the mm and have the page in their TLBs, which keep
+ * The steps of each primitive. Two CPUs run the mm and have the page in their TLBs, which keep
  * everything that no instruction makes them drop; so a flush that is missing or not called for shows.
  */
 const a = Linear.of(0x7f00_0020_1000);

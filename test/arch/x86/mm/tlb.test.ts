@@ -20,7 +20,7 @@ import { arch_tlbbatch_add_mm, arch_tlbbatch_flush } from "../../../../arch/x86/
 import type { MmRecord } from "../../../../src/mm/records.ts";
 import { Scene } from "../../../support/scene.ts";
 
-/* linux-mm 3.2 and 3.3 on real TLBs that keep every translation until an instruction drops it. */
+/* The flush functions on real TLBs that keep every translation until an instruction drops it. */
 const at = Linear.of(0x7f00_0020_0000);
 const PAGES = 40;
 

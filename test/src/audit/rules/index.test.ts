@@ -21,11 +21,11 @@ import {
 
 /*
  * Which rules each protocol breaks, for each kind of listener, in each situation. Derived from what each listener
- * observes (linux-mm 6.3, 6.5) and the notes on rules 2, 3, 9, 10, 11, 12, 15, 16 and 72:
+ * observes and the titles of rules 2, 3, 9, 10, 11, 12, 15, 16 and 72:
  *
  *   a0, c  invalidate_page is heard by kvm and iommu, for one 4K page an entry: an spte per 4K of a larger entry
- *          stays (pitfall 2). iommu-range hears nothing. c calls it under the lock, which a sleeper must not suffer.
- *          a0 calls it after the lock was dropped: a device may then use the old page beside the new (pitfall 1).
+ *          stays. iommu-range hears nothing. c calls it under the lock, which a sleeper must not suffer.
+ *          a0 calls it after the lock was dropped: a device may then use the old page beside the new.
  *   b      kvm hears nothing. Devices hear one range of as many bytes as the page has pages, unaligned at its end.
  *   d, e1  everybody hears everything.
  */
@@ -141,7 +141,7 @@ const SITUATIONS: readonly Situation[] = [
     },
   },
   {
-    name: "another page takes the address as soon as the lock is dropped (pitfall 1)",
+    name: "another page takes the address as soon as the lock is dropped",
     run(scene, kind) {
       const mm = scene.mm();
       const vma = scene.vma(mm, { at: AT, length: 0x1000 });

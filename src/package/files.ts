@@ -1,0 +1,66 @@
+/**
+ * What needs Node, because it reads and writes files or starts programs: guest directories and images of memory, guests
+ * as running kernels and what their own kernels recorded, the audit of writeback and reclaim on a guest, files of records,
+ * case files, and programs that are asked the conformance pack.
+ */
+
+export { readCaseFile } from "../conform/case-file.ts";
+export { CommandSubject } from "../conform/subject-command.ts";
+export {
+  type ElfCore,
+  type ElfCoreOptions,
+  type ElfSegment,
+  loadInto,
+  readElfCore,
+} from "../formats/elf-core.ts";
+export type { PagingState, PtImageNote } from "../formats/elf-note.ts";
+export { FormatError } from "../formats/format-error.ts";
+export type { GuestSwapTypes } from "../formats/guest-manifest.ts";
+export {
+  type GuestProcess,
+  type GuestSnapshot,
+  guestRoots,
+  imageFile,
+  loadGuest,
+  readGuestDirectory,
+} from "../formats/guest-snapshot.ts";
+export {
+  IMAGE_FORMATS,
+  type ImageFormat,
+  type OpenImage,
+  openCore,
+  openImageFile,
+} from "../formats/image-file.ts";
+export { fileOffsetAt, type MemoryImage, type MemorySegment, segmentAt } from "../formats/memory-image.ts";
+export type { GuestVma } from "../formats/proc-maps.ts";
+export { KPF, KPF_FLAGS, type PagemapRun } from "../formats/proc-pagemap.ts";
+export { MAX_READ_BYTES, MAX_TABLE_VISITS, ReadBudget } from "../formats/read-budget.ts";
+export { createRecordFile, type RecordFileSink, recordFileChunks } from "../formats/record-file.ts";
+export { checkRoot, hasReservedBit, type ReservedBits, validateTables } from "../formats/table-pages.ts";
+export { LEFT_OUT, type LeftOutReason } from "../guest/guest-mappings.ts";
+export type { SoftwareKind } from "../guest/guest-swap.ts";
+export {
+  type ImportedGuest,
+  type ImportedMapping,
+  type ImportOptions,
+  importGuest,
+} from "../guest/import-kernel.ts";
+export type { LeftOutCount, Tally } from "../guest/tally.ts";
+export { checkTruth, isTrue, type Truth } from "../guest/truth.ts";
+export type { Traffic } from "../jobs/reclaim/actors.ts";
+export {
+  AUDIT_REPORT_VERSION,
+  type AuditReport,
+  type AuditSettings,
+  auditGuest,
+  auditJson,
+  findingLine,
+  type RuleCount,
+  type RunReport,
+  replayCommand,
+} from "../jobs/reclaim/audit-report.ts";
+export type { AuditRun, AuditRunOptions } from "../jobs/reclaim/audit-run.ts";
+export { auditText } from "../jobs/reclaim/audit-text.ts";
+export { diffProtocols, diffText, type Parting, type ProtocolDiff } from "../jobs/reclaim/diff.ts";
+export { LISTENER_KINDS, type ListenerKind } from "../jobs/reclaim/listeners.ts";
+export type { FrameRange } from "../jobs/reclaim/reclaim-job.ts";

@@ -1,0 +1,93 @@
+/**
+ * Looking at page tables without running anything: one entry taken apart for the processor and for Linux, a walk level by
+ * level with its rights and its fault, every leaf of an address space, ranges and aliases, and the listings of other tools
+ * (QEMU, pt, Bochs, crash). Memory is a PhysicalMemory of "ptescope/cpu"; "ptescope/files" fills one from an image.
+ * Nothing here needs Node.
+ */
+
+export { bochsPage, bochsTab } from "../dialects/bochs.ts";
+export { crashVtop } from "../dialects/crash.ts";
+export { ptTable, ptWalk } from "../dialects/pt.ts";
+export { qemuMem } from "../dialects/qemu-mem.ts";
+export { qemuTlb } from "../dialects/qemu-tlb.ts";
+export type { ReservedBits } from "../formats/table-pages.ts";
+export { type Alias, type Aliases, AliasIndex } from "../inspect/alias-index.ts";
+export {
+  bitRuler,
+  closedColumns,
+  hardwareColumns,
+  type RulerField,
+  swapColumns,
+} from "../inspect/bit-ruler.ts";
+export {
+  type CpuDifference,
+  cpuDifferences,
+  type WalkedAccess,
+  type WalkedTables,
+} from "../inspect/cpu-differences.ts";
+export {
+  type DecodedEntry,
+  decodeEntry,
+  decodeLines,
+  decodeObject,
+  type KernelReading,
+  LINUX_LEVELS,
+  type LinuxLevel,
+  levelOf,
+} from "../inspect/decode-report.ts";
+export { fieldBits, fieldNames } from "../inspect/entry-flags.ts";
+export {
+  foldLeaves,
+  type LeafRange,
+  linearOf,
+  type PageFilter,
+  type PageRights,
+  pagesOf,
+  physicalOf,
+  reach,
+} from "../inspect/leaf-ranges.ts";
+export {
+  LeafCursor,
+  type LeafOptions,
+  type LinearRange,
+  pageBytes,
+  pageName,
+  userHalf,
+  WHOLE_SPACE,
+} from "../inspect/leaves.ts";
+export {
+  describeLinux,
+  type LinuxReading,
+  linuxFlags,
+  linuxPteFormat,
+  readLinux,
+  type SwapFlags,
+} from "../inspect/linux-reading.ts";
+export { PAGE_TEST_NAMES, PAGE_TESTS, parseFilter } from "../inspect/page-filter.ts";
+export {
+  addCounts,
+  countEntries,
+  emptyCounts,
+  mappedPages,
+  type ProcessCounts,
+} from "../inspect/process-counts.ts";
+export {
+  ALIAS_LEGEND,
+  PageCounts,
+  RANGE_LEGEND,
+  rangeObjects,
+  rangeTable,
+  rangeTableHeader,
+} from "../inspect/range-table.ts";
+export {
+  type Mapping,
+  type RightsSoFar,
+  type WalkAccess,
+  type WalkEnd,
+  type WalkReport,
+  type WalkSource,
+  type WalkStep,
+  walkReport,
+} from "../inspect/walk-report.ts";
+export { errorCodeWords, missingTable, walkLines, walkObject } from "../inspect/walk-text.ts";
+export { coloured, type Paint, plain, type Tone } from "../text/paint.ts";
