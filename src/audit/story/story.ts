@@ -58,6 +58,19 @@ export interface StoryOptions {
   readonly decides?: (record: TraceRecord) => boolean;
 }
 
+/** Calls of one function that a line tells of. */
+interface ToldCalls {
+  readonly of: { readonly agent: number; readonly function: string; readonly space: number };
+  /** Number of the record with which the first began, and how that was told. */
+  readonly entered: number;
+  readonly text: string;
+  /** What they returned; null for one that goes on. */
+  readonly result: number | null;
+  readonly count: number;
+  /** Those that the line above tells of, where one begins. */
+  readonly before: ToldCalls | null;
+}
+
 /** Follows one frame through a run: its `observe` takes every record, in order. */
 export class StoryTeller implements StoryView {
   readonly pfn: number;
@@ -79,6 +92,8 @@ export class StoryTeller implements StoryView {
   /** Told since anything else happened: actors touch a page again and again. */
   readonly #told = new Set<string>();
   #holds: ReadonlyMap<string, Hold>;
+  /** The call that the last line tells of: one that has just begun, or some that ended with nothing told in between. */
+  #call: ToldCalls | null = null;
 
   constructor({ world, opening }: RecordedRun, pfn: number, options: StoryOptions = {}) {
     this.pfn = pfn;
@@ -109,7 +124,7 @@ export class StoryTeller implements StoryView {
     if (record.kind === "page-allocated" && before !== null) this.isFree = false;
     if (ours && record.kind === "call-entered") this.#work(record.agent, 1);
     const sentence = (MAY_MOVE.has(record.kind) ? this.#moved(before) : before) ?? plain;
-    if (sentence !== null) this.#tell(record, decides ? { ...sentence, repeats: false } : sentence);
+    if (sentence !== null) this.#tell(record, decides ? { ...sentence, repeats: false } : sentence, decides);
     this.#seq = record.seq;
   };
 
@@ -186,7 +201,7 @@ export class StoryTeller implements StoryView {
     else if (record.op === "invalidate_range_end") this.#begun.delete(boundsOf(record));
   }
 
-  #tell(record: TraceRecord, { text, actor, repeats }: Sentence): void {
+  #tell(record: TraceRecord, { text, actor, repeats }: Sentence, decides: boolean): void {
     if (repeats) {
       if (this.#told.has(text)) return;
       this.#told.add(text);
@@ -194,16 +209,54 @@ export class StoryTeller implements StoryView {
     if (actor !== undefined) this.#meet(actor);
     this.#holds = this.#look();
     const { seq } = record;
+    const folded = decides ? this.#keep() : this.#fold(record, text);
     this.#add({
-      seq,
-      step: stepOf(record),
-      text,
+      seq: folded?.seq ?? seq,
+      step: folded === null ? stepOf(record) : null,
+      text: folded?.text ?? text,
       actor: actor?.key ?? null,
       holds: this.#holds,
       held: this.#options.held?.(this.pfn) ?? null,
       unheard: this.#unheard(record),
       ends: false,
     });
+  }
+
+  /**
+   * A call that ends with nothing told since it began takes the place of its beginning, and joins others like it: of a page
+   * that a hundred address spaces might map, most do not.
+   */
+  #fold(record: TraceRecord, text: string): { readonly seq: number; readonly text: string } | null {
+    const last = this.#call;
+    this.#call = null;
+    if (record.kind === "call-entered") {
+      const before = last?.result === null ? null : last;
+      this.#call = { of: callOf(record), entered: record.seq, result: null, count: 0, text, before };
+      return null;
+    }
+    if (record.kind !== "call-left" || last === null || last.result !== null) return null;
+    const { of, entered, before } = last;
+    if (of.agent !== record.agent || of.function !== record.function || of.space !== record.space)
+      return null;
+    const { result } = record;
+    this.#drop();
+    if (before === null || before.of.function !== of.function || before.result !== result) {
+      this.#call = { of, entered, result, count: 1, text: last.text, before: null };
+      return { seq: entered, text };
+    }
+    this.#drop();
+    this.#call = { ...before, count: before.count + 1 };
+    return { seq: before.entered, text: `${before.text} and ${before.count} more: each returns ${result}` };
+  }
+
+  /** What decides something stands alone. */
+  #keep(): null {
+    this.#call = null;
+    return null;
+  }
+
+  #drop(): void {
+    if (this.#last.pop() === undefined) this.#first.pop();
   }
 
   /** Lanes that hold the frame in the called address space and lack the operation. */
@@ -223,6 +276,10 @@ export class StoryTeller implements StoryView {
       this.#left++;
     }
   }
+}
+
+function callOf({ agent, function: name, space }: TraceRecordOf<"call-entered">): ToldCalls["of"] {
+  return { agent, function: name, space };
 }
 
 /** The story of a frame in a recording. */
