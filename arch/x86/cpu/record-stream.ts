@@ -20,12 +20,17 @@ export interface Agent {
 /** Who listens: a function that hears every record, or one for each kind, with those that it ignores. */
 export type RecordListener<R extends RecordHeader> = ((record: R) => void) | Handlers<R>;
 
+type RecordOf<R extends RecordHeader, K extends R["kind"]> = Extract<R, { readonly kind: K }>;
+
 /** The stream as those see it who record: of a layer's own kinds and those below. */
 export interface RecordSink<R extends RecordHeader> {
   /** Whether anybody listens: the one check that a record costs otherwise. */
   readonly live: boolean;
-  /** Whether anybody hears a kind. Where others are heard, its number passes: whoever asks makes one record, or none. */
-  hears(kind: R["kind"]): boolean;
+  /**
+   * Who hears records of a kind, as one function, for what is recorded often; null when nobody does. Whoever asks hands over
+   * one record, or none if there is nobody: its number passes.
+   */
+  hearer<K extends R["kind"]>(kind: K): ((record: RecordOf<R, K>) => void) | null;
   /** Who acts now: whoever drives the machine says so. */
   agent: number;
   /** The flush that causes what happens now. */
@@ -81,11 +86,12 @@ export class RecordStream<R extends RecordHeader> implements RecordSink<R> {
     return this.#seq;
   }
 
-  hears(kind: R["kind"]): boolean {
-    if (!this.live) return false;
-    if ((this.#hearers.get(kind) ?? this.#findHearers(kind)) !== nobody) return true;
+  hearer<K extends R["kind"]>(kind: K): ((record: RecordOf<R, K>) => void) | null {
+    if (!this.live) return null;
+    const hear = this.#hearers.get(kind) ?? this.#findHearers(kind);
+    if (hear !== nobody) return hear as (record: RecordOf<R, K>) => void;
     this.#seq += this.#step;
-    return false;
+    return null;
   }
 
   emit(record: R): void {
