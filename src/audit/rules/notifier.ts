@@ -140,10 +140,7 @@ export const NOTIFIER_RULES: readonly Rule[] = [
       const range = rangeOf(record);
       const { op, space } = record;
       const moment = op === "invalidate_range" ? "range told" : "range_end";
-      if (left.length > 0) {
-        const breach = outsideBreach(l, moment, left, { range, seq: record.seq });
-        return { ...breach, details: { ...breach.details, linear: range.start } };
-      }
+      if (left.length > 0) return outsideBreach(l, moment, left, { range, seq: record.seq });
       const site = l.siteOf(task);
       const wrong = boundsFault(range);
       const call = `mmu_notifier_${op}`;
