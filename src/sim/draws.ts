@@ -1,5 +1,7 @@
 /** Something that draws numbers. */
 export interface Dice {
+  /** What replays them. */
+  readonly seed: number;
   /** An integer from 0 to bound - 1. Throws RangeError for a bound below 1. */
   below(bound: number): number;
 }
@@ -31,6 +33,7 @@ export class Draws {
     let epoch = -1;
     let ordinal = 0;
     return {
+      seed: this.seed,
       below: (bound) => {
         if (!(bound >= 1)) throw new RangeError(`random number below ${bound}: give a bound of 1 or more`);
         this.#look();

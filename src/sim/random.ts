@@ -1,7 +1,8 @@
 import { nextXorshift32 } from "../../arch/x86/cpu/xorshift32.ts";
+import type { Dice } from "./draws.ts";
 
 /** Numbers that a seed decides, the same everywhere, so that it replays a run. */
-export class Random {
+export class Random implements Dice {
   readonly seed: number;
   #state: number;
 

@@ -1,6 +1,6 @@
 import type { KernelThread } from "../../arch/x86/mm/step.ts";
 import type { Kernel, Task } from "../mm/mm_types.ts";
-import type { Random } from "./random.ts";
+import type { Dice } from "./draws.ts";
 
 export interface ThreadOptions {
   /** How often the thread is chosen compared with others (default 1). */
@@ -22,12 +22,12 @@ interface SimThread {
 const STALLED = 200_000;
 
 /**
- * Interleaves threads at their yields, and interrupts at the same places, in an order that the seed decides: the
+ * Interleaves threads at their yields, and interrupts at the same places, in an order that dice decide: the
  * one owner of everything that could happen in another order (design D7).
  */
 export class Scheduler {
   readonly kernel: Kernel;
-  readonly random: Random;
+  readonly dice: Dice;
   readonly #threads: SimThread[] = [];
   /** Threads that the run waits for. */
   #awaited = 0;
@@ -36,9 +36,9 @@ export class Scheduler {
   #readyWeight = 0;
   #idleSteps = 0;
 
-  constructor(kernel: Kernel, random: Random) {
+  constructor(kernel: Kernel, dice: Dice) {
     this.kernel = kernel;
-    this.random = random;
+    this.dice = dice;
   }
 
   /** Adds a thread; it first runs when chosen. */
@@ -74,7 +74,7 @@ export class Scheduler {
     for (let i = 0; i < cpus.length; i++) if (cpus[i]!.pendingIpis > 0) interrupted++;
     const total = interrupted + this.#readyWeight;
     if (total === 0 || ++this.#idleSteps > STALLED) this.#stalled();
-    let choice = this.random.below(total);
+    let choice = this.dice.below(total);
     if (choice < interrupted) {
       const due = cpus.filter((cpu) => cpu.pendingIpis > 0);
       due[choice]!.handleIpis();
@@ -131,6 +131,6 @@ export class Scheduler {
       .map((thread) => thread.task.name)
       .join(", ");
     const verb = names.includes(",") ? "wait for each other" : "waits for ever";
-    throw new Error(`deadlock: ${names} ${verb} (seed ${this.random.seed})`);
+    throw new Error(`deadlock: ${names} ${verb} (seed ${this.dice.seed})`);
   }
 }

@@ -145,12 +145,12 @@ export function sentenceOf(record: TraceRecord, view: StoryView): Sentence | nul
 }
 
 function tellEntry(
-  { cpu, slot, oldLo, oldHi, entryLo, entryHi }: TraceRecordOf<"entry-written" | "accessed-dirty-set">,
+  { agent, cpu, slot, oldLo, oldHi, entryLo, entryHi }: TraceRecordOf<"entry-written" | "accessed-dirty-set">,
   view: StoryView,
   walker: string,
 ): Sentence | null {
   if (!view.mapsUs(slot, oldLo, oldHi) && !view.mapsUs(slot, entryLo, entryHi)) return null;
-  const by = cpu === NONE ? "a device" : `CPU ${cpu}`;
+  const by = cpu === NONE ? view.ledger.spaces.nameOf("agent", agent) : `CPU ${cpu}`;
   const text = `${by}${walker}: entry ${entryWords(oldLo, oldHi)} -> ${entryWords(entryLo, entryHi)}`;
   return cpu === NONE ? { text } : { text, actor: cpuLane(cpu) };
 }

@@ -13,7 +13,7 @@ import { type Sentence, type StoryView, sentenceOf } from "./sentences.ts";
 export interface StoryLine {
   /** Number of the record. */
   readonly seq: number;
-  /** Where the kernel did something to the page: what, the same in two runs that do the same; else null. */
+  /** Where the kernel told listeners, or might have: what, the same in two runs that do the same; else null. */
   readonly step: string | null;
   readonly text: string;
   /** Key of the lane that acted, null where it is the kernel on behalf of all. */
@@ -215,21 +215,23 @@ export function storyJson({ pfn, lanes, lines, left, gapAt }: Story): unknown {
   };
 }
 
-/** What two runs must have in common to be at the same step; null for what users, guests and the hardware do. */
+/** Functions that tell listeners in the way of the run's notifier protocol. */
+const TELLING: ReadonlySet<string> = new Set(["page_mkclean_one", "try_to_unmap_one"]);
+
+/**
+ * What two runs must have in common to be at the same step; null for what does not depend on how listeners are told: who
+ * uses the page when, and whether it is found young.
+ */
 function stepOf(record: TraceRecord): string | null {
   switch (record.kind) {
     case "call-entered":
-    case "call-left":
-    case "call-abandoned":
-      return `${record.kind} ${record.function} ${record.space}`;
+      return TELLING.has(record.function) ? `${record.function} ${record.space}` : null;
     case "notifier-called":
+      if (record.op.endsWith("_young")) return null;
       return `${record.op} ${record.space} ${record.linearLo} ${record.linearHi}`;
-    case "entry-written":
-    case "flush-begun":
-    case "batch-added":
     case "write-out":
     case "page-freed":
-      return `${record.kind} ${record.space}`;
+      return record.kind;
     default:
       return null;
   }

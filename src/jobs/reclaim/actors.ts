@@ -1,7 +1,7 @@
 import { type Linear, NONE, PAGE_SIZE, type Pfn } from "../../../arch/x86/cpu/address.ts";
 import { type KernelThread, step } from "../../../arch/x86/mm/step.ts";
 import type { Kernel, mm_struct } from "../../mm/mm_types.ts";
-import type { Random } from "../../sim/random.ts";
+import type { Dice, Draws } from "../../sim/draws.ts";
 import type { Iommu } from "../../virt/iommu.ts";
 import type { Kvm } from "../../virt/kvm.ts";
 
@@ -38,12 +38,23 @@ export class Actors {
   /** What may be touched now; the job replaces it with each batch. */
   targets: readonly Target[] = [];
   readonly #kernel: Kernel;
-  readonly #random: Random;
+  /** What each agent draws from: a user program by its CPU, all guests, all devices. */
+  readonly #users: readonly Dice[];
+  readonly #guestDice: Dice;
+  readonly #deviceDice: Dice;
   readonly #listeners: ReadonlyMap<mm_struct, Listeners>;
 
-  constructor(kernel: Kernel, random: Random, listeners: ReadonlyMap<mm_struct, Listeners>) {
+  /** The agents of the draws are numbered from `firstAgent` on. */
+  constructor(
+    kernel: Kernel,
+    draws: Draws,
+    firstAgent: number,
+    listeners: ReadonlyMap<mm_struct, Listeners>,
+  ) {
     this.#kernel = kernel;
-    this.#random = random;
+    this.#guestDice = draws.dice(firstAgent);
+    this.#deviceDice = draws.dice(firstAgent + 1);
+    this.#users = kernel.machine.cpus.map(({ id }) => draws.dice(firstAgent + 2 + id));
     this.#listeners = listeners;
   }
 
@@ -51,7 +62,7 @@ export class Actors {
   *user(cpu: number): KernelThread<void> {
     for (;;) {
       yield step("access", NONE);
-      const target = this.#pick();
+      const target = this.#pick(this.#users[cpu]!);
       if (target?.mm === this.#kernel.cpu_tlbstate[cpu]!.loaded_mm) this.touch(cpu, target);
     }
   }
@@ -60,7 +71,7 @@ export class Actors {
   *guests(): KernelThread<void> {
     for (;;) {
       yield step("access", NONE);
-      const target = this.#pick();
+      const target = this.#pick(this.#guestDice);
       if (target !== undefined) yield* this.guestTouch(target);
     }
   }
@@ -69,7 +80,7 @@ export class Actors {
   *devices(): KernelThread<void> {
     for (;;) {
       yield step("access", NONE);
-      const target = this.#pick();
+      const target = this.#pick(this.#deviceDice);
       if (target !== undefined) this.deviceTouch(target);
     }
   }
@@ -77,34 +88,35 @@ export class Actors {
   /** One load or store of a user program. */
   touch(cpu: number, target: Target): void {
     this.traffic.accesses++;
-    if (this.#kernel.machine.cpu(cpu).touch(this.#somewhereIn(target), this.#writes(target)) !== null)
-      this.traffic.faults++;
+    const dice = this.#users[cpu]!;
+    const fault = this.#kernel.machine.cpu(cpu).touch(somewhereIn(target, dice), writes(target, dice));
+    if (fault !== null) this.traffic.faults++;
   }
 
   *guestTouch(target: Target): KernelThread<void> {
     for (const kvm of this.#listeners.get(target.mm)?.kvms ?? []) {
       this.traffic.guestAccesses++;
-      yield* kvm.access(this.#somewhereIn(target), this.#writes(target));
+      yield* kvm.access(somewhereIn(target, this.#guestDice), writes(target, this.#guestDice));
     }
   }
 
   deviceTouch(target: Target): void {
     for (const iommu of this.#listeners.get(target.mm)?.iommus ?? []) {
       this.traffic.deviceAccesses++;
-      iommu.access(this.#somewhereIn(target), this.#writes(target));
+      iommu.access(somewhereIn(target, this.#deviceDice), writes(target, this.#deviceDice));
     }
   }
 
-  #somewhereIn({ address, length }: Target): Linear {
-    if (length === PAGE_SIZE) return address;
-    return (address + PAGE_SIZE * this.#random.below(length / PAGE_SIZE)) as Linear;
+  #pick(dice: Dice): Target | undefined {
+    return this.targets.length === 0 ? undefined : this.targets[dice.below(this.targets.length)];
   }
+}
 
-  #writes(target: Target): boolean {
-    return target.writable && this.#random.oneIn(WRITE_ONE_IN);
-  }
+function somewhereIn({ address, length }: Target, dice: Dice): Linear {
+  if (length === PAGE_SIZE) return address;
+  return (address + PAGE_SIZE * dice.below(length / PAGE_SIZE)) as Linear;
+}
 
-  #pick(): Target | undefined {
-    return this.targets.length === 0 ? undefined : this.targets[this.#random.below(this.targets.length)];
-  }
+function writes(target: Target, dice: Dice): boolean {
+  return target.writable && dice.below(WRITE_ONE_IN) === 0;
 }

@@ -7,7 +7,6 @@ import { type Story, StoryTeller } from "../../audit/story/story.ts";
 import { type ImportedGuest, importScan } from "../../guest/import-kernel.ts";
 import type { GuestScan } from "../../guest/scan-guest.ts";
 import type { mm_struct, NotifierProtocol } from "../../mm/mm_types.ts";
-import { Random } from "../../sim/random.ts";
 import { kernelOpening } from "../../trace/opening.ts";
 import { LiveWorld } from "../../trace/world.ts";
 import type { Listeners, Traffic } from "./actors.ts";
@@ -86,7 +85,7 @@ export function auditRun(scan: GuestScan, options: AuditRunOptions): AuditRun {
   const job = new ReclaimJob(kernel, {
     pages: mappedPages(imported),
     listeners,
-    random: new Random(options.seed),
+    seed: options.seed,
     shuffle: options.shuffle,
     ...(options.frames === undefined ? {} : { frames: options.frames }),
     ...(options.progress === undefined ? {} : { progress: options.progress }),

@@ -1,4 +1,4 @@
-import { type Linear, PAGE_SIZE, type Pfn } from "../../../arch/x86/cpu/address.ts";
+import { type Linear, NO_PFN, PAGE_SIZE, type Pfn } from "../../../arch/x86/cpu/address.ts";
 import { pmd_trans_huge, pte_access_permitted } from "../../../arch/x86/mm/pgtable.ts";
 import { PMD_SIZE, VM_SHARED, VM_WRITE } from "../../../arch/x86/mm/pgtable_types.ts";
 import type { KernelThread } from "../../../arch/x86/mm/step.ts";
@@ -10,7 +10,8 @@ import type { Kernel, mm_struct, Task } from "../../mm/mm_types.ts";
 import { page_referenced } from "../../mm/page_referenced.ts";
 import { pageout } from "../../mm/page-writeback.ts";
 import { isolate_lru_page, type KeptReason, shrink_page_list } from "../../mm/vmscan.ts";
-import type { Random } from "../../sim/random.ts";
+import { Draws } from "../../sim/draws.ts";
+import { Random } from "../../sim/random.ts";
 import { Scheduler } from "../../sim/scheduler.ts";
 import { Actors, type Listeners, type Target } from "./actors.ts";
 
@@ -31,7 +32,8 @@ export interface FrameRange {
 export interface ReclaimOptions {
   readonly pages: readonly MappedPage[];
   readonly listeners: ReadonlyMap<mm_struct, Listeners>;
-  readonly random: Random;
+  /** Decides everything that happens at random, page by page. */
+  readonly seed: number;
   /** Take the pages in the seed's order instead of by frame number. */
   readonly shuffle?: boolean;
   /** Take only pages that begin in one of these; default: all. */
@@ -53,6 +55,8 @@ const BATCH = 32;
 /** Batches in which a page may be found in use before the job gives it up. */
 const MAX_TRIES = 8;
 const RECLAIM_WEIGHT = 6;
+/** The scheduler, as one that draws. */
+const SCHEDULER = 0;
 
 /**
  * Writeback and reclaim over a guest's pages: the job that `ptescope audit` runs (README, "The main job").
@@ -69,6 +73,9 @@ export class ReclaimJob {
   readonly #options: ReclaimOptions;
   readonly #kswapd: Task;
   readonly #userTasks: readonly Task[];
+  readonly #draws: Draws;
+  /** The page that was worked on last. */
+  #page: Pfn = NO_PFN;
   readonly #tries = new Map<number, number>();
   readonly #skipped = new Map<string, number>();
   readonly #kept = new Map<string, number>();
@@ -80,16 +87,17 @@ export class ReclaimJob {
     }
     this.#kernel = kernel;
     this.#options = options;
-    this.actors = new Actors(kernel, options.random, options.listeners);
     this.#kswapd = kernel.createTask("kswapd", 0);
+    this.#draws = new Draws(options.seed, () => this.#pageAtHand());
+    this.actors = new Actors(kernel, this.#draws, SCHEDULER + 1, options.listeners);
     this.#userTasks = kernel.machine.cpus.slice(1).map((cpu) => kernel.createTask(`user@${cpu.id}`, cpu.id));
     for (const task of this.#userTasks) kernel.machine.cpu(task.cpu).cpl = 3;
   }
 
   run(): ReclaimResult {
-    const { pages, random, shuffle, progress } = this.#options;
+    const { pages, seed, shuffle, progress } = this.#options;
     const queue = pages.filter((page) => this.#isEligible(page));
-    if (shuffle) random.shuffle(queue);
+    if (shuffle) new Random(seed).shuffle(queue);
     else queue.sort((a, b) => a.page - b.page);
     const eligible = countFrames(queue);
     let again: MappedPage[] = [];
@@ -118,6 +126,18 @@ export class ReclaimJob {
     return false;
   }
 
+  /** The page that kswapd works on, or did last: what is drawn for one page does not depend on those before it. */
+  #pageAtHand(): Pfn {
+    const { calls, depth } = this.#kswapd;
+    for (let i = 0; i < depth; i++) {
+      const { page } = calls[i]!;
+      if (page === NO_PFN) continue;
+      this.#page = page;
+      break;
+    }
+    return this.#page;
+  }
+
   #isAskedFor(page: Pfn): boolean {
     const { frames } = this.#options;
     return frames === undefined || frames.some(({ first, last }) => page >= first && page <= last);
@@ -125,14 +145,14 @@ export class ReclaimJob {
 
   /** One batch; returns the pages to take again with the next. */
   #batch(fresh: readonly MappedPage[], again: readonly MappedPage[]): MappedPage[] {
-    const { listeners, random } = this.#options;
+    const { listeners } = this.#options;
     const targets = fresh.flatMap((page) =>
       page.mappings.map((at) => this.#targetOf(page.page, at.mm, at.address)),
     );
     this.#touchAll(targets);
     this.actors.targets = targets;
     const all = [...fresh, ...again];
-    const scheduler = new Scheduler(this.#kernel, random);
+    const scheduler = new Scheduler(this.#kernel, this.#draws.dice(SCHEDULER));
     const kept = new Map<Pfn, KeptReason>();
     scheduler.spawn(this.#kswapd, this.#reclaim(all, kept), { weight: RECLAIM_WEIGHT });
     for (const task of this.#userTasks) scheduler.spawn(task, this.actors.user(task.cpu), { daemon: true });
@@ -159,6 +179,7 @@ export class ReclaimJob {
       const cpu = 1 + (turn++ % this.#userTasks.length);
       switch_mm(this.#kernel, cpu, mm);
       for (const place of places) {
+        this.#page = place.page;
         this.actors.touch(cpu, place);
         this.#kernel.run(this.actors.guestTouch(place));
         this.actors.deviceTouch(place);

@@ -3,7 +3,6 @@ import { importGuest } from "../../../src/guest/import-kernel.ts";
 import { attachListeners, type ListenerKind } from "../../../src/jobs/reclaim/listeners.ts";
 import { ReclaimJob } from "../../../src/jobs/reclaim/reclaim-job.ts";
 import type { Kernel } from "../../../src/mm/mm_types.ts";
-import { Random } from "../../../src/sim/random.ts";
 import { realGuest } from "../../support/guests.ts";
 
 export interface GuestRunOptions {
@@ -38,7 +37,7 @@ export function guestRun({
       );
       return { page, frames: frames.size, mappings };
     });
-  new ReclaimJob(kernel, { pages, listeners: attached, random: new Random(7) }).run();
+  new ReclaimJob(kernel, { pages, listeners: attached, seed: 7 }).run();
   auditor?.finish();
   return auditor;
 }

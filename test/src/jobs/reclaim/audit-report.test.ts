@@ -107,6 +107,13 @@ describe("the audit of a real guest with the default listeners", () => {
     },
   );
 
+  test("protocols that change nothing but who is told when do the same work, to the access", () => {
+    const work = ({ freed, entriesChanged, flushes, ipis, traffic }: RunReport) => {
+      return { freed, entriesChanged, flushes, ipis, traffic };
+    };
+    expect(work(run("a0"))).toEqual(work(run("c")));
+  });
+
   test("tells it all to a person", () => {
     const text = auditText(report);
     expect(text).toContain("12,578 of 12,578");

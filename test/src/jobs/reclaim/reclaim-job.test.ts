@@ -6,7 +6,6 @@ import { MappedAtClear } from "../../../../src/jobs/reclaim/mapped-at-clear.ts";
 import { type MappedPage, ReclaimJob } from "../../../../src/jobs/reclaim/reclaim-job.ts";
 import { PG } from "../../../../src/mm/mem_map.ts";
 import type { mm_struct } from "../../../../src/mm/mm_types.ts";
-import { Random } from "../../../../src/sim/random.ts";
 import type { VirtRecord } from "../../../../src/virt/records.ts";
 import { Scene } from "../../../support/scene.ts";
 
@@ -39,7 +38,7 @@ function job(seed: number, notifiers: string, build: (scene: Scene, mm: mm_struc
   const result = new ReclaimJob(kernel, {
     pages,
     listeners: new Map([[mm, listeners]]),
-    random: new Random(seed),
+    seed,
   }).run();
   auditor.finish();
   return { result, freed, auditor, mappedAtClear };
@@ -115,7 +114,7 @@ describe("which pages the job takes", () => {
       { page: locked, frames: 1, mappings: [] },
       { page: lone, frames: 1, mappings: [] },
     ];
-    const result = new ReclaimJob(kernel, { pages, listeners: new Map(), random: new Random(1) }).run();
+    const result = new ReclaimJob(kernel, { pages, listeners: new Map(), seed: 1 }).run();
     expect(Object.fromEntries(result.skipped)).toEqual({
       hugetlb: 512,
       unevictable: 1,
@@ -126,7 +125,7 @@ describe("which pages the job takes", () => {
 
   test("needs a CPU beside the one that reclaims", () => {
     const { kernel } = new Scene({ memory: "4MiB", cpus: 1 });
-    expect(() => new ReclaimJob(kernel, { pages: [], listeners: new Map(), random: new Random(1) })).toThrow(
+    expect(() => new ReclaimJob(kernel, { pages: [], listeners: new Map(), seed: 1 })).toThrow(
       "the job needs 2 CPUs or more",
     );
   });

@@ -76,7 +76,7 @@ describe("a real guest", () => {
       const live = guestRun({
         protocol,
         listeners: ["kvm", "iommu"],
-        oneIn: 40,
+        oneIn: 35,
         begin: (kernel) => {
           stop = recordBoth(kernel);
           const world = new LiveWorld(kernel.machine, kernel.format);
