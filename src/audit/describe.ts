@@ -1,7 +1,7 @@
 import { BYTES_OF_LEVEL, NONE, PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
 import { hex } from "../text/hex.ts";
 import type { FindingDetails, Owed, StaleTranslation } from "./findings.ts";
-import type { Context } from "./ledger/contexts.ts";
+import type { Context } from "./ledger/context.ts";
 import type { ByteRange, Change, Debt } from "./ledger/debts.ts";
 import type { Ledger } from "./ledger/ledger.ts";
 import type { Spte } from "./ledger/listeners.ts";

@@ -1,6 +1,6 @@
 import { BYTES_OF_LEVEL, NONE } from "../../../arch/x86/cpu/address.ts";
 import { hasCpu, holderOf, missing, spaceIdOf, staleLeaf } from "../describe.ts";
-import type { Context } from "../ledger/contexts.ts";
+import type { Context } from "../ledger/context.ts";
 import type { Change } from "../ledger/debts.ts";
 import type { Ledger } from "../ledger/ledger.ts";
 import type { MomentOf } from "../ledger/moments.ts";

@@ -1,7 +1,8 @@
 import type { FindingDetails, RuleHead } from "../findings.ts";
-import type { Debt, TableDebt } from "../ledger/debts.ts";
+import type { Debt } from "../ledger/debts.ts";
 import type { Ledger } from "../ledger/ledger.ts";
 import type { Moment, MomentKind, MomentOf } from "../ledger/moments.ts";
+import type { TableDebt } from "../ledger/table-debts.ts";
 
 /** What a rule reports of one breach. */
 export interface Breach {

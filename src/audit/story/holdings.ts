@@ -1,5 +1,5 @@
 import { NONE } from "../../../arch/x86/cpu/address.ts";
-import type { Context } from "../ledger/contexts.ts";
+import type { Context } from "../ledger/context.ts";
 import type { Ledger } from "../ledger/ledger.ts";
 import { RIGHT_WRITE } from "../ledger/translation.ts";
 
