@@ -176,7 +176,7 @@ export class LedgerHistory {
       default:
         cpu.setControl({ [op.do]: !cpu.control[op.do] });
     }
-    if (!NO_CHANGE.has(op.do)) this.#age(op.do === "store" ? null : op.cpu);
+    if (!NO_CHANGE.has(op.do)) this.#age(op.do === "store" || op.do === "INVLPGB" ? null : op.cpu);
   }
 
   #draw(): Op {
@@ -282,9 +282,15 @@ export class LedgerHistory {
   }
 
   /** What a PCID that is not loaded will be able to use: rule, frame, and the page that it is for. */
-  #waiting(cpu: number, pcid: number): Set<string> {
+  #waiting(cpu: number, pcid: number, among: Map<string, Wait> | null = null): Set<string> {
     const all = new Set<string>();
+    const places = new Set([...(among?.keys() ?? [])].map((wait) => wait.split(" ")[3]));
+    const isAmong = (page: number, i: number): boolean =>
+      among === null ||
+      places.has(`${i}`) ||
+      [1, 2, 3].some((level) => places.has(`${Math.floor(page / PAGE_SIZE / 512 ** level)}`));
     this.#histories.forEach((history, i) => {
+      if (!isAmong(PAGES[i]!, i)) return;
       const { leaves, tables } = history.waiting(cpu, pcid);
       for (const { lo, level } of tables)
         all.add(`G2 ${lo >>> 12} at ${Math.floor(PAGES[i]! / PAGE_SIZE / 512 ** level)}`);
@@ -383,7 +389,7 @@ export class LedgerHistory {
       const [cpu, pcid] = key.split("/").map(Number) as [number, number];
       if (only !== null && cpu !== only) continue;
       if (pcid === this.#machine.cpu(cpu).control.pcid) continue;
-      const waiting = this.#waiting(cpu, pcid);
+      const waiting = this.#waiting(cpu, pcid, waits);
       for (const wait of waits.keys()) if (!waiting.has(wait)) waits.delete(wait);
       if (waits.size === 0) this.#waits.delete(key);
     }
