@@ -8,7 +8,7 @@ import { KINDS, type RecordKind, type TraceRecord } from "../trace/record.ts";
 import { LiveWorld, type World } from "../trace/world.ts";
 import { type Cause, FindingLog } from "./causes.ts";
 import type { Finding, RuleHead } from "./findings.ts";
-import type { Debt, TableDebt } from "./ledger/debts.ts";
+import type { Debt, TableDebt } from "./ledger/debt.ts";
 import type { Flushes } from "./ledger/flushes.ts";
 import { Ledger } from "./ledger/ledger.ts";
 import type { Moment, MomentKind } from "./ledger/moments.ts";
@@ -41,7 +41,16 @@ interface Judge {
  * Judges a run by its records, and steers nothing. Of a machine or a kernel it hears by itself from its making on; a
  * recording's records are handed to {@link observe}. At the end of the run call {@link finish}.
  *
- * What a concrete TLB kept plays no part, so a missing flush is found in a run where nobody happens to hit it.
+ * What a concrete TLB kept plays no part, so a missing flush is found in a run where nobody happens to hit it. Who may
+ * hold what is what the oracle of legal outcomes says, but for these:
+ *
+ * - An entry that is in place when its frame is freed is found at once if a PCID has had the root since it was dropped,
+ *   loaded or not: to load the root is enough to use it. Under a root that none has, it is not found.
+ * - A frame that is mapped again in an old table after it was freed is in use again: it waits for no PCID any more.
+ * - Setting CR4.SMEP takes global translations of the current PCID only; one whose root was loaded under others, too, is
+ *   taken to stay for them, although it may be younger.
+ * - Compared is who may use a frame; the rights of a translation may be taken for more than a CPU can have.
+ * - Of a kernel table that hangs in more than eight places eight are watched; {@link truncated} tells of other limits.
  */
 export class Auditor {
   /** Takes a record in and judges it; for those of a recording. */
@@ -231,7 +240,7 @@ export class Auditor {
   /** A PCID's translations are out of reach while another is loaded; a lazy CPU walks, but uses no user address. */
   #isReachable(debt: Debt | TableDebt): boolean {
     const { context } = debt;
-    if (!context.active) return false;
+    if (!context.active || debt.unfilled) return false;
     if (context.cpu === NONE || !("pfn" in debt)) return true;
     return debt.change.leaf.reach.kernel || !this.#ledger.contexts.cpu(context.cpu).lazy;
   }

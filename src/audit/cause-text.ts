@@ -1,7 +1,7 @@
 import { formatBytes, formatCount, formatRange, hex } from "../text/hex.ts";
 import { wrap } from "../text/wrap.ts";
 import type { Cause, Place } from "./causes.ts";
-import type { ByteRange } from "./ledger/debts.ts";
+import type { ByteRange } from "./ledger/byte-range.ts";
 
 /** What a cause is, in a few words: what was wrong with the call that was made, or which one never came. */
 export function causeTitle({ worst, places }: Cause): string {

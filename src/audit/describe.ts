@@ -1,8 +1,8 @@
 import { BYTES_OF_LEVEL, NONE, PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
 import { hex } from "../text/hex.ts";
 import type { FindingDetails, Owed, StaleTranslation } from "./findings.ts";
-import type { Context } from "./ledger/contexts.ts";
-import type { ByteRange, Change, Debt } from "./ledger/debts.ts";
+import type { ByteRange } from "./ledger/byte-range.ts";
+import type { Change, Context, Debt } from "./ledger/debt.ts";
 import type { Ledger } from "./ledger/ledger.ts";
 import type { Spte } from "./ledger/listeners.ts";
 import { type Leaf, RIGHT_EXECUTE, RIGHT_WRITE, storesLand, WAS_DIRTY } from "./ledger/translation.ts";

@@ -1,5 +1,6 @@
 import { formatBytes, formatRange, hex } from "../text/hex.ts";
-import type { ByteRange, Changer } from "./ledger/debts.ts";
+import type { ByteRange } from "./ledger/byte-range.ts";
+import type { Changer } from "./ledger/changer.ts";
 
 /** What an agent can still reach. */
 export interface StaleTranslation {

@@ -48,17 +48,20 @@ export {
   type StaleTranslation,
 } from "../audit/findings.ts";
 export { rangeOf } from "../audit/ledger/brackets.ts";
-export type { Context, Contexts, CpuContexts } from "../audit/ledger/contexts.ts";
+export type { ByteRange } from "../audit/ledger/byte-range.ts";
+export type { Changer } from "../audit/ledger/changer.ts";
+export type { Contexts } from "../audit/ledger/contexts.ts";
+export type { CpuContexts } from "../audit/ledger/cpu-contexts.ts";
 export type {
-  ByteRange,
   Change,
-  Changer,
+  Context,
   Debt,
-  Debts,
+  Hold as RootHold,
   SuspendedFinding,
   TableDebt,
   ToldCall,
-} from "../audit/ledger/debts.ts";
+} from "../audit/ledger/debt.ts";
+export type { Debts } from "../audit/ledger/debts.ts";
 export type { Flushes, FlushSite } from "../audit/ledger/flushes.ts";
 export type { Journal } from "../audit/ledger/journal.ts";
 export { Ledger } from "../audit/ledger/ledger.ts";
@@ -75,7 +78,7 @@ export type { NewerData, Pages } from "../audit/ledger/pages.ts";
 export type { MappedSlots, OnPfn, PfnIndex } from "../audit/ledger/pfn-index.ts";
 export { covers, hullOf, leftOut, roundedOut } from "../audit/ledger/ranges.ts";
 export type { Root, Space, Spaces } from "../audit/ledger/spaces.ts";
-export type { TableSink, Tables } from "../audit/ledger/tables.ts";
+export type { Tables } from "../audit/ledger/tables.ts";
 export type {
   Bracket,
   DeferredBatch,

@@ -89,8 +89,8 @@ export class OutcomeOracle {
   readonly observe: (record: HardwareRecord) => void = dispatcher<HardwareRecord>({
     "entry-written": (record) => this.write(record),
     "accessed-dirty-set": (record) => this.write(record),
-    "cr3-loaded": ({ cpu }) => this.look(cpu),
-    "register-loaded": ({ cpu }) => this.look(cpu),
+    "cr3-loaded": ({ cpu, keep }) => this.look(cpu, !keep),
+    "register-loaded": ({ cpu }) => this.look(cpu, false),
     invalidated: (record) => this.record({ type: "drop", cpu: record.cpu, scope: recordedScope(record) }),
     ...ignoring("tlb-filled", "access", "fault", "ipi-sent", "ipi-handled", "interrupt-taken"),
     ...ignoring("privilege-changed", "halted", "gap", "agent-introduced", "named"),
@@ -164,8 +164,8 @@ export class OutcomeOracle {
     return history;
   }
 
-  private look(cpu: number): void {
-    this.record({ type: "view", cpu, view: viewOf(this.cpu(cpu)) });
+  private look(cpu: number, drops: boolean): void {
+    this.record({ type: "view", cpu, view: viewOf(this.cpu(cpu)), drops });
   }
 
   private write({

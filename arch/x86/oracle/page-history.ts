@@ -19,7 +19,8 @@ export interface View {
 /** One thing that happened, in the form that histories understand. */
 export type Change =
   | { type: "write"; address: number; oldLo: number; oldHi: number; lo: number; hi: number }
-  | { type: "view"; cpu: number; view: View }
+  /** `drops`: a drop follows that is of the same instruction, so that nothing is learnt before it. */
+  | { type: "view"; cpu: number; view: View; drops: boolean }
   | { type: "drop"; cpu: number; scope: InvalidationScope };
 
 /** A leaf translation that a TLB may hold. */
@@ -50,13 +51,14 @@ interface Context {
   readonly leaves: CachedLeaf[];
   /** Addresses of the entries that the last learning read. */
   reads: number[];
-  /** Why it must learn before it is asked: something was dropped, or an entry that it reads has changed. */
-  pending: typeof UP_TO_DATE | typeof DROPPED | typeof REWRITTEN;
+  /** Why it must learn before it is asked: something was dropped, an entry that it reads has changed, or it is loaded. */
+  pending: typeof UP_TO_DATE | typeof DROPPED | typeof REWRITTEN | typeof LOADED;
 }
 
 const UP_TO_DATE = 0;
 const DROPPED = 1;
 const REWRITTEN = 2;
+const LOADED = 3;
 
 /** A walk that changes nothing and keeps its path. */
 const LOOK: WalkOptions = { setAccessedDirty: false, record: "words", beforeUpdate: null, updated: null };
@@ -101,7 +103,7 @@ export class PageHistory {
       this.views[change.cpu] = change.view;
       this.roots[change.cpu] = this.rootOf(change.view);
       const context = this.contexts[change.cpu]!.get(change.view.pcid);
-      if (context !== undefined) context.pending = REWRITTEN;
+      if (context !== undefined) context.pending = change.drops ? LOADED : REWRITTEN;
     } else {
       this.applyDrop(change.cpu, change.scope);
     }
@@ -126,6 +128,26 @@ export class PageHistory {
     return list;
   }
 
+  /**
+   * What a PCID that is not loaded has, and what it will have by its cached table entries as soon as it is loaded, with
+   * whatever root: leaves, and tables by what leads to them.
+   */
+  waiting(
+    cpu: number,
+    pcid: number,
+  ): { readonly leaves: readonly CachedLeaf[]; readonly tables: readonly WalkStart[] } {
+    const context = this.contexts[cpu]!.get(pcid);
+    if (context === undefined) return { leaves: [], tables: [] };
+    const copy: Context = {
+      ...context,
+      reads: [],
+      tables: context.tables.map((list) => [...list]),
+      leaves: [...context.leaves],
+    };
+    this.learnFromTables(cpu, copy);
+    return { leaves: copy.leaves, tables: copy.tables.flat() };
+  }
+
   private applyWrite(cpu: number, write: Extract<Change, { type: "write" }>): void {
     const context = this.current(cpu);
     const { address } = write;
@@ -142,8 +164,11 @@ export class PageHistory {
   }
 
   private applyDrop(cpu: number, scope: InvalidationScope): void {
-    // What only a drop left to learn is read from the same memory after this drop; a rewritten entry must be learnt first.
-    if (this.current(cpu).pending === REWRITTEN) this.settle(cpu);
+    // What only a drop left to learn is read from the same memory after this drop, but not by way of tables that it takes;
+    // a rewritten entry must be learnt first.
+    const { pending, tables: cached } = this.current(cpu);
+    const takesTables = scope.tables !== "keep" && cached.some(({ length }) => length > 0);
+    if (pending === REWRITTEN || (pending === DROPPED && takesTables)) this.settle(cpu);
     for (const [pcid, context] of this.contexts[cpu]!) {
       const { lo, hi } = this;
       let dropped = false;
@@ -159,7 +184,7 @@ export class PageHistory {
         tables.length = 0;
         dropped = true;
       }
-      if (dropped) context.pending = DROPPED;
+      if (dropped || context.pending === LOADED) context.pending = DROPPED;
     }
   }
 
@@ -190,12 +215,16 @@ export class PageHistory {
   private learn(cpu: number, context: Context): void {
     context.reads = [];
     this.learnFrom(cpu, context, this.roots[cpu]!);
+    this.learnFromTables(cpu, context);
+    context.pending = UP_TO_DATE;
+  }
+
+  private learnFromTables(cpu: number, context: Context): void {
     for (let level = this.silicon.levels - 1; level >= 1; level--) {
       const tables = context.tables[level]!;
       const known = tables.length;
       for (let i = 0; i < known; i++) this.learnFrom(cpu, context, tables[i]!);
     }
-    context.pending = UP_TO_DATE;
   }
 
   private learnFrom(cpu: number, context: Context, start: WalkStart): void {

@@ -1,86 +1,15 @@
-import { BYTES_OF_LEVEL } from "../../../arch/x86/cpu/address.ts";
+import { BYTES_OF_LEVEL, PAGE_SIZE } from "../../../arch/x86/cpu/address.ts";
 import { ALL_PCIDS, type InvalidationScope } from "../../../arch/x86/cpu/invalidation-scope.ts";
 import { linearNumber } from "../../../arch/x86/cpu/linear-address.ts";
-import type { FindingDetails, RuleHead } from "../findings.ts";
-import type { Context, Contexts, CpuContexts } from "./contexts.ts";
-import { type OnPfn, PfnIndex } from "./pfn-index.ts";
+import type { ByteRange } from "./byte-range.ts";
+import { type Contexts, NOT_HELD } from "./contexts.ts";
+import type { CpuContexts } from "./cpu-contexts.ts";
+import type { Change, Context, Debt, SuspendedFinding, TableDebt } from "./debt.ts";
+import { PfnIndex } from "./pfn-index.ts";
+import { TableDebts, unchain } from "./table-debts.ts";
 import { type Leaf, type Reach, WAS_ACCESSED, WAS_GLOBAL } from "./translation.ts";
 
-/** Bytes of linear addresses. */
-export interface ByteRange {
-  readonly start: number;
-  readonly length: number;
-}
-
-/** A call of the notifier core, as one change saw it. */
-export interface ToldCall {
-  readonly op: string;
-  readonly range: ByteRange;
-  /** Number of the record. */
-  readonly seq: number;
-}
-
-/** Who changed an entry, on whose behalf. */
-export interface Changer {
-  /** Number of the record of the store: the change's id. */
-  readonly seq: number;
-  readonly agent: number;
-  /** The kernel function that it was in, or what it is otherwise. */
-  readonly site: string;
-  /** The primitive that stored, where a hint says so; else empty. */
-  readonly primitive: string;
-}
-
-/** One weakening of one leaf entry: who made it, and who owes an invalidation for it. */
-export interface Change extends Changer {
-  /** The leaf as it was. */
-  readonly leaf: Leaf;
-  readonly debts: Debt[];
-  /** Its flush was put off to try_to_unmap_flush. */
-  deferred: boolean;
-  /** The last range that the listeners were told of for it, whether it covers the change or not. */
-  told: ToldCall | null;
-  /** What that call should have covered and did not: the bytes left out, and the range that it should have had. */
-  missed: { readonly stale: readonly ByteRange[]; readonly needed: ByteRange } | null;
-}
-
-/** A translation that a context may still hold although the tables no longer say so. */
-export interface Debt extends OnPfn<Debt> {
-  readonly context: Context;
-  readonly change: Change;
-  /** RIGHT_* and WAS_* of the translation. */
-  readonly rights: number;
-  /** The cached entry through which a walk could make it anew: it is not paid before that one is. */
-  readonly via: TableDebt | null;
-  /** Of a global one: the PCIDs under which it may have been filled. */
-  readonly filledUnder: Set<number> | null;
-  /** An earlier debt of the same context for the same address. */
-  older: Debt | null;
-  paid: boolean;
-  /** What will be found if the context can be used again and this is still unpaid. */
-  suspended: SuspendedFinding[] | null;
-}
-
-/** A cached entry that still leads to a table which its slot does not lead to any more, or not with the same rights. */
-export interface TableDebt {
-  readonly context: Context;
-  readonly changer: Changer;
-  /** Level of the entry, from 2, and the first address that it is for. */
-  readonly level: number;
-  readonly base: number;
-  readonly table: number;
-  readonly reach: Reach;
-  older: TableDebt | null;
-  paid: boolean;
-  suspended: SuspendedFinding[] | null;
-}
-
-/** A finding with its key, not reported yet. */
-export interface SuspendedFinding {
-  readonly rule: RuleHead;
-  readonly key: string;
-  readonly details: FindingDetails;
-}
+const NO_TABLES: readonly TableDebt[] = [];
 
 /**
  * The debts: what contexts may still hold although the tables no longer say so. Weakening an entry makes a debt for each
@@ -89,14 +18,17 @@ export interface SuspendedFinding {
  */
 export class Debts {
   readonly byPfn = new PfnIndex<Debt>();
-  /** Debts of table entries, by the table. */
-  readonly byTable = new Map<number, Set<TableDebt>>();
   /** Debts of CPUs, for translations whose A was set, that each flush has paid. */
   readonly paidYoung = new Map<number, number>();
+  /** Of entries that led to tables. */
+  readonly tables: TableDebts;
   readonly #contexts: Contexts;
+  /** Suspended on global translations that a PCID which is loaded again can fill. */
+  #revived: Debt[] = [];
 
   constructor(contexts: Contexts) {
     this.#contexts = contexts;
+    this.tables = new TableDebts(contexts, (debt) => this.#remove(debt));
   }
 
   /** A of the leaf was cleared: the contexts that reach it may have used it before. */
@@ -105,8 +37,11 @@ export class Debts {
     for (const context of this.#contexts.reaching(leaf.reach)) context.aged[leaf.level]!.add(key);
   }
 
-  /** Every context that may hold the changed translation owes an invalidation. */
-  owe(change: Change, isGlobalOn: (cpu: number) => boolean): void {
+  /**
+   * Every context that may hold the changed translation owes an invalidation. `slot` is the entry that was stored: the
+   * leaf's own, or one above it, whose cached value leads to the leaf still.
+   */
+  owe(change: Change, slot: number, isGlobalOn: (cpu: number) => boolean): void {
     const { leaf } = change;
     const contexts = this.#contexts.reaching(leaf.reach);
     // Lists of a frame's debts are built back to front: this way CPU 0 comes first.
@@ -114,84 +49,110 @@ export class Debts {
       const context = contexts[i]!;
       const global = context.cpu >= 0 && (leaf.rights & WAS_GLOBAL) !== 0 && isGlobalOn(context.cpu);
       if (context.cpu >= 0 && context.isGlobal !== global) continue;
-      this.#oweIn(context, change);
+      const rights = this.#contexts.heldRights(context, leaf);
+      const vias = leaf.slot === slot ? NO_TABLES : this.#viasOf(context, leaf);
+      if (vias.length === 0 && rights !== NOT_HELD) this.oweIn(context, change, rights, null);
+      for (const via of vias) {
+        this.oweIn(context, change, rights === NOT_HELD ? leaf.rights : rights, via, rights === NOT_HELD);
+      }
     }
   }
 
-  #oweIn(context: Context, change: Change): void {
+  /** The cached entries that lead to the leaf's table still; a global leaf can be had through those of every PCID. */
+  #viasOf(context: Context, leaf: Leaf): readonly TableDebt[] {
+    if (this.tables.byTable.size === 0 || context.cpu < 0) return NO_TABLES;
+    const contexts = context.isGlobal ? this.#contexts.cpu(context.cpu).byPcid.values() : [context];
+    const vias: TableDebt[] = [];
+    for (const each of contexts) {
+      const via = this.tables.find(each, Math.floor(leaf.slot / PAGE_SIZE), leaf.level + 1, leaf.page);
+      if (via !== null) vias.push(via);
+    }
+    return vias;
+  }
+
+  /** One context owes; `unfilled`: not before it is loaded again, unless it is. */
+  oweIn(context: Context, change: Change, rights: number, via: TableDebt | null, unfilled = false): Debt {
     const { leaf } = change;
     const { level } = leaf;
     const debts = context.debts[level]!;
     const key = leaf.page / BYTES_OF_LEVEL[level]!;
     const older = debts.get(key) ?? null;
-    const via = this.#tableDebtOver(context, leaf.page, change.seq);
+    const isLate = unfilled && via !== null && !via.context.active;
     // The context may hold the same translation, and with as many rights, since an earlier change: blame that one. But one
     // that a walk could make anew outlives what pays for that.
-    const isHeld = older !== null && older.pfn === leaf.pfn && (leaf.rights & ~older.rights) === 0;
-    if (isHeld && via === null) {
-      change.debts.push(older);
-      return;
+    for (let debt = older; debt !== null; debt = debt.older) {
+      if (debt.pfn !== leaf.pfn || (rights & ~debt.rights) !== 0) continue;
+      if ((via !== null && debt.via !== via) || (debt.unfilled && !isLate)) continue;
+      for (const pcid of pcidsOf(context, leaf.reach, via)) debt.filledUnder!.add(pcid);
+      change.debts.push(debt);
+      return debt;
     }
     const debt: Debt = {
       context,
       change,
       pfn: leaf.pfn,
       level,
-      rights: leaf.rights | (context.aged[level]!.has(key) ? WAS_ACCESSED : 0),
+      rights: rights | (context.aged[level]!.has(key) ? WAS_ACCESSED : 0),
       via,
-      filledUnder: context.isGlobal ? pcidsOf(context, leaf.reach) : null,
+      unfilled: isLate,
+      filledUnder: context.isGlobal ? new Set(pcidsOf(context, leaf.reach, via)) : null,
       older,
       paid: false,
       suspended: null,
       nextOnPfn: null,
       previousOnPfn: null,
     };
+    if (isLate) via.late.add(debt);
     debts.set(key, debt);
     this.byPfn.add(debt);
     change.debts.push(debt);
+    return debt;
   }
 
-  /** The context's debt of an entry above the address that the same store has made. */
-  #tableDebtOver(context: Context, address: number, seq: number): TableDebt | null {
-    for (let level = 2; level <= 5; level++) {
-      const debts = context.tableDebts[level]!;
-      if (debts.size === 0) continue;
-      const debt = debts.get(Math.floor(address / BYTES_OF_LEVEL[level]!));
-      if (debt?.changer.seq === seq) return debt;
+  /**
+   * The entry of a table that cached entries lead to has got another value: what it said is not to be had by them any
+   * more. Returns what was suspended on that.
+   */
+  overwritten(via: TableDebt, level: number, page: number): readonly SuspendedFinding[] {
+    this.tables.overwritten(via, level, page);
+    const lost: SuspendedFinding[] = [];
+    if (level > 3) return lost;
+    const key = page / BYTES_OF_LEVEL[level]!;
+    for (const context of [via.context, this.#contexts.cpu(via.context.cpu).global]) {
+      for (let debt = context.debts[level]!.get(key) ?? null; debt !== null; debt = debt.older) {
+        if (debt.via !== via) continue;
+        if (debt.unfilled) {
+          lost.push(...(debt.suspended ?? []));
+          this.#remove(debt);
+        } else debt.via = null;
+      }
     }
-    return null;
+    return lost;
   }
 
-  /** Every PCID of every CPU that may hold the entry which led to the table owes an invalidation; such entries are never global. */
-  oweTable(reach: Reach, level: number, base: number, table: number, changer: Changer): void {
-    for (const context of this.#contexts.reaching(reach)) {
-      if (context.cpu < 0 || context.isGlobal) continue;
-      const debts = context.tableDebts[level]!;
-      const key = base / BYTES_OF_LEVEL[level]!;
-      const older = debts.get(key) ?? null;
-      const debt: TableDebt = {
-        context,
-        changer,
-        level,
-        base,
-        table,
-        reach,
-        older,
-        paid: false,
-        suspended: null,
-      };
-      debts.set(key, debt);
-      const same = this.byTable.get(table);
-      if (same === undefined) this.byTable.set(table, new Set([debt]));
-      else same.add(debt);
-    }
+  /** A context is loaded: what it could not fill while it was away it can now. */
+  returned(context: Context): void {
+    this.tables.returned(context, (debt) => {
+      debt.unfilled = false;
+      if (debt.context.isGlobal) this.#revived.push(debt);
+    });
+  }
+
+  /** Takes out a debt that no translation can stand for. */
+  #remove(debt: Debt): void {
+    const debts = debt.context.debts[debt.level]!;
+    unchain(debts, debt.change.leaf.page / BYTES_OF_LEVEL[debt.level]!, debt);
+    debt.via?.late.delete(debt);
+    debt.paid = true;
+    debt.suspended = null;
+    this.byPfn.remove(debt);
   }
 
   /** A CPU dropped what the scope covers, on behalf of a flush. */
   pay(cpu: CpuContexts, scope: InvalidationScope, flush: number): void {
     for (const context of cpu.byPcid.values()) {
       if (scope.pcid !== ALL_PCIDS && scope.pcid !== context.pcid) continue;
-      if (scope.tables !== "keep") this.#payTables(context, scope);
+      if (scope.tables !== "keep") this.tables.pay(context, scope);
       this.#payLeaves(context, scope, flush, null);
     }
     if (scope.globals === "keep") return;
@@ -215,33 +176,6 @@ export class Debts {
   /** A context has dropped everything. */
   payAll(context: Context, flush: number): void {
     this.#payLeaves(context, { pcid: context.pcid, page: null, globals: "keep", tables: "all" }, flush, null);
-  }
-
-  #payTables(context: Context, { page, tables }: InvalidationScope): void {
-    for (let level = 2; level <= 5; level++) {
-      const debts = context.tableDebts[level]!;
-      if (debts.size === 0) continue;
-      if (tables === "all" || page === null) {
-        for (const debt of debts.values()) this.#payTable(debt);
-        debts.clear();
-        continue;
-      }
-      const key = Math.floor(linearNumber(page.lo & ~0xfff, page.hi) / BYTES_OF_LEVEL[level]!);
-      const debt = debts.get(key);
-      if (debt === undefined) continue;
-      this.#payTable(debt);
-      debts.delete(key);
-    }
-  }
-
-  #payTable(newest: TableDebt): void {
-    for (let debt: TableDebt | null = newest; debt !== null; debt = debt.older) {
-      debt.paid = true;
-      debt.suspended = null;
-      const same = this.byTable.get(debt.table);
-      same?.delete(debt);
-      if (same?.size === 0) this.byTable.delete(debt.table);
-    }
   }
 
   /** Of a context's leaves; `own` limits a flush of global ones to those filled under that PCID. */
@@ -316,31 +250,42 @@ export class Debts {
 
   /** Calls `visit` with everything that is suspended on the context, leaves and tables; nothing is suspended any more then. */
   revive(context: Context, visit: (found: SuspendedFinding) => void): void {
+    const one = (debt: Debt | TableDebt): void => {
+      const { suspended } = debt;
+      debt.suspended = null;
+      for (const found of suspended ?? []) visit(found);
+    };
+    for (const debt of this.#revived) one(debt);
+    this.#revived = [];
     for (const debts of [...context.debts, ...context.tableDebts]) {
       for (const newest of debts.values()) {
-        for (let debt: Debt | TableDebt | null = newest; debt !== null; debt = debt.older) {
-          const { suspended } = debt;
-          debt.suspended = null;
-          for (const found of suspended ?? []) visit(found);
-        }
+        for (let debt: Debt | TableDebt | null = newest; debt !== null; debt = debt.older) one(debt);
       }
     }
   }
 }
 
+/** The PCIDs under which a translation with that reach may have been filled, if it is global; none if it is not. */
+function* pcidsOf(context: Context, { roots }: Reach, via: TableDebt | null): Iterable<number> {
+  if (!context.isGlobal) return;
+  for (const root of roots) yield* context.roots.get(root)?.pcids ?? [];
+  if (via !== null) yield via.context.pcid;
+}
+
 /** Whether a flush that reaches a debt's address pays it. */
 function isPaidBy(debt: Debt, own: number | null): boolean {
-  if (debt.via !== null && !debt.via.paid) return false;
+  const { via } = debt;
+  if (via !== null && !via.paid) {
+    // Gone it is, but there again as soon as its owner can walk.
+    if (!via.context.active && own === null) {
+      debt.unfilled = true;
+      via.late.add(debt);
+    }
+    return false;
+  }
   if (own === null || debt.filledUnder === null) return true;
   debt.filledUnder.delete(own);
   return debt.filledUnder.size === 0;
-}
-
-/** The PCIDs under which a global translation with that reach may have been filled. */
-function pcidsOf(context: Context, { roots }: Reach): Set<number> {
-  const pcids = new Set<number>();
-  for (const root of roots) for (const pcid of context.roots.get(root) ?? []) pcids.add(pcid);
-  return pcids;
 }
 
 /** Visits the keys held from `first` to `last`, by whichever is shorter: the keys of the range or those that are held. */

@@ -1,5 +1,5 @@
-import { PAGES_OF_LEVEL } from "../../../arch/x86/cpu/address.ts";
-import type { Entry } from "../../../arch/x86/cpu/entry.ts";
+import { ENTRIES_PER_TABLE, PAGE_SIZE, PAGES_OF_LEVEL, type Slot } from "../../../arch/x86/cpu/address.ts";
+import { type Entry, frameOf } from "../../../arch/x86/cpu/entry.ts";
 import { kindOf, reservedMask } from "../../../arch/x86/cpu/entry-layout.ts";
 import type { World } from "../../trace/world.ts";
 import { HUGE, leafPfn, PRESENT, PROT_NONE } from "./translation.ts";
@@ -38,6 +38,20 @@ export class EntryReader {
     if (level === 1 || (entry.lo & PRESENT) === 0) return false;
     if (level <= 3 && (entry.lo & HUGE) !== 0) return false;
     return !this.#isReserved(entry, level * 2);
+  }
+
+  /** Whether two entries lead to one table. */
+  isSameTable(a: Entry, b: Entry, level: number): boolean {
+    return this.isTable(a, level) && this.isTable(b, level) && frameOf(a.lo, a.hi) === frameOf(b.lo, b.hi);
+  }
+
+  /** Calls `visit` with every entry of a table that means something to the system. */
+  eachUsed(table: number, visit: (slot: Slot, entry: Entry) => void): void {
+    for (let index = 0; index < ENTRIES_PER_TABLE; index++) {
+      const slot = (table * PAGE_SIZE + index * 8) as Slot;
+      const entry = this.#world.entry(slot);
+      if ((entry.lo & (PRESENT | PROT_NONE)) !== 0) visit(slot, entry);
+    }
   }
 
   /** A translation whose path has a reserved bit set is never cached. */

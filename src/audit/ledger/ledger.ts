@@ -1,4 +1,4 @@
-import { BYTES_OF_LEVEL, NONE, PAGE_SIZE, type Slot } from "../../../arch/x86/cpu/address.ts";
+import { BYTES_OF_LEVEL, NO_SLOT, NONE, PAGE_SIZE, type Slot } from "../../../arch/x86/cpu/address.ts";
 import { Entry } from "../../../arch/x86/cpu/entry.ts";
 import { recordedScope } from "../../../arch/x86/cpu/invalidation-scope.ts";
 import { linearNumber } from "../../../arch/x86/cpu/linear-address.ts";
@@ -6,17 +6,21 @@ import { dispatcher, type Handlers, ignoring } from "../../../arch/x86/cpu/recor
 import type { TraceRecord, TraceRecordOf } from "../../trace/record.ts";
 import type { World } from "../../trace/world.ts";
 import { Brackets } from "./brackets.ts";
+import type { Changer } from "./changer.ts";
 import { Contexts } from "./contexts.ts";
-import { type Change, type Changer, type Debt, Debts } from "./debts.ts";
+import type { Change } from "./debt.ts";
+import { Debts } from "./debts.ts";
 import { Flushes } from "./flushes.ts";
+import { Followed } from "./followed.ts";
 import { Journal } from "./journal.ts";
-import { type Guest, Listeners, type Spte, spteAt } from "./listeners.ts";
+import { Listeners } from "./listeners.ts";
 import type { DerivedMoment } from "./moments.ts";
 import { Pages } from "./pages.ts";
 import { type Space, Spaces } from "./spaces.ts";
+import { accessed, stored } from "./stores.ts";
 import { Tables } from "./tables.ts";
 import { type TaskState, Tasks } from "./tasks.ts";
-import type { Leaf, Reach } from "./translation.ts";
+import { type Leaf, type Reach, WAS_DIRTY } from "./translation.ts";
 import { Views } from "./views.ts";
 
 /** Kinds whose records, in an opening, say what is small: taken anew when the ledger goes back to it. */
@@ -56,6 +60,9 @@ export class Ledger {
   #changer: Changer = { seq: 0, agent: 0, site: "", primitive: "" };
   #opening: TraceRecord[] = [];
   readonly #isGlobalOn = (cpu: number): boolean => this.world.cpu(cpu).globals;
+  #followed: Followed;
+  /** The entry that is stored at hand. */
+  #slot: Slot = NO_SLOT;
   #restore: (slot: Slot, lo: number, hi: number) => void = () => {};
 
   constructor(world: World) {
@@ -67,20 +74,29 @@ export class Ledger {
         aged: (leaf) => this.debts.age(leaf),
         replaced: (reach, page, level) => this.#replaced(reach, page, level),
         installed: (reach, page, level, pfn, slot) => this.#installed(reach, page, level, pfn, slot),
-        unlinked: (reach, base, level, table) =>
-          this.debts.oweTable(reach, level, base, table, this.#changer),
+        unlinked: (use, table, entry) => {
+          const above = entry === this.#slot ? NONE : Math.floor(entry / PAGE_SIZE);
+          this.debts.tables.owe(use, table, above, this.#changer);
+        },
+        placed: (reach, address, level, global) => this.contexts.placed(reach, level, address, global),
+        grew: (leaf) => this.contexts.grew(leaf),
       },
       this.journal,
     );
+    this.#followed = this.#follow();
+  }
+
+  #follow(): Followed {
+    return new Followed(this.world, this.tables, this.contexts, this.debts, this.#isGlobalOn);
   }
 
   /** How each kind of record is taken in. */
   readonly handlers: Handlers<TraceRecord> = {
     "entry-written": (record) => this.#entryWritten(record),
-    "accessed-dirty-set": (record) => this.#noteWrite(record),
+    "accessed-dirty-set": (record) => this.#marked(record),
     "cr3-loaded": (record) => this.#rootLoaded(record),
     invalidated: (record) => this.#invalidated(record),
-    access: (record) => this.#accessed(record),
+    access: (record) => accessed(this, record),
     named: (record) => this.spaces.named(record),
     "flush-begun": (record) => this.#flushBegun(record),
     "flush-ended": (record) => this.#flushEnded(record),
@@ -132,8 +148,8 @@ export class Ledger {
     "listener-called": (record) => this.#listenerCalled(record),
     "spte-installed": (record) => this.listeners.installed(record),
     "spte-dropped": (record) => this.listeners.dropped(record),
-    "guest-access": (record) => this.#stored(record),
-    "device-access": (record) => this.#stored(record),
+    "guest-access": (record) => stored(this, record),
+    "device-access": (record) => stored(this, record),
     "kvm-counters": (record) => this.listeners.counters(record),
     "device-entry-dropped": (record) => this.#deviceDropped(record),
     ...ignoring("tlb-filled", "register-loaded", "fault", "ipi-sent", "ipi-handled", "interrupt-taken"),
@@ -169,6 +185,7 @@ export class Ledger {
     this.journal.rewind();
     this.contexts = new Contexts();
     this.debts = new Debts(this.contexts);
+    this.#followed = this.#follow();
     this.flushes = new Flushes(this.debts);
     this.tasks = new Tasks();
     this.views = new Views();
@@ -201,13 +218,25 @@ export class Ledger {
     this.#noteWrite(record);
     const task = this.task(agent);
     task.lastChange = null;
-    this.#changer = {
-      seq,
-      agent,
-      site: cpu === NONE ? "outside the kernel" : this.siteOf(task),
-      primitive: task.primitive,
-    };
-    this.tables.entryWritten(slot, new Entry(oldLo, oldHi), new Entry(entryLo, entryHi));
+    this.#changer = this.#changerOf(seq, agent, cpu, task);
+    this.#slot = slot;
+    const value = new Entry(entryLo, entryHi);
+    this.#followed.stored(slot, value, false);
+    this.tables.entryWritten(slot, new Entry(oldLo, oldHi), value);
+  }
+
+  #changerOf(seq: number, agent: number, cpu: number, task: TaskState): Changer {
+    const site = cpu === NONE ? "outside the kernel" : this.siteOf(task);
+    return { seq, agent, site, primitive: task.primitive };
+  }
+
+  /** A walker set A or D: who has left the root does not have it; who walks an old table does. */
+  #marked(record: TraceRecordOf<"accessed-dirty-set">): void {
+    this.#noteWrite(record);
+    const { slot, oldLo, oldHi, entryLo, entryHi } = record;
+    if (((oldLo ^ entryLo) & WAS_DIRTY) === 0) return;
+    this.#followed.stored(slot, new Entry(entryLo, entryHi), true);
+    if (this.contexts.someAway) this.tables.dirtied(slot, new Entry(oldLo, oldHi));
   }
 
   /** Going back, entries are put back in between all else that changed: tables are as they were at each moment. */
@@ -239,7 +268,8 @@ export class Ledger {
       told: null,
       missed: null,
     };
-    this.debts.owe(change, this.#isGlobalOn);
+    this.debts.owe(change, this.#slot, this.#isGlobalOn);
+    this.contexts.gone(leaf);
     const space = this.spaceOf(leaf.reach);
     const task = this.task(change.agent);
     if (space !== null) this.listeners.hostChanged(space.id, change);
@@ -268,17 +298,26 @@ export class Ledger {
     }
   }
 
-  #rootLoaded({ cpu, root: physical, pcid }: TraceRecordOf<"cr3-loaded">): void {
+  #rootLoaded({ cpu, root: physical, pcid, keep, seq, agent }: TraceRecordOf<"cr3-loaded">): void {
     const root = this.tables.watch(physical);
     if (root.space === null) this.journal.assign(root, "space", this.spaces.ofRoot(physical));
-    this.contexts.loaded(cpu, root, pcid);
+    this.contexts.loaded(cpu, root, pcid, keep);
+    if (!keep) return;
+    const { current } = this.contexts.cpu(cpu);
+    this.debts.returned(current);
+    if (current.roots.size === 1) return;
+    const changer = this.#changerOf(seq, agent, cpu, this.task(agent));
+    for (const old of [...current.roots.keys()]) {
+      if (old !== root) this.#followed.displaced(current, old, root, changer);
+    }
   }
 
   #invalidated(record: TraceRecordOf<"invalidated">): void {
     const { cpu, flush } = record;
     const scope = recordedScope(record);
     this.debts.pay(this.contexts.cpu(cpu), scope, flush);
-    if (scope.page === null) this.contexts.dropped(cpu, scope, this.world.cpu(cpu).root);
+    this.contexts.dropped(cpu, scope, this.tables.userGlobals);
+    if (record.cause === "CR4.PCIDE") this.contexts.renumbered(cpu, this.world.cpu(cpu).pcid);
   }
 
   #flushBegun({ flush, agent, space }: TraceRecordOf<"flush-begun">): void {
@@ -350,37 +389,6 @@ export class Ledger {
     if (record.op !== "release") return;
     const device = this.contexts.device(record.listener);
     if (device !== undefined) this.contexts.detachAll(device);
-  }
-
-  #accessed(record: TraceRecordOf<"access">): void {
-    const { access, physical, agent, cpu, seq } = record;
-    if (access !== "write" && access !== "shadow-write") return;
-    const pfn = Math.floor(physical / PAGE_SIZE);
-    if (this.pages.newer.has(pfn)) return;
-    const linear = linearNumber(record.linearLo, record.linearHi);
-    const { current, global } = this.contexts.cpu(cpu);
-    const through = this.debts.debtOn(pfn, current) ?? this.debts.debtOn(pfn, global);
-    this.pages.stored(pfn, { agent, cpu, seq, linear, through });
-  }
-
-  #stored(record: TraceRecordOf<"guest-access" | "device-access">): void {
-    if (!record.write) return;
-    const { pfn, agent, cpu, seq, listener } = record;
-    const linear = linearNumber(record.linearLo, record.linearHi);
-    const guest = record.kind === "guest-access" ? this.listeners.guest(listener) : null;
-    if (guest !== null) this.listeners.stored(guest, linear);
-    if (this.pages.newer.has(pfn)) return;
-    this.pages.stored(pfn, { agent, cpu, seq, linear, through: this.#staleAt(pfn, linear, listener, guest) });
-  }
-
-  /** The stale translation by which a guest or a device has reached a frame, null if it was not stale. */
-  #staleAt(pfn: number, linear: number, listener: number, guest: Guest | null): Debt | Spte | null {
-    if (guest !== null) {
-      const spte = spteAt(guest, linear);
-      return spte === undefined || spte.hostChange === null ? null : spte;
-    }
-    const device = this.contexts.device(listener);
-    return device === undefined ? null : this.debts.debtOn(pfn, device);
   }
 
   #deviceDropped({ listener, all, linearLo, linearHi, bytes }: TraceRecordOf<"device-entry-dropped">): void {

@@ -1,7 +1,8 @@
 import { BYTES_OF_LEVEL, NONE } from "../../../arch/x86/cpu/address.ts";
 import { linearNumber } from "../../../arch/x86/cpu/linear-address.ts";
 import type { TraceRecordOf } from "../../trace/record.ts";
-import type { ByteRange, Change } from "./debts.ts";
+import type { ByteRange } from "./byte-range.ts";
+import type { Change } from "./debt.ts";
 import type { Journal } from "./journal.ts";
 import { type OnPfn, PfnIndex } from "./pfn-index.ts";
 

@@ -1,5 +1,5 @@
 import type { RecordKind, TraceRecord, TraceRecordOf } from "../../trace/record.ts";
-import type { Change, Debt } from "./debts.ts";
+import type { Change, Debt } from "./debt.ts";
 import type { Bracket, OpenCall, TaskState } from "./tasks.ts";
 import type { Reach } from "./translation.ts";
 

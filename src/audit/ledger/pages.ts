@@ -1,6 +1,6 @@
 import { NONE, PAGE_SIZE } from "../../../arch/x86/cpu/address.ts";
 import type { TraceRecordOf } from "../../trace/record.ts";
-import type { Debt } from "./debts.ts";
+import type { Debt } from "./debt.ts";
 import type { Journal } from "./journal.ts";
 import type { Spte } from "./listeners.ts";
 

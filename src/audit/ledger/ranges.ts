@@ -1,5 +1,6 @@
 import { BYTES_OF_LEVEL, PAGE_SIZE } from "../../../arch/x86/cpu/address.ts";
-import type { ByteRange, Change } from "./debts.ts";
+import type { ByteRange } from "./byte-range.ts";
+import type { Change } from "./debt.ts";
 
 /** The pages that a range touches: a listener rounds its bounds out to pages. */
 export function roundedOut({ start, length }: ByteRange): { readonly from: number; readonly to: number } {

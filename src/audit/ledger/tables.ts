@@ -12,6 +12,7 @@ import { EntryReader } from "./entry-reader.ts";
 import type { Journal } from "./journal.ts";
 import { MappedSlots } from "./pfn-index.ts";
 import type { Root } from "./spaces.ts";
+import type { TableSink } from "./table-sink.ts";
 import {
   addressOf,
   allowedBy,
@@ -22,30 +23,11 @@ import {
   leafOf,
   leafPfn,
   PRESENT,
-  PROT_NONE,
   type Reach,
   type TableUse,
   WAS_ACCESSED,
+  WAS_GLOBAL,
 } from "./translation.ts";
-
-/** Told about translations that, where cached, no longer are what the tables say. */
-export interface TableSink {
-  weakened(leaf: Leaf, value: Entry): void;
-  /** A of a present leaf was cleared and nothing else: caches keep what they have, and rightly so. */
-  aged(leaf: Leaf): void;
-  /** An entry that no cache can hold, as one of PROT_NONE or of swap, was replaced. */
-  replaced(reach: Reach, page: number, level: number): void;
-  /**
-   * An address got a present leaf where another page, or none, was: `slot` is the entry that was stored, the leaf's own
-   * or one above it.
-   */
-  installed(reach: Reach, page: number, level: number, pfn: number, slot: Slot): void;
-  /**
-   * An entry does not lead to a table any more, or not with the same rights: what caches hold of the entry leads to it
-   * still. `level` is that of the entry, `base` the first address it is for. Called before the table's leaves.
-   */
-  unlinked(reach: Reach, base: number, level: number, table: number, value: Entry): void;
-}
 
 /** Most places of tables that are watched; what is beyond is not, and {@link Tables.truncated} says so. */
 const MAX_USES = 2 ** 20;
@@ -67,6 +49,8 @@ export class Tables {
   readonly mapped = new MappedSlots();
   /** Whether some tables were left out: too many, or one at two levels, as a root that leads to itself has it. */
   truncated = false;
+  /** Whether a user leaf was ever global: else it matters little what CPUs drop of such. */
+  userGlobals = false;
   readonly #world: World;
   readonly #sink: TableSink;
   readonly #journal: Journal;
@@ -106,7 +90,7 @@ export class Tables {
     this.#quietly(() => {
       const table = root.physical / PAGE_SIZE;
       const use = this.#uses.get(table)?.find(({ reach }) => reach.roots[0] === root);
-      if (use !== undefined) this.#removeTable(table, use, ZERO);
+      if (use !== undefined) this.#removeTable(table, use, ZERO, NO_SLOT);
     });
     this.#roots.delete(root.physical);
     if (this.#journal.active) this.#journal.note(() => this.#quietly(() => this.watch(root.physical)));
@@ -157,18 +141,41 @@ export class Tables {
     }
     const from = this.#reader.mappedPfn(old, level);
     const to = this.#reader.mappedPfn(value, level);
-    if (from !== to && uses.some(({ reach }) => !reach.kernel)) {
-      if (from >= 0) this.mapped.remove(from, level, slot);
-      if (to >= 0) this.mapped.add(to, level, slot);
+    if ((from !== to || isLeaf) && uses.some(({ reach }) => !reach.kernel)) {
+      if (from !== to && from >= 0) this.mapped.remove(from, level, slot);
+      if (from !== to && to >= 0) this.mapped.add(to, level, slot);
+      if (isLeaf && (value.lo & WAS_GLOBAL) !== 0) this.userGlobals = true;
     }
     if (this.#silent) return;
     if (wasLeaf && (!isLeaf || isWeaker(old, value))) {
       for (const use of uses) this.#sink.weakened(leafOf(use, slot, old, from), value);
+      if (isLeaf) for (const use of uses) this.#tellPlaced(use, slot, value);
     } else if (wasLeaf && (old.lo & ~value.lo & WAS_ACCESSED) !== 0) {
       for (const use of uses) this.#sink.aged(leafOf(use, slot, old, from));
+    } else if (wasLeaf) {
+      for (const use of uses) this.#sink.grew(leafOf(use, slot, old, from));
+    } else if (isLeaf) {
+      for (const use of uses) this.#tellPlaced(use, slot, value);
+    }
+    // Not before what was there is owed for.
+    if (this.#reader.isTable(value, level) && !this.#reader.isSameTable(old, value, level)) {
+      for (const use of uses) this.#sink.placed(use.reach, this.#signed(use, slot), level, true);
     }
     if (isLeaf && !(wasLeaf && from === to)) {
       for (const use of uses) this.#sink.installed(use.reach, addressOf(use, slot), level, to, slot);
+    }
+  }
+
+  #tellPlaced(use: TableUse, slot: Slot, { lo }: Entry): void {
+    this.#sink.placed(use.reach, addressOf(use, slot), use.level, (lo & WAS_GLOBAL) !== 0);
+  }
+
+  /** A walker set D of an entry, given as it was: a leaf at each of its places. */
+  dirtied(slot: Slot, old: Entry): void {
+    for (const use of this.#uses.get(Math.floor(slot / PAGE_SIZE)) ?? []) {
+      if (this.#reader.isLeaf(old, use.level)) {
+        this.#sink.grew(leafOf(use, slot, old, leafPfn(old, use.level)));
+      }
     }
   }
 
@@ -197,7 +204,7 @@ export class Tables {
     if (uses === undefined) this.#uses.set(pfn, [use]);
     else uses.push(use);
     this.#useCount++;
-    this.#eachUsed(pfn, (slot, entry) => {
+    this.#reader.eachUsed(pfn, (slot, entry) => {
       if (this.#reader.isTable(entry, use.level)) {
         this.#link(use, slot, entry, stored);
         return;
@@ -205,19 +212,13 @@ export class Tables {
       const mapped = this.#reader.mappedPfn(entry, use.level);
       if (mapped < 0) return;
       if (!isIndexed) this.mapped.add(mapped, use.level, slot);
+      if (!use.reach.kernel && (entry.lo & (PRESENT | WAS_GLOBAL)) === (PRESENT | WAS_GLOBAL)) {
+        this.userGlobals = true;
+      }
       if (stored !== NO_SLOT && !this.#silent && (entry.lo & PRESENT) !== 0) {
         this.#sink.installed(use.reach, addressOf(use, slot), use.level, mapped, stored);
       }
     });
-  }
-
-  /** Calls `visit` with every entry of a table that means something to the system. */
-  #eachUsed(pfn: number, visit: (slot: Slot, entry: Entry) => void): void {
-    for (let index = 0; index < ENTRIES_PER_TABLE; index++) {
-      const slot = (pfn * PAGE_SIZE + index * 8) as Slot;
-      const entry = this.#world.entry(slot);
-      if ((entry.lo & (PRESENT | PROT_NONE)) !== 0) visit(slot, entry);
-    }
   }
 
   /** Whether a table may be watched at one more place. */
@@ -226,7 +227,9 @@ export class Tables {
       this.truncated = true;
       return false;
     }
-    if (uses !== undefined && use.reach.kernel && uses.length >= MAX_ALIASES) return false;
+    if (uses !== undefined && use.reach.kernel && uses.length >= MAX_ALIASES) {
+      if (uses.filter(({ reach }) => reach.kernel).length >= MAX_ALIASES) return false;
+    }
     if (this.#useCount < MAX_USES) return true;
     this.truncated = true;
     return false;
@@ -249,9 +252,14 @@ export class Tables {
     }
     const reach: Reach = { roots: [root], kernel: true };
     this.#kernelTops.set(key, reach);
-    // Kernel addresses begin where the sign bit is set: the same index, with every bit above it.
-    const base = 2 ** 64 - (ENTRIES_PER_TABLE - index) * BYTES_OF_LEVEL[this.#levels]!;
-    this.#addTable(table, { ...below(use, slot, entry), reach, base }, stored);
+    this.#addTable(table, { ...below(use, slot, entry), reach, base: this.#signed(use, slot) }, stored);
+  }
+
+  /** The address that a slot is for; kernel addresses begin where the sign bit is set: the same index, every bit above it. */
+  #signed(use: TableUse, slot: Slot): number {
+    const index = (slot % PAGE_SIZE) / 8;
+    if (use.level < this.#levels || index < USER_ENTRIES) return addressOf(use, slot);
+    return 2 ** 64 - (ENTRIES_PER_TABLE - index) * BYTES_OF_LEVEL[this.#levels]!;
   }
 
   /** An entry does not lead to a table any more; `value` is what took its place. */
@@ -259,7 +267,7 @@ export class Tables {
     const table = frameOf(entry.lo, entry.hi);
     const index = (slot % PAGE_SIZE) / 8;
     if (use.level < this.#levels || index < USER_ENTRIES) {
-      this.#removeTable(table, below(use, slot, entry), value);
+      this.#removeTable(table, below(use, slot, entry), value, slot);
       return;
     }
     const root = use.reach.roots[0]!;
@@ -271,27 +279,26 @@ export class Tables {
     if (placed === undefined) return;
     if (shared.roots.length === 1) {
       this.#kernelTops.delete(key);
-      this.#removeTable(table, placed, value);
+      this.#removeTable(table, placed, value, slot);
       return;
     }
     shared.roots.splice(at, 1);
-    if (!this.#silent) this.#tellLost(table, { ...placed, reach: { roots: [root], kernel: true } }, value);
+    const lost = { ...placed, reach: { roots: [root], kernel: true } };
+    if (!this.#silent) this.#tellLost(table, lost, value, slot);
   }
 
   /** Lets go of a table and everything under it: its leaves are weakened as if each had been cleared. */
-  #removeTable(pfn: number, gone: TableUse, value: Entry): void {
+  #removeTable(pfn: number, gone: TableUse, value: Entry, above: Slot): void {
     const uses = this.#uses.get(pfn);
     const at = uses?.findIndex(({ reach, base }) => reach === gone.reach && base === gone.base) ?? -1;
     if (uses === undefined || at < 0) return;
     const use = uses[at]!;
-    if (!this.#silent && use.level < this.#levels) {
-      this.#sink.unlinked(use.reach, use.base, use.level + 1, pfn, value);
-    }
+    if (!this.#silent && use.level < this.#levels) this.#sink.unlinked(use, pfn, above);
     uses.splice(at, 1);
     this.#useCount--;
     if (uses.length === 0) this.#uses.delete(pfn);
     const isIndexed = use.reach.kernel || hasUserUse(uses);
-    this.#eachUsed(pfn, (slot, entry) => {
+    this.#reader.eachUsed(pfn, (slot, entry) => {
       if (this.#reader.isTable(entry, use.level)) {
         this.#unlink(use, slot, entry, value);
         return;
@@ -305,11 +312,11 @@ export class Tables {
   }
 
   /** One of several roots that share a kernel table has lost it: told, but the table stays where it is for the others. */
-  #tellLost(pfn: number, use: TableUse, value: Entry): void {
-    this.#sink.unlinked(use.reach, use.base, use.level + 1, pfn, value);
-    this.#eachUsed(pfn, (slot, entry) => {
+  #tellLost(pfn: number, use: TableUse, value: Entry, above: Slot): void {
+    this.#sink.unlinked(use, pfn, above);
+    this.#reader.eachUsed(pfn, (slot, entry) => {
       if (this.#reader.isTable(entry, use.level)) {
-        this.#tellLost(frameOf(entry.lo, entry.hi), below(use, slot, entry), value);
+        this.#tellLost(frameOf(entry.lo, entry.hi), below(use, slot, entry), value, slot);
       } else if (this.#reader.isLeaf(entry, use.level)) {
         this.#sink.weakened(leafOf(use, slot, entry, leafPfn(entry, use.level)), value);
       }
@@ -317,7 +324,7 @@ export class Tables {
   }
 
   /** The entries above a table allow more, or less: its leaves that lose a right are weakened, the others are not. */
-  #changeRights(pfn: number, before: TableUse, allow: number, value: Entry): void {
+  #changeRights(pfn: number, before: TableUse, allow: number, value: Entry, above: Slot): void {
     const uses = this.#uses.get(pfn);
     const at = uses?.findIndex(({ reach, base }) => reach === before.reach && base === before.base) ?? -1;
     if (uses === undefined || at < 0) return;
@@ -325,18 +332,25 @@ export class Tables {
     if (use.allow === allow) return;
     const after = { ...use, allow };
     uses[at] = after;
-    this.#eachUsed(pfn, (slot, entry) => {
+    const isLess = (use.allow & ~allow) !== 0;
+    if (!this.#silent && isLess) this.#sink.unlinked(use, pfn, above);
+    this.#reader.eachUsed(pfn, (slot, entry) => {
       if (this.#reader.isTable(entry, use.level)) {
         const child = below(after, slot, entry);
-        this.#changeRights(frameOf(entry.lo, entry.hi), child, child.allow, value);
-      } else if (
-        !this.#silent &&
-        this.#reader.isLeaf(entry, use.level) &&
-        (use.allow & ~allow & allowedBy(entry)) !== 0
-      ) {
-        this.#sink.weakened(leafOf(use, slot, entry, leafPfn(entry, use.level)), value);
+        this.#changeRights(frameOf(entry.lo, entry.hi), child, child.allow, value, slot);
+      } else if (!this.#silent && this.#reader.isLeaf(entry, use.level)) {
+        this.#tellAllowed(leafOf(use, slot, entry, leafPfn(entry, use.level)), after, entry, value);
       }
     });
+  }
+
+  /** What the entries above a leaf allow has changed; `leaf` is as it was. */
+  #tellAllowed(leaf: Leaf, { reach, level, allow }: TableUse, entry: Entry, value: Entry): void {
+    const rights = allow & allowedBy(entry);
+    if ((leaf.rights & EVERY_RIGHT & ~rights) !== 0) {
+      this.#sink.weakened(leaf, value);
+      this.#sink.placed(reach, leaf.page, level, (entry.lo & WAS_GLOBAL) !== 0);
+    } else if ((rights & ~leaf.rights) !== 0) this.#sink.grew(leaf);
   }
 
   #tableEntryWritten(uses: readonly TableUse[], slot: Slot, old: Entry, value: Entry): void {
@@ -344,9 +358,7 @@ export class Tables {
     const was = this.#reader.isTable(old, level);
     const is = this.#reader.isTable(value, level);
     if (!was && !is) return;
-    const from = frameOf(old.lo, old.hi);
-    const to = frameOf(value.lo, value.hi);
-    if (was && is && from === to) {
+    if (this.#reader.isSameTable(old, value, level)) {
       // Bit 6 of a pointer is ignored, and A weakens nothing: only the rights count.
       if (allowedBy(old) !== allowedBy(value)) this.#rightsWritten(uses, slot, old, value);
       return;
@@ -360,18 +372,14 @@ export class Tables {
   #rightsWritten(uses: readonly TableUse[], slot: Slot, old: Entry, value: Entry): void {
     const table = frameOf(value.lo, value.hi);
     for (const use of [...uses]) {
-      const child = this.#childOf(use, slot, old);
+      const child = this.childOf(use, slot, old);
       if (child === undefined) continue;
-      const allow = use.allow & allowedBy(value);
-      if (!this.#silent && (child.allow & ~allow) !== 0) {
-        this.#sink.unlinked(child.reach, child.base, use.level, table, value);
-      }
-      this.#changeRights(table, child, allow, value);
+      this.#changeRights(table, child, use.allow & allowedBy(value), value, slot);
     }
   }
 
   /** The place of the table under a slot, with the reach that it has there. */
-  #childOf(use: TableUse, slot: Slot, entry: Entry): TableUse | undefined {
+  childOf(use: TableUse, slot: Slot, entry: Entry): TableUse | undefined {
     const table = frameOf(entry.lo, entry.hi);
     const index = (slot % PAGE_SIZE) / 8;
     if (use.level < this.#levels || index < USER_ENTRIES) return below(use, slot, entry);

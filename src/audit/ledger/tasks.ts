@@ -1,6 +1,7 @@
 import { NONE } from "../../../arch/x86/cpu/address.ts";
 import type { TraceRecordOf } from "../../trace/record.ts";
-import type { ByteRange, Change } from "./debts.ts";
+import type { ByteRange } from "./byte-range.ts";
+import type { Change } from "./debt.ts";
 
 /**
  * The bytes whose entries were changed, as ranges; empty at first. A walk goes upwards, so its next entry mostly

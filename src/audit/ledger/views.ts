@@ -1,4 +1,4 @@
-import type { Debt } from "./debts.ts";
+import type { Debt } from "./debt.ts";
 
 /**
  * Devices that have two views of an address: what they cached of it, and another page that was put there. Until the lock

@@ -1,6 +1,6 @@
 import { NONE } from "../../../arch/x86/cpu/address.ts";
 import { cpusInWords, hasCpu, holderOf, missing, pageRange, spaceIdOf } from "../describe.ts";
-import type { Debt } from "../ledger/debts.ts";
+import type { Debt } from "../ledger/debt.ts";
 import type { Ledger } from "../ledger/ledger.ts";
 import type { MomentOf } from "../ledger/moments.ts";
 import type { TaskState } from "../ledger/tasks.ts";

@@ -1,7 +1,6 @@
 import { BYTES_OF_LEVEL, NONE } from "../../../arch/x86/cpu/address.ts";
 import { hasCpu, holderOf, missing, spaceIdOf, staleLeaf } from "../describe.ts";
-import type { Context } from "../ledger/contexts.ts";
-import type { Change } from "../ledger/debts.ts";
+import type { Change, Context } from "../ledger/debt.ts";
 import type { Ledger } from "../ledger/ledger.ts";
 import type { MomentOf } from "../ledger/moments.ts";
 import type { Space } from "../ledger/spaces.ts";

@@ -1,5 +1,5 @@
 import { holderOf, owedInvalidation, pageRange, spaceIdOf, staleDebt } from "../describe.ts";
-import type { Debt } from "../ledger/debts.ts";
+import type { Debt } from "../ledger/debt.ts";
 import { type Rule, rule } from "./rule.ts";
 
 /** A device that still uses an address's old page when another one is there has two views of memory. */

@@ -9,11 +9,12 @@ import {
   spteDetails,
   staleLeaf,
 } from "../describe.ts";
-import type { Debt } from "../ledger/debts.ts";
+import { NOT_HELD } from "../ledger/contexts.ts";
+import type { Context, Debt } from "../ledger/debt.ts";
 import type { Ledger } from "../ledger/ledger.ts";
 import type { Spte } from "../ledger/listeners.ts";
 import type { MomentOf } from "../ledger/moments.ts";
-import type { Leaf } from "../ledger/translation.ts";
+import { type Leaf, WAS_GLOBAL } from "../ledger/translation.ts";
 import { type Breach, type Rule, rule } from "./rule.ts";
 
 const FREED = "page freed";
@@ -57,7 +58,9 @@ export function freedUses(
 export function usersOf(l: Ledger, leaf: Leaf): Pick<FreedUse, "holder" | "isDevice" | "isOfSpace">[] {
   const space = l.spaceOf(leaf.reach);
   const isOfSpace = space !== null;
-  const contexts = leaf.protNone ? [] : l.contexts.reaching(leaf.reach).filter(({ isGlobal }) => !isGlobal);
+  const contexts = leaf.protNone
+    ? []
+    : l.contexts.reaching(leaf.reach).filter((each) => canUse(l, each, leaf));
   const users = contexts.map((context) => ({
     holder: holderOf(l, context),
     isDevice: context.cpu === NONE,
@@ -65,6 +68,13 @@ export function usersOf(l: Ledger, leaf: Leaf): Pick<FreedUse, "holder" | "isDev
   }));
   if (space === null || users.some(({ isDevice }) => !isDevice)) return users;
   return [...users, { holder: l.spaces.nameOf("space", space.id), isDevice: false, isOfSpace }];
+}
+
+/** A PCID can, or can once it is loaded; the CPU itself can if the entry is global, although it has left the root. */
+function canUse({ contexts, world }: Ledger, context: Context, leaf: Leaf): boolean {
+  if (!context.isGlobal) return true;
+  const isGlobal = (leaf.rights & WAS_GLOBAL) !== 0 && world.cpu(context.cpu).globals;
+  return isGlobal && contexts.heldRights(context, leaf) !== NOT_HELD;
 }
 
 /** What is said of a use of a freed frame. */

@@ -1,8 +1,7 @@
 import { BYTES_OF_LEVEL, NONE, PAGE_SIZE } from "../../../arch/x86/cpu/address.ts";
 import { hex } from "../../text/hex.ts";
 import { debtDetails, holderOf, missing } from "../describe.ts";
-import type { Context } from "../ledger/contexts.ts";
-import type { Debt, TableDebt } from "../ledger/debts.ts";
+import type { Context, Debt, TableDebt } from "../ledger/debt.ts";
 import type { Ledger } from "../ledger/ledger.ts";
 import type { MomentOf } from "../ledger/moments.ts";
 import type { Root } from "../ledger/spaces.ts";
@@ -41,7 +40,7 @@ function oldOfAddress(
 
 /** Cached entries that lead to a frame, by debts, and entries in place by which CPUs can walk it. */
 function leadsTo(l: Ledger, table: number, moment: string, visit: (left: TableUseLeft) => void): void {
-  for (const debt of l.debts.byTable.get(table) ?? []) {
+  for (const debt of l.debts.tables.byTable.get(table) ?? []) {
     const { context, base, level } = debt;
     visit({ table, debt, context, base, level, moment });
   }
@@ -94,9 +93,9 @@ export const GENERIC_RULES: readonly Rule[] = [
       const text = MOMENTS[moment.kind];
       if (moment.kind === "entry-installed") {
         // A table's frame is a page of the kernel's own map all the time.
-        if (moment.reach.kernel || l.debts.byTable.size === 0) return;
+        if (moment.reach.kernel || l.debts.tables.byTable.size === 0) return;
         const end = moment.pfn + BYTES_OF_LEVEL[moment.level]! / PAGE_SIZE;
-        for (const [table, debts] of l.debts.byTable) {
+        for (const [table, debts] of l.debts.tables.byTable) {
           if (table < moment.pfn || table >= end) continue;
           for (const debt of debts) {
             const { context, base, level } = debt;

@@ -2,7 +2,7 @@ import { BYTES_OF_LEVEL, NONE, PAGE_SIZE, PAGES_OF_LEVEL, type Slot } from "../.
 import { linearNumber } from "../../../arch/x86/cpu/linear-address.ts";
 import { formatRange, hex } from "../../text/hex.ts";
 import { missing, spteDetails } from "../describe.ts";
-import type { ByteRange } from "../ledger/debts.ts";
+import type { ByteRange } from "../ledger/byte-range.ts";
 import type { Ledger } from "../ledger/ledger.ts";
 import { type Guest, openRangeAt, type Spte } from "../ledger/listeners.ts";
 import type { Moment, MomentOf } from "../ledger/moments.ts";

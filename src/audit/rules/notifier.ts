@@ -4,7 +4,8 @@ import { formatRange } from "../../text/hex.ts";
 import { missing, owedRange, spaceIdOf } from "../describe.ts";
 import type { Owed, OwedFault } from "../findings.ts";
 import { rangeOf } from "../ledger/brackets.ts";
-import type { ByteRange, Change } from "../ledger/debts.ts";
+import type { ByteRange } from "../ledger/byte-range.ts";
+import type { Change } from "../ledger/debt.ts";
 import type { Ledger } from "../ledger/ledger.ts";
 import type { MomentOf, RangeTold } from "../ledger/moments.ts";
 import { hullOf, leftOut } from "../ledger/ranges.ts";
@@ -140,10 +141,7 @@ export const NOTIFIER_RULES: readonly Rule[] = [
       const range = rangeOf(record);
       const { op, space } = record;
       const moment = op === "invalidate_range" ? "range told" : "range_end";
-      if (left.length > 0) {
-        const breach = outsideBreach(l, moment, left, { range, seq: record.seq });
-        return { ...breach, details: { ...breach.details, linear: range.start } };
-      }
+      if (left.length > 0) return outsideBreach(l, moment, left, { range, seq: record.seq });
       const site = l.siteOf(task);
       const wrong = boundsFault(range);
       const call = `mmu_notifier_${op}`;

@@ -1,6 +1,6 @@
 import type { RecordKind } from "../../trace/record.ts";
 import type { FindingDetails, RuleHead } from "../findings.ts";
-import type { Debt, TableDebt } from "../ledger/debts.ts";
+import type { Debt, TableDebt } from "../ledger/debt.ts";
 import type { Ledger } from "../ledger/ledger.ts";
 import {
   DERIVED_FROM,

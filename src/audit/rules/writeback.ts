@@ -12,7 +12,7 @@ import {
   staleLeaf,
 } from "../describe.ts";
 import type { FindingDetails } from "../findings.ts";
-import type { Debt } from "../ledger/debts.ts";
+import type { Debt } from "../ledger/debt.ts";
 import type { Ledger } from "../ledger/ledger.ts";
 import type { Spte } from "../ledger/listeners.ts";
 import type { NewerData } from "../ledger/pages.ts";

@@ -1,5 +1,5 @@
 import { NONE } from "../../../arch/x86/cpu/address.ts";
-import type { Context } from "../ledger/contexts.ts";
+import type { Context } from "../ledger/debt.ts";
 import type { Ledger } from "../ledger/ledger.ts";
 import { RIGHT_WRITE } from "../ledger/translation.ts";
 
@@ -56,7 +56,7 @@ function walkersOf(l: Ledger, pfn: number, visit: (lane: Lane, hold: Hold) => vo
       if (!context.isGlobal) visit(laneOf(l, context), { write: false, stale: false });
     }
   }
-  for (const { context } of l.debts.byTable.get(pfn) ?? []) {
+  for (const { context } of l.debts.tables.byTable.get(pfn) ?? []) {
     visit(laneOf(l, context), { write: false, stale: true });
   }
 }

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { Linear, NO_PFN } from "../../../../arch/x86/cpu/address.ts";
 import { ptep_get_and_clear } from "../../../../arch/x86/mm/ptep.ts";
-import type { Change } from "../../../../src/audit/ledger/debts.ts";
+import type { Change } from "../../../../src/audit/ledger/debt.ts";
 import { covers, hullOf, leftOut, roundedOut } from "../../../../src/audit/ledger/ranges.ts";
 import { enter, leave } from "../../../../src/mm/calls.ts";
 import {
