@@ -69,6 +69,7 @@ export {
   type CpuBehaviour,
   type CpuFeatures,
   type CpuModel,
+  confirmsFaults,
   cpuModel,
   DEFAULT_CPU_MODEL,
 } from "../../arch/x86/cpu/cpu-model.ts";
@@ -110,11 +111,16 @@ export {
 export { type InvlpgbRequest, invlpgb, invpcid, tlbsync } from "../../arch/x86/cpu/invalidation.ts";
 export {
   ALL_PCIDS,
+  type ControlInvalidation,
+  controlFlushOf,
   coversLeaf,
   coversTable,
+  type FlushingBits,
   INVALIDATIONS,
   type Invalidation,
+  type InvalidationColumns,
   type InvalidationOperand,
+  type InvalidationRow,
   type InvalidationScope,
   recordedScope,
   sameRegion,

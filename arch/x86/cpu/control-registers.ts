@@ -1,5 +1,5 @@
 import { type AccessPolicy, permissionTable, RIGHT_KEYED, RIGHT_U } from "./access-rights.ts";
-import { type CpuModel, checkModel } from "./cpu-model.ts";
+import { type CpuModel, checkModel, confirmsFaults } from "./cpu-model.ts";
 import { type LayoutModel, PTE_PCD, PTE_PWT, reservedMask } from "./entry-layout.ts";
 import { type MemoryType, PAT_RESET, parsePat } from "./pat.ts";
 
@@ -7,6 +7,13 @@ import { type MemoryType, PAT_RESET, parsePat } from "./pat.ts";
 export const CONTROL_BITS = [
   { name: "wp", register: "CR0", bit: 16, feature: null, meaning: "supervisor writes obey R/W" },
   { name: "cd", register: "CR0", bit: 30, feature: null, meaning: "caches off: every page is UC" },
+  {
+    name: "pse",
+    register: "CR4",
+    bit: 4,
+    feature: null,
+    meaning: "4-MiB pages outside long mode; here only a write of it counts, which flushes on AMD",
+  },
   { name: "pge", register: "CR4", bit: 7, feature: "pge", meaning: "G makes a translation global" },
   { name: "pcide", register: "CR4", bit: 17, feature: "pcid", meaning: "CR3[11:0] tags translations" },
   { name: "smep", register: "CR4", bit: 20, feature: "smep", meaning: "no supervisor fetch from user pages" },
@@ -86,6 +93,7 @@ export class ControlRegisters implements AccessPolicy {
 
   readonly wp: boolean = true;
   readonly nxe: boolean = true;
+  readonly pse: boolean = false;
   declare readonly pge: boolean;
   readonly pcide: boolean = false;
   readonly smep: boolean = false;
@@ -122,6 +130,8 @@ export class ControlRegisters implements AccessPolicy {
   readonly reserved1g: number = 0;
   /** Whether a faulting walk sets A in the tables it used. */
   declare readonly setsUpperAOnFault: boolean;
+  /** Whether a cached entry's refusal is no fault before a walk of memory confirms it. */
+  declare readonly confirmsFaults: boolean;
   /** See access-rights.ts permissionIndex. */
   readonly permissions: Uint8Array = permissionTable(this);
   /** Called at every write of a register that may change what an access may do or where it leads. */
@@ -144,6 +154,7 @@ export class ControlRegisters implements AccessPolicy {
     this.nxe = model.nx;
     this.pge = model.pge;
     this.setsUpperAOnFault = model.upperAOnFault === "set";
+    this.confirmsFaults = confirmsFaults(model);
     this.keyRight = model.keyPage === "path" ? RIGHT_U : RIGHT_KEYED;
     this.keyStopsSupervisor = model.keyStopsSupervisor;
     this.derive();

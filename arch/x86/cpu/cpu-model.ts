@@ -56,6 +56,12 @@ export interface CpuBehaviour {
   readonly gbPagesGated: boolean;
   /** Whether bit 8 of a PML4E or PML5E is reserved; left out, it is on AMD. Emulators ignore it for both vendors. */
   readonly amdNonleafG?: boolean;
+  /**
+   * Whether a fault is reported only when a walk from the root confirms it, so that no cached entry with fewer rights
+   * ever shows; left out, it is on AMD (APM vol. 2, 5.5.3, Use of Cached Entries When Reporting a Page Fault Exception).
+   * The emulators measured walk again, too.
+   */
+  readonly confirmsFaults?: boolean;
   /** What sets A and D: a locked cycle on all 64 bits; QEMU: on the low 32; Bochs: a plain store of what was read. */
   readonly adUpdate: "locked64" | "locked32" | "plain";
   /**
@@ -119,6 +125,7 @@ const BOCHS: CpuBehaviour = {
   ...SILICON,
   upperAOnFault: "clear",
   amdNonleafG: false,
+  confirmsFaults: true,
   adUpdate: "plain",
   keyPage: "above-leaf",
   acExemptsImplicit: "always",
@@ -136,6 +143,7 @@ const QEMU: CpuBehaviour = {
   wholeAccessCanonical: false,
   gbPagesGated: false,
   amdNonleafG: false,
+  confirmsFaults: true,
   adUpdate: "locked32",
   acExemptsImplicit: "cpl0",
   honoursGlobal: false,
@@ -256,6 +264,11 @@ export function cpuModel(name: string): CpuModel {
     throw new RangeError(`unknown CPU model "${name}": known are ${Object.keys(CPU_MODELS).join(", ")}`);
   }
   return model;
+}
+
+/** Whether CPUs of a model confirm a fault by a walk from the root before they report it. */
+export function confirmsFaults(model: Pick<CpuModel, "vendor" | "confirmsFaults">): boolean {
+  return model.confirmsFaults ?? model.vendor === "amd";
 }
 
 /** Throws RangeError for a model that no CPU can be: a physical-address width outside 36..52. */

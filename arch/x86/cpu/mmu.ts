@@ -15,6 +15,7 @@ import { createTlb, type TlbSettings } from "./create-tlb.ts";
 import { PTE_G } from "./entry-layout.ts";
 import {
   ALL_PCIDS,
+  controlFlushOf,
   type Invalidation,
   type InvalidationOperand,
   type InvalidationScope,
@@ -37,6 +38,10 @@ const WRITE = ACCESS_WRITE;
 const DIRTY = TLB_DIRTY;
 /** The mode of an access stands above its kind. */
 const MODE_SHIFT = 3;
+/** Why a walk is made: nothing was cached; a store hit a clean entry; a cached entry denied the access. */
+const MISSED = 0;
+const CLEAN = 1;
+const DENIED = 2;
 
 /** What the caches of one logical CPU keep. */
 export interface CacheOptions extends TlbSettings {
@@ -148,19 +153,18 @@ export class Mmu {
 
   /**
    * Writes control bits and key registers, and drops the translations that the write must drop: all of them when PGE
-   * changes or PCIDE is cleared, those filled under the current PCID, global ones included, when SMEP is set. WP, NXE,
-   * SMAP and the keys are applied at each use and drop nothing.
+   * changes or PCIDE is cleared, on AMD also when PSE changes or PKE is set; on Intel those filled under the current
+   * PCID, global ones included, when SMEP is set. WP, NXE, SMAP and the keys are applied at each use and drop nothing.
    */
   setControl(changes: Partial<ControlState>): ControlResult {
-    const { pge, pcide, smep } = this.control;
-    const before = this.machine.records.live ? registersOf(this.control) : null;
+    const { control } = this;
+    const { pge, pcide, pse, pke, smep } = control;
+    const before = this.machine.records.live ? registersOf(control) : null;
     const result = this.control.set(changes);
     if (!result.ok) return result;
-    const now = this.control;
     if (before !== null) this.reportRegisters(before);
-    if (now.pge !== pge) this.perform("CR4.PGE");
-    else if (pcide && !now.pcide) this.perform("CR4.PCIDE");
-    else if (now.smep && !smep) this.perform("CR4.SMEP");
+    const flush = controlFlushOf(control.model.vendor, { pge, pcide, pse, pke, smep }, control);
+    if (flush !== null) this.perform(flush);
     return result;
   }
 
@@ -190,7 +194,8 @@ export class Mmu {
 
   /** Drops what an operation must drop on this CPU. */
   private perform(operation: Invalidation, operand?: InvalidationOperand): void {
-    this.invalidate(operation, scopeOf(operation, this.control, operand));
+    const scope = scopeOf(operation, this.control, operand);
+    if (scope !== null) this.invalidate(operation, scope);
   }
 
   /**
@@ -209,7 +214,9 @@ export class Mmu {
    * Physical address of one byte for an access of this kind (ACCESS_*) at the current privilege, through the TLB; or
    * FAULTED with {@link fault} set.
    *
-   * A store through an entry with D=0 is a miss for that access: D is set in memory by a locked cycle (SDM vol. 3,
+   * A hit is judged by the entry's own rights first, so a store where R/W was 0 may end in a fault that memory no longer
+   * explains, once (SDM vol. 3, 4.10.4.3 Optional Invalidation); a CPU that confirms faults walks instead. A store that the
+   * rights allow through an entry with D=0 is a miss for that access: D is set in memory by a locked cycle (SDM vol. 3,
    * 4.8 and 8.1.2.1), which sees the entry as it is now. The manual has no sentence that the cycle checks P; operating
    * systems that defer the flush of an unmapped page rely on it, and the emulators measured do it.
    */
@@ -225,11 +232,11 @@ export class Mmu {
   private translateByTlb(kind: number, lo: number, hi: number): number {
     const tlb = this.tlb;
     const slot = tlb.lookup(lo, hi, this.control.pcid, kind);
-    if (slot < 0) return this.translateByWalk(kind, lo, hi, false);
+    if (slot < 0) return this.translateByWalk(kind, lo, hi, MISSED);
     const flags = tlb.flags(slot);
-    if ((kind & WRITE) !== 0 && (flags & DIRTY) === 0) return this.translateByWalk(kind, lo, hi, true);
     const denied = deniedBy(this.control, flags, kind, this.currentMode);
     if (denied !== 0) return this.deniedByTlb(kind, lo, hi, denied);
+    if ((kind & WRITE) !== 0 && (flags & DIRTY) === 0) return this.translateByWalk(kind, lo, hi, CLEAN);
     this.tlbHit = true;
     const physical = tlb.physical(slot, lo);
     if (tlb.keepsAnswers) this.recent.keep(lo, hi, (this.currentMode << MODE_SHIFT) | kind, physical);
@@ -237,10 +244,10 @@ export class Mmu {
   }
 
   /**
-   * `replaces`: a clean entry was hit by a store. The walk's outcome takes the place of that entry alone; what else
-   * the TLB holds for the page, of other sizes or global, stays as stale as it was.
+   * After a store that hit a clean entry the walk's outcome takes the place of that entry alone; what else the TLB holds
+   * for the page, of other sizes or global, stays as stale as it was.
    */
-  private translateByWalk(kind: number, lo: number, hi: number, replaces: boolean): number {
+  private translateByWalk(kind: number, lo: number, hi: number, why: number): number {
     const { control, found } = this;
     this.tlbHit = false;
     if (!isCanonical(hi, control.levels)) {
@@ -249,14 +256,18 @@ export class Mmu {
     }
     const { memory } = this.machine;
     const { pcid } = control;
-    if (this.tables !== null) found.start = this.tables.start(lo, hi, pcid);
+    if (this.tables !== null && why !== DENIED) found.start = this.tables.start(lo, hi, pcid);
+    const cached = found.start !== null;
     const code = walk(memory, control, lo, hi, kind, this.currentMode, this.walkOptions, found);
     if (this.tables !== null) {
       this.tables.fill(found, pcid, control.setsUpperAOnFault);
       found.start = null;
     }
-    if (code !== WALK_OK) return this.raise(found.toFault(kind, this.currentMode, control));
-    if (replaces) this.tlb.drop(this.tlb.lookup(lo, hi, pcid, kind));
+    if (code !== WALK_OK) {
+      if (cached && control.confirmsFaults) return this.confirm(kind, lo, hi);
+      return this.raise(found.toFault(kind, this.currentMode, control));
+    }
+    if (why === CLEAN) this.tlb.drop(this.tlb.lookup(lo, hi, pcid, kind));
     const global = control.globals && (found.lo & PTE_G) !== 0;
     this.tlb.fill(found, pcid, global, kind);
     const { records } = this.machine;
@@ -264,9 +275,16 @@ export class Mmu {
     return found.physical;
   }
 
+  /** Drops what is cached for the page and walks from the root: what that ends in counts, and no cached entry. */
+  private confirm(kind: number, lo: number, hi: number): number {
+    this.perform("#PF", { lo, hi });
+    return this.translateByWalk(kind, lo, hi, DENIED);
+  }
+
   /** A cached entry denies the access: its rights give the error code, memory as it is now the rest. */
   private deniedByTlb(kind: number, lo: number, hi: number, denied: number): number {
     const { control, found, currentMode: mode } = this;
+    if (control.confirmsFaults) return this.confirm(kind, lo, hi);
     walk(this.machine.memory, control, lo, hi, kind, mode, INSPECT, found);
     return this.raise(found.toCachedFault(denied, kind, mode, control));
   }

@@ -24,6 +24,8 @@ export const INVALIDATION_CAUSES = [
   "MOV CR3",
   "CR4.PGE",
   "CR4.PCIDE",
+  "CR4.PSE",
+  "CR4.PKE",
   "CR4.SMEP",
   "#PF",
 ] as const;

@@ -54,6 +54,7 @@ const MODEL: Shapes<CpuModel> = {
   wholeAccessCanonical: "flag",
   gbPagesGated: "flag",
   amdNonleafG: FLAG_OR_NOTHING,
+  confirmsFaults: FLAG_OR_NOTHING,
   adUpdate: { oneOf: ["locked64", "locked32", "plain"] },
   keyPage: { oneOf: ["path", "above-leaf", "every"] },
   keyStopsSupervisor: "flag",

@@ -106,6 +106,15 @@ const BEHAVIOUR: { readonly [K in keyof CpuBehaviour]-?: Switch<K> } = {
     told: ["#PF 0x09 0000", "ok 1111"],
     run: (model) => readWith(model, { [PML4E]: 0x10_0107n }),
   },
+  confirmsFaults: {
+    values: [false, true],
+    told: ["#PF 0x03", "ok"],
+    run: (model) => {
+      const f = new Fixture({ model }).set(PTE, 0x11_0005n);
+      f.access("read");
+      return f.set(PTE, 0x11_0007n).access("write");
+    },
+  },
   adUpdate: {
     values: ["locked64", "plain"],
     told: ["#PF 0x04 0", "ok 110027"],

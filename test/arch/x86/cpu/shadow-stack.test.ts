@@ -116,11 +116,12 @@ describe("shadow stacks", () => {
     expect(f.cpu.fault?.describe()).toContain("user write, it is no shadow-stack page of this mode");
   });
 
-  it("an entry cached with D=0 does not stop a store that the entry now allows", () => {
+  it("an entry cached with D=0 stops a store that the entry now allows at most once", () => {
     const f = new Fixture().set(PTE, 0x11_0005n);
     f.cpu.setControl({ cet: true });
     f.access("read");
     f.set(PTE, 0x11_0065n);
+    expect(outcome(f.cpu.wruss(T, 1n))).toBe("#PF 0x47");
     expect(outcome(f.cpu.wruss(T, 1n))).toBe("ok");
   });
 
