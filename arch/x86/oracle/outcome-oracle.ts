@@ -3,7 +3,7 @@ import { ControlRegisters } from "../cpu/control-registers.ts";
 import type { Cpu } from "../cpu/cpu.ts";
 import { PTE_P } from "../cpu/entry-layout.ts";
 import { hex } from "../cpu/hex.ts";
-import { ALL_PCIDS, type InvalidationScope, recordedScope } from "../cpu/invalidation-scope.ts";
+import { ALL_PCIDS, type InvalidationScope, recordedScope, scopeOf } from "../cpu/invalidation-scope.ts";
 import { isCanonical, linearBigInt, linearHi, linearLo } from "../cpu/linear-address.ts";
 import type { Machine } from "../cpu/machine.ts";
 import { errorCodeOf, WALK_DENIED, WALK_OK } from "../cpu/page-fault.ts";
@@ -90,7 +90,12 @@ export class OutcomeOracle {
   readonly observe: (record: HardwareRecord) => void = dispatcher<HardwareRecord>({
     "entry-written": (record) => this.write(record),
     "accessed-dirty-set": (record) => this.write(record),
-    "cr3-loaded": ({ cpu }) => this.look(cpu),
+    "cr3-loaded": ({ cpu, keep }) => {
+      // The load and its flush are one: nothing is made in between, by a table cached under the new PCID, that is global
+      // and stays. The record of the flush comes after.
+      if (!keep) this.record({ type: "drop", cpu, scope: scopeOf("MOV CR3", this.cpu(cpu).control) });
+      this.look(cpu);
+    },
     "register-loaded": ({ cpu }) => this.look(cpu),
     invalidated: (record) => this.record({ type: "drop", cpu: record.cpu, scope: recordedScope(record) }),
     ...ignoring("tlb-filled", "access", "fault", "ipi-sent", "ipi-handled", "interrupt-taken"),

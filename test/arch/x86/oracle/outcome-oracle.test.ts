@@ -123,6 +123,21 @@ describe("the oracle, asked about one page", () => {
     expect(w.allowed()).toEqual(["error 0x0 fresh"]);
   });
 
+  it("lets nothing be made between a load of CR3 and its flush", () => {
+    const w = new Watched();
+    const { cpu } = w.f;
+    const EMPTY_ROOT = 0x20_0000;
+    cpu.setControl({ pcide: true });
+    cpu.loadCr3(ROOT, 1);
+    w.allowed();
+    cpu.loadCr3(EMPTY_ROOT, 2);
+    // Under PCID 1 the page table may still be cached; a global translation made by it would outlive the load.
+    w.write(PTE, 0x11_1107n);
+    cpu.loadCr3(EMPTY_ROOT, 1);
+    expect(w.allowed()).toEqual(["error 0x0 fresh"]);
+    cpu.loadCr3(ROOT, 2);
+  });
+
   it("keeps CPUs apart", () => {
     const w = new Watched({ cpus: 2 });
     w.f.machine.cpu(1).loadCr3(ROOT);
