@@ -193,8 +193,13 @@ export class HistoryOracle {
     const others = this.#broadcasts.filter(({ from }) => from !== id);
     this.#broadcasts.splice(0, Infinity, ...others);
     for (const cpu of this.#processors) {
-      for (const { tce, what } of own) this.#broadcast(cpu, tce, what);
-      this.#grow(cpu);
+      // Each page of each is an operation of its own: in between a table that is still there may lead to a leaf again.
+      for (const { tce, what } of own) {
+        for (const la of what.pages ?? [null]) {
+          this.#broadcast(cpu, tce, what, la);
+          this.#grow(cpu);
+        }
+      }
     }
   }
 
@@ -347,22 +352,19 @@ export class HistoryOracle {
     }
   }
 
-  #broadcast(cpu: Processor, tce: boolean, { pages, pcid, globals, finalOnly }: HistoryBroadcast): void {
-    for (const context of [...cpu.contexts.keys()]) {
+  /** One page of an INVLPGB, or with null all addresses. */
+  #broadcast(
+    cpu: Processor,
+    tce: boolean,
+    { pcid, globals, finalOnly }: HistoryBroadcast,
+    la: bigint | null,
+  ): void {
+    for (const context of cpu.contexts.keys()) {
       const own = pcid === undefined || context === pcid;
-      if (pages === undefined) {
-        this.#drop(cpu, context, {
-          leaf: ({ global }) => (global ? globals : own),
-          table: () => own && !finalOnly,
-        });
-        continue;
-      }
-      for (const la of pages) {
-        this.#drop(cpu, context, {
-          leaf: ({ level, global }, page) => same(level, page, la) && (global ? globals : own),
-          table: ({ level }, page) => own && !finalOnly && (!tce || same(level + 1, page, la)),
-        });
-      }
+      this.#drop(cpu, context, {
+        leaf: ({ level, global }, page) => (la === null || same(level, page, la)) && (global ? globals : own),
+        table: ({ level }, page) => own && !finalOnly && (la === null || !tce || same(level + 1, page, la)),
+      });
     }
   }
 }

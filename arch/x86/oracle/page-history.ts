@@ -142,8 +142,12 @@ export class PageHistory {
   }
 
   private applyDrop(cpu: number, scope: InvalidationScope): void {
-    // What only a drop left to learn is read from the same memory after this drop; a rewritten entry must be learnt first.
-    if (this.current(cpu).pending === REWRITTEN) this.settle(cpu);
+    // What only a drop left to learn is read from the same memory after this drop, unless it comes from a cached table,
+    // which this drop may take while it spares the leaf; a rewritten entry must be learnt first.
+    const { pending, tables } = this.current(cpu);
+    if (pending === REWRITTEN || (pending === DROPPED && tables.some(({ length }) => length > 0))) {
+      this.settle(cpu);
+    }
     for (const [pcid, context] of this.contexts[cpu]!) {
       const { lo, hi } = this;
       let dropped = false;
