@@ -56,9 +56,12 @@ export {
 export {
   CONTROL_BITS,
   type ControlBit,
-  ControlRegisters,
   type ControlResult,
   type ControlState,
+  type OtherBits,
+} from "../../arch/x86/cpu/control-bits.ts";
+export {
+  ControlRegisters,
   CR3_KEEP,
   controlFromRegisters,
   type RegisterValues,
@@ -217,6 +220,7 @@ export {
   REGISTERS,
   type RegisterName,
 } from "../../arch/x86/cpu/records.ts";
+export { type OtherRegister, otherBitsOf } from "../../arch/x86/cpu/register-bits.ts";
 export {
   controlStateOf,
   MSR_EFER,
@@ -224,6 +228,7 @@ export {
   MSR_PKRS,
   movCr0,
   movCr4,
+  rdmsr,
   wrmsr,
   wrpkru,
 } from "../../arch/x86/cpu/register-write.ts";

@@ -34,8 +34,13 @@ export interface CpuFeatures {
   readonly invlpgbPages: number | null;
   /** AMD: EFER.TCE may narrow what an invalidation drops of the upper levels. */
   readonly tce: boolean;
-  /** AMD: EFER.UAIE may let data accesses ignore the upper address bits. Enumerated only; not modelled. */
+  /** AMD: EFER.UAIE may let data accesses ignore bits 63:57 of their address (APM vol. 2, 5.10). */
   readonly uai: boolean;
+  /**
+   * Bits of CR4 and EFER by name, with a space between two, that only some CPUs of the vendor have and that have nothing
+   * to do with paging, e.g. "UMIP UINTR"; see register-bits.ts. Left out, none.
+   */
+  readonly registerBits?: string;
 }
 
 /** Where silicon, its errata and emulators behave differently. */
@@ -173,7 +178,14 @@ const SKYLAKE = {
   tce: false,
   uai: false,
 } as const;
-const GOLDEN_COVE = { ...SKYLAKE, dirtyOnReadOnly: false, pks: true, shstk: true } as const;
+const GOLDEN_COVE = {
+  ...SKYLAKE,
+  registerBits: "UMIP",
+  dirtyOnReadOnly: false,
+  pks: true,
+  shstk: true,
+} as const;
+const USER_INTERRUPTS = { registerBits: "UMIP UINTR" } as const;
 
 const ZEN3 = {
   ...SILICON,
@@ -191,8 +203,9 @@ const ZEN3 = {
   invlpgbPages: 7,
   tce: true,
   uai: false,
+  registerBits: "UMIP",
 } as const;
-const ZEN4 = { ...ZEN3, uai: true } as const;
+const ZEN4 = { ...ZEN3, uai: true, registerBits: "UMIP AIBRSE" } as const;
 const ZEN_SERVER = { ...ZEN4, ...WIDE, maxPhyAddr: 52 } as const;
 /** Two client dumps report INVPCID without PCIDs: only PCID 0 is legal in its descriptor. */
 const ZEN_CLIENT = { ...ZEN4, pcid: false, invlpgbPages: null } as const;
@@ -206,10 +219,10 @@ const NO_KEYS_NO_SHADOW_STACK = { pku: false, shstk: false, dirtyOnReadOnly: tru
 const PRESETS: readonly CpuModel[] = [
   { ...SKYLAKE, name: "intel-skylake-client", maxPhyAddr: 39, pku: false }, // 00406E3
   { ...SKYLAKE, name: "intel-skylake-sp", maxPhyAddr: 46 }, // 0050654
-  { ...SKYLAKE, name: "intel-icelake-client", maxPhyAddr: 39 }, // 00706E5
+  { ...SKYLAKE, name: "intel-icelake-client", maxPhyAddr: 39, registerBits: "UMIP" }, // 00706E5
   { ...GOLDEN_COVE, name: "intel-alder-lake", maxPhyAddr: 39 }, // 0090672
-  { ...GOLDEN_COVE, ...WIDE, name: "intel-sapphire-rapids", maxPhyAddr: 52 }, // 00806F8
-  { ...GOLDEN_COVE, ...WIDE, name: "intel-granite-rapids", maxPhyAddr: 52 }, // 00A06D1
+  { ...GOLDEN_COVE, ...WIDE, ...USER_INTERRUPTS, name: "intel-sapphire-rapids", maxPhyAddr: 52 }, // 00806F8
+  { ...GOLDEN_COVE, ...WIDE, ...USER_INTERRUPTS, name: "intel-granite-rapids", maxPhyAddr: 52 }, // 00A06D1
   { ...GOLDEN_COVE, name: "intel-lunar-lake", maxPhyAddr: 42, lam: true, lass: true }, // 00B06D1
   { ...GOLDEN_COVE, name: "intel-arrow-lake", maxPhyAddr: 46, lam: true, lass: true }, // 00C0662
   // Before the microcode (Alder Lake: 0x2e) that lets INVLPG drop global translations with PCIDE=1.
@@ -217,6 +230,7 @@ const PRESETS: readonly CpuModel[] = [
   {
     ...ZEN3,
     ...NO_KEYS_NO_SHADOW_STACK,
+    registerBits: "UMIP LMSLE",
     name: "amd-zen2",
     pcid: false,
     invpcid: false,
@@ -231,6 +245,7 @@ const PRESETS: readonly CpuModel[] = [
     ...SKYLAKE,
     ...BOCHS,
     name: "bochs-2.7",
+    registerBits: "UMIP",
     maxPhyAddr: 40,
     shstk: true,
     keyPage: "every",
@@ -242,6 +257,7 @@ const PRESETS: readonly CpuModel[] = [
     ...WIDE,
     ...QEMU,
     name: "qemu-7.2",
+    registerBits: "UMIP",
     maxPhyAddr: 40,
     pcid: false,
     invpcid: false,

@@ -1,12 +1,21 @@
-import { ACCESS_WRITE, type AccessMode, accessMode, implicitMode, MODE_SUPERVISOR } from "./access-rights.ts";
+import {
+  ACCESS_WRITE,
+  type AccessMode,
+  accessMode,
+  implicitMode,
+  MODE_SUPERVISOR,
+  violatesLass,
+} from "./access-rights.ts";
 import type { Slot } from "./address.ts";
 import { ControlRegisters, type ControlResult, type ControlState, CR3_KEEP } from "./control-registers.ts";
 import {
+  registersOf,
   reportFault,
   reportFill,
   reportInvalidated,
   reportPrivilege,
   reportRegister,
+  reportRegisters,
   reportRoot,
   reportUpdate,
   walkerOf,
@@ -21,13 +30,13 @@ import {
   type InvalidationScope,
   scopeOf,
 } from "./invalidation-scope.ts";
-import { checkLinearPage, isCanonical, linearHi, linearLo } from "./linear-address.ts";
-import type { AccessResult } from "./memory-access.ts";
+import { checkLinearPage, isCanonical, linearBigInt, linearHi, linearLo, untagHi } from "./linear-address.ts";
+import { type AccessResult, isPointer } from "./memory-access.ts";
 import { PageFault, WALK_OK } from "./page-fault.ts";
 import { deniedBy, HARDWARE_WALK, INSPECT, type WalkOptions, WalkResult, walk } from "./page-walk.ts";
 import { PagingStructureCache } from "./paging-structure-cache.ts";
 import { RecentTranslations } from "./recent-translations.ts";
-import type { INVALIDATION_CAUSES, RegisterName } from "./records.ts";
+import type { INVALIDATION_CAUSES } from "./records.ts";
 import type { System } from "./system.ts";
 import type { Tlb, TlbPolicy } from "./tlb.ts";
 import { TLB_DIRTY } from "./tlb-entry.ts";
@@ -66,6 +75,8 @@ export class Mmu {
   readonly tables: PagingStructureCache | null;
   /** By PCID the root that was last loaded under it, for those of which something may be cached. */
   readonly contexts = new Map<number, number>();
+  /** MSRs that hold a linear address, by number, as they were written. */
+  readonly addressMsrs = new Map<number, bigint>();
   /** The fault of the last access that had one. */
   fault: PageFault | null = null;
   /** Whether the last translation came from the TLB. */
@@ -78,6 +89,8 @@ export class Mmu {
   private currentMode: AccessMode = MODE_SUPERVISOR;
   private privilege = 0;
   private alignmentCheck = false;
+  private cr2Lo = 0;
+  private cr2Hi = 0;
 
   constructor(id: number, machine: System, levels: 4 | 5, caches: CacheOptions) {
     this.id = id;
@@ -96,6 +109,11 @@ export class Mmu {
         if (records.live) reportUpdate(records, id, walkerOf(id), address as Slot, oldLo, newLo, hi);
       },
     };
+  }
+
+  /** CR2: the address of the last page fault, or what was written; no other exception changes it. */
+  get cr2(): bigint {
+    return linearBigInt(this.cr2Lo, this.cr2Hi);
   }
 
   /** Current privilege level, 0..3; 3 makes accesses user-mode. */
@@ -143,8 +161,20 @@ export class Mmu {
     this.cr3Loaded(oldRoot, keep);
   }
 
-  /** MOV to CR3 of a whole register's value: the fault it raises, or done (see {@link ControlRegisters.setCr3}). */
+  /** MOV to CR2: any 64 bits. */
+  movCr2(value: bigint): ControlResult {
+    if (this.privilege !== 0) return notPrivileged("MOV to CR2", this.privilege);
+    this.cr2Lo = linearLo(value);
+    this.cr2Hi = linearHi(value);
+    return { ok: true };
+  }
+
+  /**
+   * MOV to CR3 of a whole register's value: the fault it raises, or done (see {@link ControlRegisters.setCr3}); #GP but
+   * at CPL 0.
+   */
   movCr3(value: bigint): ControlResult {
+    if (this.privilege !== 0) return notPrivileged("MOV to CR3", this.privilege);
     const oldRoot = this.control.root;
     const result = this.control.setCr3(value);
     if (result.ok) this.cr3Loaded(oldRoot, (value & CR3_KEEP) !== 0n);
@@ -162,7 +192,7 @@ export class Mmu {
     const before = this.machine.records.live ? registersOf(control) : null;
     const result = this.control.set(changes);
     if (!result.ok) return result;
-    if (before !== null) this.reportRegisters(before);
+    if (before !== null) reportRegisters(this.machine.records, this.id, control, before);
     const flush = controlFlushOf(control.model.vendor, { pge, pcide, pse, pke, smep }, control);
     if (flush !== null) this.perform(flush);
     return result;
@@ -200,10 +230,18 @@ export class Mmu {
 
   /**
    * INVLPG: drops the page's translations of the current PCID and global ones, and the PCID's cached table entries (with
-   * EFER.TCE only those that lead to the page). No-op on a non-canonical address. Any address in the page will do; as a Number from 2^53 on it must be the page's own, which is exact.
+   * EFER.TCE only those that lead to the page). No-op on a non-canonical address; #GP but at CPL 0. Any address in the
+   * page will do; as a Number from 2^53 on it must be the page's own, which is exact.
    */
-  invlpg(address: number | bigint): void {
+  invlpg(address: number | bigint): ControlResult {
     checkLinearPage(address);
+    if (this.privilege !== 0) return notPrivileged("INVLPG", this.privilege);
+    this.dropPage(address);
+    return { ok: true };
+  }
+
+  /** What INVLPG drops, whatever the CPL: for a kernel whose CPU is left at its user's. */
+  dropPage(address: number | bigint): void {
     const lo = linearLo(address);
     const hi = linearHi(address);
     if (!isCanonical(hi, this.control.levels)) return;
@@ -230,6 +268,20 @@ export class Mmu {
   }
 
   private translateByTlb(kind: number, lo: number, hi: number): number {
+    return this.control.pretreats ? this.pretreat(kind, lo, hi) : this.look(kind, lo, hi);
+  }
+
+  /** LASS, then the metadata of a pointer, before anything is asked; repeats no harm. */
+  private pretreat(kind: number, lo: number, hi: number): number {
+    const { control, currentMode: mode } = this;
+    if (control.lass && violatesLass(control, hi, kind, mode)) {
+      this.refuse(PageFault.ofAddress("#GP", lo, hi, "address-space"));
+      return FAULTED;
+    }
+    return this.look(kind, lo, control.lam && isPointer(kind, mode) ? untagHi(hi, control) : hi);
+  }
+
+  private look(kind: number, lo: number, hi: number): number {
     const tlb = this.tlb;
     const slot = tlb.lookup(lo, hi, this.control.pcid, kind);
     if (slot < 0) return this.translateByWalk(kind, lo, hi, MISSED);
@@ -291,6 +343,8 @@ export class Mmu {
 
   /** A page fault drops the page's translations, so that a spurious one does not repeat (SDM vol. 3, 4.10.4.1). */
   private raise(fault: PageFault): number {
+    this.cr2Lo = fault.lo;
+    this.cr2Hi = fault.hi;
     this.refuse(fault);
     this.perform("#PF", fault);
     return FAULTED;
@@ -326,29 +380,8 @@ export class Mmu {
     if (records.live) reportRoot(records, this.id, oldRoot, root, pcid, kept);
     if (!kept) this.perform("MOV CR3");
   }
-
-  /** Records every register whose value is another than before. */
-  private reportRegisters(before: ReadonlyMap<RegisterName, number>): void {
-    for (const [register, value] of registersOf(this.control)) {
-      if (value !== before.get(register))
-        reportRegister(this.machine.records, this.id, register, BigInt(value));
-    }
-  }
 }
 
-/** The control registers, by name, with their values. */
-export function registersOf({
-  cr0,
-  cr4,
-  efer,
-  pkru,
-  pkrs,
-}: ControlRegisters): ReadonlyMap<RegisterName, number> {
-  return new Map([
-    ["CR0", cr0],
-    ["CR4", cr4],
-    ["EFER", efer],
-    ["PKRU", pkru],
-    ["PKRS", pkrs],
-  ]);
+function notPrivileged(instruction: string, cpl: number): ControlResult {
+  return { ok: false, fault: "#GP", why: `${instruction} at CPL ${cpl}` };
 }

@@ -10,6 +10,7 @@ import {
   MODE_SUPERVISOR,
   Mtrrs,
   memoryTypesOf,
+  movCr4,
   WalkResult,
   walk,
   wrmsr,
@@ -211,7 +212,7 @@ function implicitAt(model: CpuModel, cpl: number): string {
 
 /** "ok", or the fault of setting a control bit. */
 function setting(
-  bit: "nxe" | "pge" | "pcide" | "smep" | "smap" | "pke" | "pks" | "lass" | "lamSup" | "cet" | "tce",
+  bit: "nxe" | "pge" | "pcide" | "smep" | "smap" | "pke" | "pks" | "lass" | "lamSup" | "cet" | "tce" | "uaie",
 ): Experiment {
   return (model) => {
     const result = new Fixture({ model }).cpu.setControl({ [bit]: true });
@@ -224,7 +225,7 @@ function feature(run: Experiment): Switch<"nx"> {
 }
 
 type FeatureSwitches = {
-  readonly [K in Exclude<keyof CpuFeatures, "name" | "uai">]: Switch<never> | Switch<K> | Switch<"nx">;
+  readonly [K in Exclude<keyof CpuFeatures, "name">]-?: Switch<never> | Switch<K> | Switch<"nx">;
 };
 
 const FEATURES: FeatureSwitches = {
@@ -263,6 +264,15 @@ const FEATURES: FeatureSwitches = {
   lam: feature(setting("lamSup")),
   shstk: feature(setting("cet")),
   tce: feature(setting("tce")),
+  uai: feature(setting("uaie")),
+  registerBits: {
+    values: ["UMIP UINTR", "UMIP"],
+    told: ["ok", "#GP"],
+    run: (model) => {
+      const result = movCr4(new Fixture({ model }).cpu, 0x200_08a0n);
+      return result.ok ? "ok" : result.fault;
+    },
+  },
   la57: {
     values: [true, false],
     told: ["ok", "refused"],
@@ -368,7 +378,7 @@ describe("presets", () => {
 
   it("Alder Lake with old microcode keeps global translations on INVLPG only with PCIDE", () => {
     const model = { ...cpuModel("intel-alder-lake-old-microcode"), maxPhyAddr: 40 };
-    const act = (f: Fixture): void => f.cpu.invlpg(T);
+    const act = (f: Fixture): void => f.cpu.dropPage(T);
     expect([staleAfter(model, GLOBAL, act, true), staleAfter(model, GLOBAL, act, false)]).toEqual([
       "old",
       "new",
