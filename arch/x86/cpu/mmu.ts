@@ -40,6 +40,7 @@ import type { INVALIDATION_CAUSES } from "./records.ts";
 import type { System } from "./system.ts";
 import type { Tlb, TlbPolicy } from "./tlb.ts";
 import { TLB_DIRTY } from "./tlb-entry.ts";
+import type { TlbGeometry } from "./tlb-geometry.ts";
 
 // A module's own const is a constant to V8; an imported one is read from its cell at each use. A kind writes when it
 // has this bit: stores and shadow-stack stores.
@@ -54,8 +55,8 @@ const DENIED = 2;
 
 /** What the caches of one logical CPU keep. */
 export interface CacheOptions extends TlbSettings {
-  /** Default "stale". */
-  readonly tlb?: TlbPolicy;
+  /** A policy by name, or the structures of a TLB. Default "stale". */
+  readonly tlb?: TlbPolicy | TlbGeometry;
   /** Seed of random replacement, of CPU 0; each further CPU takes the next. Default 1. */
   readonly tlbSeed?: number;
   /** PML5, PML4, PDPTE and PDE caches; default false, as in the emulators that were measured. */
