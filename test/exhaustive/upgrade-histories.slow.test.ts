@@ -4,7 +4,7 @@ import { UPGRADE_RUNS, UpgradeHistory } from "../support/upgrade-history.ts";
 
 const SEED = Number(process.env.PTESCOPE_SEED ?? 1);
 const STEPS = 1_000_000;
-/** About 80 CPU seconds in all. */
+/** About 55 CPU seconds in all. */
 const TIMEOUT_MS = 300_000;
 
 describe("a million steps of histories with upgrades, judged by both oracles", () => {
