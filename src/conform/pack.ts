@@ -13,6 +13,7 @@ import {
   TRICKY_WORDS,
   type TrickyEntry,
 } from "./tricky-entries.ts";
+import { VENDOR_FACTS } from "./vendor-facts.ts";
 
 /** Cases that belong together; an id is the group's name, a slash, and what names the case within it. */
 export interface CaseGroup {
@@ -27,7 +28,7 @@ export interface CaseGroup {
 
 const LARGE = 1n << 7n;
 const FRAME = 0xf_ffff_ffff_f000n;
-const FACTS = [...ACCESS_FACTS, ...SEQUENCE_FACTS];
+const FACTS = [...ACCESS_FACTS, ...SEQUENCE_FACTS, ...VENDOR_FACTS];
 
 function withOracle(question: CaseQuestion): ConformCase {
   return { ...question, expect: expectationOf(question) };

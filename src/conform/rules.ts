@@ -73,6 +73,14 @@ export const RULES = {
     says: "an entry with P=0 is never cached: setting P needs no invalidation",
     where: "SDM vol. 3, 4.10.2.3",
   },
+  confirmed: {
+    says: "no fault from a cached entry: what is cached for the page is dropped, and the walk of memory counts",
+    where: "APM vol. 2, 5.5.3",
+  },
+  "control-flush": {
+    says: "this write of CR4 drops the translations, global ones too",
+    where: "SDM vol. 3, 4.10.4.1; APM vol. 2, 5.5.3",
+  },
   pcid: {
     says: "a translation serves the PCID it was made under, unless it is global",
     where: "SDM vol. 3, 4.10.1",

@@ -35,6 +35,7 @@ export function setRegisters(cpu: Cpu, registers: CaseQuestion["registers"]): st
   const { cr0, cr3, cr4, efer, pkru, pkrs } = registers;
   // PCIDE can be set only over zeros in CR3[11:0].
   cpu.loadCr3(0);
+  cpu.cpl = 0;
   const state = { ...controlStateOf({ cr0, cr4, efer }), pkru: Number(pkru), pkrs: Number(pkrs) };
   const set = cpu.setControl(state);
   const result = set.ok ? cpu.movCr3(cr3) : set;
@@ -50,8 +51,10 @@ export function runStep(machine: Machine, cpu: Cpu, step: Step): Outcome {
       storeWord(machine, step.pa, step.value);
       return { done: true };
     case "mov_cr3":
+      cpu.cpl = 0;
       return written(cpu.movCr3(step.value));
     case "invlpg":
+      cpu.cpl = 0;
       cpu.invlpg(step.la);
       return { done: true };
     case "invpcid":

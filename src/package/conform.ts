@@ -94,5 +94,6 @@ export {
   type TrickyEntry,
   type TrickyPage,
 } from "../conform/tricky-entries.ts";
+export { VENDOR_FACTS } from "../conform/vendor-facts.ts";
 export { FormatError } from "../formats/format-error.ts";
 export { coloured, type Paint, plain, type Tone } from "../text/paint.ts";

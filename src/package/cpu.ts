@@ -56,9 +56,12 @@ export {
 export {
   CONTROL_BITS,
   type ControlBit,
-  ControlRegisters,
   type ControlResult,
   type ControlState,
+  type OtherBits,
+} from "../../arch/x86/cpu/control-bits.ts";
+export {
+  ControlRegisters,
   CR3_KEEP,
   controlFromRegisters,
   type RegisterValues,
@@ -69,6 +72,7 @@ export {
   type CpuBehaviour,
   type CpuFeatures,
   type CpuModel,
+  confirmsFaults,
   cpuModel,
   DEFAULT_CPU_MODEL,
 } from "../../arch/x86/cpu/cpu-model.ts";
@@ -110,11 +114,16 @@ export {
 export { type InvlpgbRequest, invlpgb, invpcid, tlbsync } from "../../arch/x86/cpu/invalidation.ts";
 export {
   ALL_PCIDS,
+  type ControlInvalidation,
+  controlFlushOf,
   coversLeaf,
   coversTable,
+  type FlushingBits,
   INVALIDATIONS,
   type Invalidation,
+  type InvalidationColumns,
   type InvalidationOperand,
+  type InvalidationRow,
   type InvalidationScope,
   recordedScope,
   sameRegion,
@@ -211,6 +220,7 @@ export {
   REGISTERS,
   type RegisterName,
 } from "../../arch/x86/cpu/records.ts";
+export { type OtherRegister, otherBitsOf } from "../../arch/x86/cpu/register-bits.ts";
 export {
   controlStateOf,
   MSR_EFER,
@@ -218,6 +228,7 @@ export {
   MSR_PKRS,
   movCr0,
   movCr4,
+  rdmsr,
   wrmsr,
   wrpkru,
 } from "../../arch/x86/cpu/register-write.ts";

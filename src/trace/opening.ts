@@ -1,8 +1,7 @@
 import { NONE, type Pfn } from "../../arch/x86/cpu/address.ts";
-import { reportPrivilege, reportRegister, reportRoot } from "../../arch/x86/cpu/cpu-report.ts";
+import { registersOf, reportPrivilege, reportRegister, reportRoot } from "../../arch/x86/cpu/cpu-report.ts";
 import { linearHi, linearLo } from "../../arch/x86/cpu/linear-address.ts";
 import type { Machine } from "../../arch/x86/cpu/machine.ts";
-import { registersOf } from "../../arch/x86/cpu/mmu.ts";
 import { MEMORY_TYPES, type MemoryType, PAT_RESET } from "../../arch/x86/cpu/pat.ts";
 import {
   introductionOf,

@@ -13,7 +13,7 @@ import type { AccessVector } from "./vector-file.ts";
 const LOW_END = 0x4820_0000;
 const HIGH_END = 0x1_0820_0000;
 const STORED = 0x5a5a_c3c3_a5a5_3c3cn;
-const VECTOR_OF = { "#PF": 14, "#GP": 13, "#SS": 12 } as const;
+const VECTOR_OF = { "#PF": 14, "#GP": 13, "#SS": 12, "#UD": 6 } as const;
 
 /**
  * Runs single accesses on one kind of CPU. Machines are made once for each combination of what a vector enumerates, and
@@ -72,6 +72,7 @@ export class VectorMachine {
 
 /** CR3 comes last: PCIDE can be set only over zeros in CR3[11:0]. */
 function setRegisters(cpu: Cpu, { cr0wp, cr4, efer_nxe, ac, cpl, pkru, pkrs, cr3 }: AccessVector): void {
+  cpu.cpl = 0;
   cpu.movCr3(0n);
   const result = cpu.setControl({
     wp: cr0wp === 1,

@@ -1,4 +1,8 @@
-import { INVALIDATIONS, type Invalidation } from "../../arch/x86/cpu/invalidation-scope.ts";
+import {
+  INVALIDATIONS,
+  type Invalidation,
+  type InvalidationRow,
+} from "../../arch/x86/cpu/invalidation-scope.ts";
 import { BATCH_RULES } from "../../src/audit/rules/batches.ts";
 import { CALL_RULES } from "../../src/audit/rules/calls.ts";
 import { DEVICE_RULES } from "../../src/audit/rules/devices.ts";
@@ -57,27 +61,37 @@ const WIDTHS = {
 function invalidationMutants(): Mutant[] {
   const mutants: Mutant[] = [];
   for (const operation of Object.keys(INVALIDATIONS) as Invalidation[]) {
-    const row = INVALIDATIONS[operation];
-    for (const column of Object.keys(WIDTHS) as (keyof typeof WIDTHS)[]) {
-      const widths: readonly (readonly string[])[] = WIDTHS[column];
-      const at = widths.findIndex((values) => values.includes(row[column]));
-      for (const [step, what] of [
-        [-1, "narrow"],
-        [1, "wide"],
-      ] as const) {
-        const value = widths[at + step]?.[0];
-        if (value === undefined) continue;
-        mutants.push({
-          name: `${operation}: ${column} too ${what} ("${value}", not "${row[column]}")`,
-          file: "arch/x86/cpu/invalidation-scope.ts",
-          from: null,
-          to: `Object.assign(INVALIDATIONS[${JSON.stringify(operation)}], { ${column}: "${value}" });`,
-          stages: [["test/arch/x86/cpu/invalidation.test.ts"], CPU_TESTS, AUDIT_TESTS],
-        });
-      }
+    for (const vendor of ["intel", "amd"] as const) {
+      const row = INVALIDATIONS[operation][vendor];
+      if (row !== null) mutants.push(...rowMutants(operation, vendor, row));
     }
   }
   return mutants;
+}
+
+function* rowMutants(
+  operation: Invalidation,
+  vendor: "intel" | "amd",
+  row: InvalidationRow,
+): Generator<Mutant> {
+  for (const column of Object.keys(WIDTHS) as (keyof typeof WIDTHS)[]) {
+    const widths: readonly (readonly string[])[] = WIDTHS[column];
+    const at = widths.findIndex((values) => values.includes(row[column]));
+    for (const [step, what] of [
+      [-1, "narrow"],
+      [1, "wide"],
+    ] as const) {
+      const value = widths[at + step]?.[0];
+      if (value === undefined) continue;
+      yield {
+        name: `${operation} on ${vendor}: ${column} too ${what} ("${value}", not "${row[column]}")`,
+        file: "arch/x86/cpu/invalidation-scope.ts",
+        from: null,
+        to: `Object.assign(INVALIDATIONS[${JSON.stringify(operation)}].${vendor}!, { ${column}: "${value}" });`,
+        stages: [["test/arch/x86/cpu/invalidation.test.ts"], CPU_TESTS, AUDIT_TESTS],
+      };
+    }
+  }
 }
 
 /** Faults that once lived through every test. */

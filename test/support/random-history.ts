@@ -24,7 +24,7 @@ const KINDS = [ACCESS_READ, ACCESS_READ, ACCESS_WRITE, ACCESS_WRITE, ACCESS_FETC
 const PCIDS = 3;
 
 /** A few ways to draw. */
-class Draw {
+export class Draw {
   #state: number;
 
   constructor(seed: number) {

@@ -1,60 +1,19 @@
 import { type AccessPolicy, permissionTable, RIGHT_KEYED, RIGHT_U } from "./access-rights.ts";
-import { type CpuModel, checkModel } from "./cpu-model.ts";
+import { CONTROL_BITS, type ControlResult, type ControlState } from "./control-bits.ts";
+import { type CpuModel, checkModel, confirmsFaults } from "./cpu-model.ts";
 import { type LayoutModel, PTE_PCD, PTE_PWT, reservedMask } from "./entry-layout.ts";
 import { type MemoryType, PAT_RESET, parsePat } from "./pat.ts";
+import { otherBitsOf } from "./register-bits.ts";
 
-/** The control bits this model has: register, bit, and the CPU feature without which setting it is #GP. */
-export const CONTROL_BITS = [
-  { name: "wp", register: "CR0", bit: 16, feature: null, meaning: "supervisor writes obey R/W" },
-  { name: "cd", register: "CR0", bit: 30, feature: null, meaning: "caches off: every page is UC" },
-  { name: "pge", register: "CR4", bit: 7, feature: "pge", meaning: "G makes a translation global" },
-  { name: "pcide", register: "CR4", bit: 17, feature: "pcid", meaning: "CR3[11:0] tags translations" },
-  { name: "smep", register: "CR4", bit: 20, feature: "smep", meaning: "no supervisor fetch from user pages" },
-  {
-    name: "smap",
-    register: "CR4",
-    bit: 21,
-    feature: "smap",
-    meaning: "no supervisor data access to user pages",
-  },
-  { name: "pke", register: "CR4", bit: 22, feature: "pku", meaning: "PKRU applies to user pages" },
-  { name: "cet", register: "CR4", bit: 23, feature: "shstk", meaning: "shadow stacks" },
-  { name: "pks", register: "CR4", bit: 24, feature: "pks", meaning: "IA32_PKRS applies to supervisor pages" },
-  { name: "lamSup", register: "CR4", bit: 28, feature: "lam", meaning: "supervisor pointers carry metadata" },
-  {
-    name: "lass",
-    register: "CR4",
-    bit: 27,
-    feature: "lass",
-    meaning: "bit 63 separates the modes' addresses",
-  },
-  {
-    name: "nxe",
-    register: "EFER",
-    bit: 11,
-    feature: "nx",
-    meaning: "bit 63 of an entry is XD, not reserved",
-  },
-  {
-    name: "tce",
-    register: "EFER",
-    bit: 15,
-    feature: "tce",
-    meaning: "INVLPG drops only the upper-level entries that lead to its page",
-  },
-] as const;
-
-/** Name of a control bit, in lower case. */
-export type ControlBit = (typeof CONTROL_BITS)[number]["name"];
-
-/** The control bits, plus the two key registers. */
-export type ControlState = Record<ControlBit, boolean> & { pkru: number; pkrs: number };
-
-/** Done, or the fault that the register write raises and the rule it breaks; #UD is that of WRPKRU without keys. */
-export type ControlResult = { ok: true } | { ok: false; fault: "#GP" | "#UD"; why: string };
+export * from "./control-bits.ts";
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] };
 
+const OTHERS = [
+  ["CR0", "cr0Others"],
+  ["CR4", "cr4Others"],
+  ["EFER", "eferOthers"],
+] as const;
 /** Bits that long mode with paging always has: PE, ET, PG; PAE; LME, LMA. */
 const CR0_FIXED = 0x8000_0011;
 const CR4_PAE = 1 << 5;
@@ -86,6 +45,7 @@ export class ControlRegisters implements AccessPolicy {
 
   readonly wp: boolean = true;
   readonly nxe: boolean = true;
+  readonly pse: boolean = false;
   declare readonly pge: boolean;
   readonly pcide: boolean = false;
   readonly smep: boolean = false;
@@ -96,6 +56,7 @@ export class ControlRegisters implements AccessPolicy {
   readonly lass: boolean = false;
   readonly lamSup: boolean = false;
   readonly tce: boolean = false;
+  readonly uaie: boolean = false;
   readonly cd: boolean = false;
   /** CR3[61] and CR3[62]: user pointers carry metadata. */
   readonly lamU57: boolean = false;
@@ -104,8 +65,12 @@ export class ControlRegisters implements AccessPolicy {
   readonly pkru: number = 0;
   readonly pkrs: number = 0;
 
-  /** The types of IA32_PAT's entries. */
+  /** The types of IA32_PAT's entries, and its value. */
   readonly pat: readonly MemoryType[] = PAT_AT_RESET;
+  readonly patValue: bigint = PAT_RESET;
+  readonly cr0Others: number = 0;
+  readonly cr4Others: number = 0;
+  readonly eferOthers: number = 0;
   /** Whether a key register applies at all. */
   readonly keys: boolean = false;
   declare readonly keyRight: number;
@@ -114,6 +79,8 @@ export class ControlRegisters implements AccessPolicy {
   readonly globals: boolean = true;
   /** Whether some pointer may carry metadata. */
   readonly lam: boolean = false;
+  /** Whether an address is looked at before it is translated: LAM, upper-address ignore, LASS. */
+  readonly pretreats: boolean = false;
   /** Reserved bits of the high word, the same for every kind of entry. */
   readonly reservedHi: number = 0;
   /** Reserved bits of the low word: PML4E and PML5E, 2-MiB leaf, 1-GiB leaf; other kinds have none there. */
@@ -122,6 +89,8 @@ export class ControlRegisters implements AccessPolicy {
   readonly reserved1g: number = 0;
   /** Whether a faulting walk sets A in the tables it used. */
   declare readonly setsUpperAOnFault: boolean;
+  /** Whether a cached entry's refusal is no fault before a walk of memory confirms it. */
+  declare readonly confirmsFaults: boolean;
   /** See access-rights.ts permissionIndex. */
   readonly permissions: Uint8Array = permissionTable(this);
   /** Called at every write of a register that may change what an access may do or where it leads. */
@@ -144,6 +113,7 @@ export class ControlRegisters implements AccessPolicy {
     this.nxe = model.nx;
     this.pge = model.pge;
     this.setsUpperAOnFault = model.upperAOnFault === "set";
+    this.confirmsFaults = confirmsFaults(model);
     this.keyRight = model.keyPage === "path" ? RIGHT_U : RIGHT_KEYED;
     this.keyStopsSupervisor = model.keyStopsSupervisor;
     this.derive();
@@ -188,12 +158,20 @@ export class ControlRegisters implements AccessPolicy {
         `CR4.PCIDE set while CR3[11:0] is 0x${this.cr3Low.toString(16)}: load CR3 with PCID 0 first`,
       );
     }
+    for (const [register, name] of OTHERS) {
+      const value = changes[name];
+      if (value === undefined || value === this[name]) continue;
+      const reserved = BigInt(value) & ~otherBitsOf(register, this.model);
+      if (reserved !== 0n)
+        return refuse(`${register} bits 0x${reserved.toString(16)} are reserved on ${this.model.name}`);
+    }
     const { wp = this.wp, cet = this.cet } = changes;
     if (cet && !wp) return refuse("CR4.CET set while CR0.WP is 0: shadow stacks need write protection");
     const own = writable(this);
     this.written();
     own.pkru = pkru;
     own.pkrs = pkrs;
+    for (const [, name] of OTHERS) own[name] = changes[name] ?? this[name];
     let changed = false;
     for (const { name } of CONTROL_BITS) {
       const value = changes[name] ?? this[name];
@@ -235,7 +213,7 @@ export class ControlRegisters implements AccessPolicy {
     const own = writable(this);
     own.lamU57 = (value & CR3_LAM_U57) !== 0n;
     own.lamU48 = (value & CR3_LAM_U48) !== 0n;
-    own.lam = this.lamSup || this.lamU57 || this.lamU48;
+    this.derivePretreatment();
     this.load(Number(value & 0xf_ffff_ffff_f000n), Number(value & 0xfffn));
     return { ok: true };
   }
@@ -244,7 +222,9 @@ export class ControlRegisters implements AccessPolicy {
   setPat(value: bigint): ControlResult {
     const pat = parsePat(value);
     if (pat === null) return refuse(`IA32_PAT 0x${value.toString(16)}: types are 0, 1 and 4 to 7`);
-    writable(this).pat = pat;
+    const own = writable(this);
+    own.pat = pat;
+    own.patValue = value;
     return { ok: true };
   }
 
@@ -264,7 +244,7 @@ export class ControlRegisters implements AccessPolicy {
   }
 
   get cr0(): number {
-    return CR0_FIXED + this.bitsOf("CR0");
+    return CR0_FIXED + this.bitsOf("CR0") + this.cr0Others;
   }
 
   /**
@@ -275,17 +255,23 @@ export class ControlRegisters implements AccessPolicy {
     return this.root + this.cr3Low;
   }
 
+  /** CR3 as MOV from CR3 reads it: with the bits of LAM, without bit 63. */
+  get cr3Value(): bigint {
+    const lam = (this.lamU57 ? CR3_LAM_U57 : 0n) | (this.lamU48 ? CR3_LAM_U48 : 0n);
+    return BigInt(this.cr3) | lam;
+  }
+
   /** PWT and PCD of CR3, which choose the memory type of the root table while PCIDE = 0; else 0. */
   get rootCaching(): number {
     return this.pcide ? 0 : this.cr3Low & (PTE_PWT | PTE_PCD);
   }
 
   get cr4(): number {
-    return CR4_PAE + (this.levels === 5 ? CR4_LA57 : 0) + this.bitsOf("CR4");
+    return CR4_PAE + (this.levels === 5 ? CR4_LA57 : 0) + this.bitsOf("CR4") + this.cr4Others;
   }
 
   get efer(): number {
-    return EFER_FIXED + this.bitsOf("EFER");
+    return EFER_FIXED + this.bitsOf("EFER") + this.eferOthers;
   }
 
   private bitsOf(register: string): number {
@@ -301,9 +287,15 @@ export class ControlRegisters implements AccessPolicy {
     own.pcid = this.pcide && this.model.tagsPcid ? this.cr3Low : 0;
     own.keys = this.pke || this.pks;
     own.globals = this.pge && this.model.honoursGlobal;
-    own.lam = this.lamSup || this.lamU57 || this.lamU48;
+    this.derivePretreatment();
     own.permissions = permissionTable(this);
     Object.assign(own, this.reservedWords());
+  }
+
+  private derivePretreatment(): void {
+    const own = writable(this);
+    own.lam = this.lamSup || this.lamU57 || this.lamU48 || this.uaie;
+    own.pretreats = this.lam || this.lass;
   }
 
   private reservedWords(): ReservedWords {

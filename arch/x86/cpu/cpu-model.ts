@@ -34,8 +34,13 @@ export interface CpuFeatures {
   readonly invlpgbPages: number | null;
   /** AMD: EFER.TCE may narrow what an invalidation drops of the upper levels. */
   readonly tce: boolean;
-  /** AMD: EFER.UAIE may let data accesses ignore the upper address bits. Enumerated only; not modelled. */
+  /** AMD: EFER.UAIE may let data accesses ignore bits 63:57 of their address (APM vol. 2, 5.10). */
   readonly uai: boolean;
+  /**
+   * Bits of CR4 and EFER by name, with a space between two, that only some CPUs of the vendor have and that have nothing
+   * to do with paging, e.g. "UMIP UINTR"; see register-bits.ts. Left out, none.
+   */
+  readonly registerBits?: string;
 }
 
 /** Where silicon, its errata and emulators behave differently. */
@@ -56,6 +61,12 @@ export interface CpuBehaviour {
   readonly gbPagesGated: boolean;
   /** Whether bit 8 of a PML4E or PML5E is reserved; left out, it is on AMD. Emulators ignore it for both vendors. */
   readonly amdNonleafG?: boolean;
+  /**
+   * Whether a fault is reported only when a walk from the root confirms it, so that no cached entry with fewer rights
+   * ever shows; left out, it is on AMD (APM vol. 2, 5.5.3, Use of Cached Entries When Reporting a Page Fault Exception).
+   * The emulators measured walk again, too.
+   */
+  readonly confirmsFaults?: boolean;
   /** What sets A and D: a locked cycle on all 64 bits; QEMU: on the low 32; Bochs: a plain store of what was read. */
   readonly adUpdate: "locked64" | "locked32" | "plain";
   /**
@@ -119,6 +130,7 @@ const BOCHS: CpuBehaviour = {
   ...SILICON,
   upperAOnFault: "clear",
   amdNonleafG: false,
+  confirmsFaults: true,
   adUpdate: "plain",
   keyPage: "above-leaf",
   acExemptsImplicit: "always",
@@ -136,6 +148,7 @@ const QEMU: CpuBehaviour = {
   wholeAccessCanonical: false,
   gbPagesGated: false,
   amdNonleafG: false,
+  confirmsFaults: true,
   adUpdate: "locked32",
   acExemptsImplicit: "cpl0",
   honoursGlobal: false,
@@ -165,7 +178,14 @@ const SKYLAKE = {
   tce: false,
   uai: false,
 } as const;
-const GOLDEN_COVE = { ...SKYLAKE, dirtyOnReadOnly: false, pks: true, shstk: true } as const;
+const GOLDEN_COVE = {
+  ...SKYLAKE,
+  registerBits: "UMIP",
+  dirtyOnReadOnly: false,
+  pks: true,
+  shstk: true,
+} as const;
+const USER_INTERRUPTS = { registerBits: "UMIP UINTR" } as const;
 
 const ZEN3 = {
   ...SILICON,
@@ -183,8 +203,9 @@ const ZEN3 = {
   invlpgbPages: 7,
   tce: true,
   uai: false,
+  registerBits: "UMIP",
 } as const;
-const ZEN4 = { ...ZEN3, uai: true } as const;
+const ZEN4 = { ...ZEN3, uai: true, registerBits: "UMIP AIBRSE" } as const;
 const ZEN_SERVER = { ...ZEN4, ...WIDE, maxPhyAddr: 52 } as const;
 /** Two client dumps report INVPCID without PCIDs: only PCID 0 is legal in its descriptor. */
 const ZEN_CLIENT = { ...ZEN4, pcid: false, invlpgbPages: null } as const;
@@ -198,10 +219,10 @@ const NO_KEYS_NO_SHADOW_STACK = { pku: false, shstk: false, dirtyOnReadOnly: tru
 const PRESETS: readonly CpuModel[] = [
   { ...SKYLAKE, name: "intel-skylake-client", maxPhyAddr: 39, pku: false }, // 00406E3
   { ...SKYLAKE, name: "intel-skylake-sp", maxPhyAddr: 46 }, // 0050654
-  { ...SKYLAKE, name: "intel-icelake-client", maxPhyAddr: 39 }, // 00706E5
+  { ...SKYLAKE, name: "intel-icelake-client", maxPhyAddr: 39, registerBits: "UMIP" }, // 00706E5
   { ...GOLDEN_COVE, name: "intel-alder-lake", maxPhyAddr: 39 }, // 0090672
-  { ...GOLDEN_COVE, ...WIDE, name: "intel-sapphire-rapids", maxPhyAddr: 52 }, // 00806F8
-  { ...GOLDEN_COVE, ...WIDE, name: "intel-granite-rapids", maxPhyAddr: 52 }, // 00A06D1
+  { ...GOLDEN_COVE, ...WIDE, ...USER_INTERRUPTS, name: "intel-sapphire-rapids", maxPhyAddr: 52 }, // 00806F8
+  { ...GOLDEN_COVE, ...WIDE, ...USER_INTERRUPTS, name: "intel-granite-rapids", maxPhyAddr: 52 }, // 00A06D1
   { ...GOLDEN_COVE, name: "intel-lunar-lake", maxPhyAddr: 42, lam: true, lass: true }, // 00B06D1
   { ...GOLDEN_COVE, name: "intel-arrow-lake", maxPhyAddr: 46, lam: true, lass: true }, // 00C0662
   // Before the microcode (Alder Lake: 0x2e) that lets INVLPG drop global translations with PCIDE=1.
@@ -209,6 +230,7 @@ const PRESETS: readonly CpuModel[] = [
   {
     ...ZEN3,
     ...NO_KEYS_NO_SHADOW_STACK,
+    registerBits: "UMIP LMSLE",
     name: "amd-zen2",
     pcid: false,
     invpcid: false,
@@ -223,6 +245,7 @@ const PRESETS: readonly CpuModel[] = [
     ...SKYLAKE,
     ...BOCHS,
     name: "bochs-2.7",
+    registerBits: "UMIP",
     maxPhyAddr: 40,
     shstk: true,
     keyPage: "every",
@@ -234,6 +257,7 @@ const PRESETS: readonly CpuModel[] = [
     ...WIDE,
     ...QEMU,
     name: "qemu-7.2",
+    registerBits: "UMIP",
     maxPhyAddr: 40,
     pcid: false,
     invpcid: false,
@@ -256,6 +280,11 @@ export function cpuModel(name: string): CpuModel {
     throw new RangeError(`unknown CPU model "${name}": known are ${Object.keys(CPU_MODELS).join(", ")}`);
   }
   return model;
+}
+
+/** Whether CPUs of a model confirm a fault by a walk from the root before they report it. */
+export function confirmsFaults(model: Pick<CpuModel, "vendor" | "confirmsFaults">): boolean {
+  return model.confirmsFaults ?? model.vendor === "amd";
 }
 
 /** Throws RangeError for a model that no CPU can be: a physical-address width outside 36..52. */

@@ -1,4 +1,5 @@
 import { NONE, type Pfn, type Slot } from "./address.ts";
+import type { ControlRegisters } from "./control-registers.ts";
 import type { InvalidationScope } from "./invalidation-scope.ts";
 import type { Location } from "./memory-access.ts";
 import type { PageFault } from "./page-fault.ts";
@@ -185,6 +186,35 @@ export function reportRegister(records: Records, cpu: number, register: Register
     valueLo: Number(BigInt.asIntN(32, value)),
     valueHi: Number(BigInt.asIntN(32, value >> 32n)),
   });
+}
+
+/** Records every register whose value is another than before. */
+export function reportRegisters(
+  records: Records,
+  cpu: number,
+  control: ControlRegisters,
+  before: ReadonlyMap<RegisterName, number>,
+): void {
+  for (const [register, value] of registersOf(control)) {
+    if (value !== before.get(register)) reportRegister(records, cpu, register, BigInt(value));
+  }
+}
+
+/** The control registers, by name, with their values. */
+export function registersOf({
+  cr0,
+  cr4,
+  efer,
+  pkru,
+  pkrs,
+}: ControlRegisters): ReadonlyMap<RegisterName, number> {
+  return new Map([
+    ["CR0", cr0],
+    ["CR4", cr4],
+    ["EFER", efer],
+    ["PKRU", pkru],
+    ["PKRS", pkrs],
+  ]);
 }
 
 export function reportPrivilege(records: Records, cpu: number, cpl: number): void {

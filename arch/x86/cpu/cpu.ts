@@ -13,7 +13,7 @@ import {
   reportIpiHandled,
   reportLocated,
 } from "./cpu-report.ts";
-import { TWO_32 } from "./linear-address.ts";
+import { checkLinear, linearHi, linearLo, TWO_32 } from "./linear-address.ts";
 import {
   type AccessResult,
   type AccessSize,
@@ -26,7 +26,7 @@ import {
   writeBytes,
 } from "./memory-access.ts";
 import { Mmu } from "./mmu.ts";
-import { PageFault } from "./page-fault.ts";
+import { type FaultReason, PageFault } from "./page-fault.ts";
 
 // A module's own const is a constant to V8; an imported one is read from its cell at each use.
 const READ = ACCESS_READ;
@@ -78,21 +78,26 @@ export class Cpu extends Mmu {
     return this.write(ACCESS_WRITE, address, value, size, segment);
   }
 
-  /** A load from a shadow stack, as by RET, at the current privilege. */
+  /** A load from a shadow stack, as by RET, at the current privilege. #UD while CR4.CET = 0. */
   loadShadowStack(address: number | bigint, size: 4 | 8 = 8): AccessResult {
-    this.checkShadowStacks();
+    const refused = this.refuseShadowStore(address, 1);
+    if (refused !== null) return refused;
     return this.read(ACCESS_SHADOW_READ, address, size, "data");
   }
 
-  /** A store to a shadow stack, as by CALL or WRSS, at the current privilege. */
+  /** A store to a shadow stack, as by WRSS, at the current privilege. #UD while CR4.CET = 0, #GP when misaligned. */
   storeShadowStack(address: number | bigint, value: number | bigint, size: 4 | 8 = 8): AccessResult {
-    this.checkShadowStacks();
+    const refused = this.refuseShadowStore(address, size);
+    if (refused !== null) return refused;
     return this.write(ACCESS_SHADOW_WRITE, address, value, size, "data");
   }
 
-  /** WRUSS: the kernel's store to a user's shadow stack, a user-mode access. Throws RangeError unless at CPL 0. */
+  /**
+   * WRUSS: the kernel's store to a user's shadow stack, a user-mode access. #UD while CR4.CET = 0, #GP at another CPL than
+   * 0, then #GP for an address that is no multiple of the size (SDM vol. 2, WRUSS; APM vol. 2, 5.7.1).
+   */
   wruss(address: number | bigint, value: number | bigint, size: 4 | 8 = 8): AccessResult {
-    if (this.cpl !== 0) throw new RangeError(`WRUSS at CPL ${this.cpl}: it is the kernel's, at CPL 0`);
+    if (this.control.cet && this.cpl !== 0) return this.refuseInstruction("#GP", address, "privilege");
     return this.inMode(MODE_USER, () => this.storeShadowStack(address, value, size));
   }
 
@@ -138,7 +143,7 @@ export class Cpu extends Mmu {
    */
   touch(address: number, write: boolean): PageFault | null {
     const lo = address | 0;
-    if ((lo & 7) !== 0 || this.control.lass) return this.touchChecked(address, write);
+    if ((lo & 7) !== 0 || this.control.pretreats) return this.touchChecked(address, write);
     const hi = (address / TWO_32) | 0;
     const physical = this.translate(write ? WRITE : READ, lo, hi);
     if (physical < 0) return this.fault;
@@ -237,8 +242,22 @@ export class Cpu extends Mmu {
     return null;
   }
 
-  private checkShadowStacks(): void {
-    if (!this.control.cet) throw new RangeError("shadow-stack access: set CR4.CET first");
+  private refuseShadowStore(address: number | bigint, size: number): AccessResult | null {
+    if (!this.control.cet) return this.refuseInstruction("#UD", address, "not-enabled");
+    if ((linearLo(address) & (size - 1)) !== 0) return this.refuseInstruction("#GP", address, "misaligned");
+    return null;
+  }
+
+  /** An instruction that may not be executed, before anything is translated. */
+  private refuseInstruction(
+    kind: "#GP" | "#UD",
+    address: number | bigint,
+    reason: FaultReason,
+  ): AccessResult {
+    checkLinear(address);
+    const fault = PageFault.ofAddress(kind, linearLo(address), linearHi(address), reason);
+    this.refuse(fault);
+    return { ok: false, fault };
   }
 
   private reportLocated(kind: number, size: number, at: Location): void {

@@ -3,7 +3,7 @@ import { type Replacement, SetAssociativeTlb } from "./set-associative-tlb.ts";
 import { StaleTlb } from "./stale-tlb.ts";
 import { TLB_POLICIES, type Tlb, type TlbPolicy } from "./tlb.ts";
 import { TLB_MISS, type TlbEntry } from "./tlb-entry.ts";
-import { TLB_GEOMETRIES } from "./tlb-geometry.ts";
+import { checkGeometry, TLB_GEOMETRIES, type TlbGeometry } from "./tlb-geometry.ts";
 
 /** How a TLB behaves beyond its policy; the first matters only where a geometry makes it evict. */
 export interface TlbSettings {
@@ -53,16 +53,22 @@ class NoTlb implements Tlb {
   }
 }
 
-/** A TLB with the given policy. Throws RangeError for an unknown one. */
-export function createTlb(policy: TlbPolicy, options: TlbOptions = {}): Tlb {
+/**
+ * A TLB with the given policy, or with the structures given. Throws RangeError for an unknown one, and for a geometry whose structures no TLB can have.
+ */
+export function createTlb(policy: TlbPolicy | TlbGeometry, options: TlbOptions = {}): Tlb {
   const tlb = createWhole(policy, options);
   return options.fractureLargePages ? new FracturingTlb(tlb) : tlb;
 }
 
-function createWhole(policy: TlbPolicy, options: TlbOptions): Tlb {
+function createWhole(policy: TlbPolicy | TlbGeometry, options: TlbOptions): Tlb {
   const { replacement = "lru", seed = 1, changed = () => {} } = options;
   if (policy === "stale") return new StaleTlb(changed);
   if (policy === "none") return new NoTlb();
+  if (typeof policy !== "string") {
+    checkGeometry(policy);
+    return new SetAssociativeTlb("custom", policy, replacement, seed);
+  }
   if (!Object.hasOwn(TLB_GEOMETRIES, policy)) {
     throw new RangeError(`unknown TLB policy "${policy}": known are ${TLB_POLICIES.join(", ")}`);
   }

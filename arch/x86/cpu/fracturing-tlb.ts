@@ -1,27 +1,33 @@
-import type { InvalidationScope } from "./invalidation-scope.ts";
-import { sameRegion } from "./invalidation-scope.ts";
-import { linearHi, linearLo } from "./linear-address.ts";
+import { coversLeaf, type InvalidationScope } from "./invalidation-scope.ts";
 import { OFFSET_MASK, WalkResult } from "./page-walk.ts";
-import type { Tlb, TlbPolicy } from "./tlb.ts";
+import type { Tlb } from "./tlb.ts";
 import type { TlbEntry } from "./tlb-entry.ts";
 
-/** A large page of which pieces may be held. */
+/** A large page of which pieces may be held under a PCID, or for every PCID. */
 interface LargePage {
-  readonly level: number;
+  readonly level: LargeLevel;
   readonly lo: number;
   readonly hi: number;
+  readonly pcid: number;
+  readonly global: boolean;
+  /** Low words of the addresses of its pieces. */
+  readonly pieces: Set<number>;
 }
+
+type LargeLevel = 2 | 3;
+const LARGE: readonly LargeLevel[] = [2, 3];
 
 /**
  * A TLB that keeps large pages as 4-KiB pieces, one for each piece used (SDM vol. 3, 4.10.2.3). An operation on any
  * address of the large page drops all pieces, as it must: software need not know that there are pieces.
  */
 export class FracturingTlb implements Tlb {
-  readonly policy: TlbPolicy;
+  readonly policy: Tlb["policy"];
   readonly keepsAnswers: boolean;
   private readonly inner: Tlb;
   private readonly piece = new WalkResult();
-  private readonly broken = new Map<string, LargePage>();
+  /** By level and first address, then by PCID and whether it is global. */
+  private readonly broken = new Map<string, Map<number, LargePage>>();
 
   constructor(inner: Tlb) {
     this.inner = inner;
@@ -48,8 +54,7 @@ export class FracturingTlb implements Tlb {
       return;
     }
     const offset = OFFSET_MASK[level as 2 | 3];
-    const first = lo & ~offset;
-    this.broken.set(`${level} ${hi} ${first}`, { level, lo: first, hi });
+    this.remember(level as LargeLevel, lo, hi, pcid, global);
     const { piece } = this;
     piece.level = 1;
     piece.linearLo = lo;
@@ -59,6 +64,11 @@ export class FracturingTlb implements Tlb {
     piece.rights = walk.rights;
     piece.dirty = walk.dirty;
     this.inner.fill(piece, pcid, global, kind);
+  }
+
+  /** How many large pages it remembers the pieces of. */
+  get remembered(): number {
+    return this.broken.size;
   }
 
   drop(slot: number): void {
@@ -71,10 +81,12 @@ export class FracturingTlb implements Tlb {
 
   invalidate(scope: InvalidationScope): void {
     this.inner.invalidate(scope);
+    if (this.broken.size === 0) return;
     const { page } = scope;
-    if (page === null || this.broken.size === 0) return;
-    for (const { level, lo, hi } of this.broken.values()) {
-      if (sameRegion(level, lo, hi, page.lo, page.hi)) this.dropPieces(scope, level, lo, hi);
+    if (page === null) {
+      for (const name of this.broken.keys()) this.forget(scope, name);
+    } else {
+      for (const level of LARGE) this.forget(scope, nameOf(level, page.lo, page.hi));
     }
   }
 
@@ -87,10 +99,37 @@ export class FracturingTlb implements Tlb {
     return this.inner.entries();
   }
 
-  private dropPieces(scope: InvalidationScope, level: number, lo: number, hi: number): void {
-    for (const entry of this.inner.entries()) {
-      const piece = { lo: linearLo(entry.page), hi: linearHi(entry.page) };
-      if (sameRegion(level, lo, hi, piece.lo, piece.hi)) this.inner.invalidate({ ...scope, page: piece });
+  private remember(level: LargeLevel, lo: number, hi: number, pcid: number, global: boolean): void {
+    const name = nameOf(level, lo, hi);
+    let owners = this.broken.get(name);
+    if (owners === undefined) {
+      owners = new Map();
+      this.broken.set(name, owners);
     }
+    const owner = 2 * pcid + Number(global);
+    let large = owners.get(owner);
+    if (large === undefined) {
+      large = { level, lo: lo & ~OFFSET_MASK[level], hi, pcid, global, pieces: new Set() };
+      owners.set(owner, large);
+    }
+    large.pieces.add(lo & ~0xfff);
   }
+
+  /** Drops the pieces of a large page that the scope takes, under every PCID that it takes, and forgets them. */
+  private forget(scope: InvalidationScope, name: string): void {
+    const owners = this.broken.get(name);
+    if (owners === undefined) return;
+    for (const [owner, { level, lo, hi, pcid, global, pieces }] of owners) {
+      if (!coversLeaf(scope, level, lo, hi, pcid, global)) continue;
+      if (scope.page !== null) {
+        for (const piece of pieces) this.inner.invalidate({ ...scope, page: { lo: piece, hi } });
+      }
+      owners.delete(owner);
+    }
+    if (owners.size === 0) this.broken.delete(name);
+  }
+}
+
+function nameOf(level: LargeLevel, lo: number, hi: number): string {
+  return `${level} ${hi} ${lo & ~OFFSET_MASK[level]}`;
 }

@@ -1,9 +1,9 @@
 import type { ControlResult } from "./control-registers.ts";
 import type { Cpu } from "./cpu.ts";
-import { ALL_PCIDS, type Invalidation, type InvalidationScope, scopeOf } from "./invalidation-scope.ts";
+import { ALL_PCIDS, type InvalidationScope, scopeOf } from "./invalidation-scope.ts";
 import { checkLinear, isCanonical, isCanonicalOperand, linearHi, linearLo } from "./linear-address.ts";
 
-const INVPCID_TYPES: readonly Invalidation[] = ["INVPCID 0", "INVPCID 1", "INVPCID 2", "INVPCID 3"];
+const INVPCID_TYPES = ["INVPCID 0", "INVPCID 1", "INVPCID 2", "INVPCID 3"] as const;
 
 /**
  * INVPCID (SDM vol. 2): type 0 = one address of a PCID, 1 = a PCID, 2 = everything, 3 = everything but global ones.
@@ -29,7 +29,7 @@ export function invpcid(
   if (type === 0 && !isCanonicalOperand(hi, model)) {
     return refuse("#GP", `INVPCID of 0x${BigInt(address).toString(16)}: not canonical`);
   }
-  const operation = INVPCID_TYPES[type]!;
+  const operation = INVPCID_TYPES[type as 0 | 1 | 2 | 3];
   cpu.invalidate(
     operation,
     scopeOf(operation, cpu.control, { pcid: model.tagsPcid ? Number(tag) : 0, lo, hi }),

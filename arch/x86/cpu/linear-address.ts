@@ -86,14 +86,18 @@ export interface LamState {
   readonly lamU48: boolean;
   /** CR4[28], for addresses with bit 63 set. */
   readonly lamSup: boolean;
+  /** EFER.UAIE, for every address. */
+  readonly uaie: boolean;
 }
 
 /**
  * The high word of a linear address without its metadata (LAM): bits 62 down to n+1 become copies of bit n, 56 or 47, and
  * bit 63 stays, so that no tag turns a user pointer into a supervisor's. The canonical check comes after. It applies to
- * explicit data accesses only.
+ * explicit data accesses only. With AMD's upper-address ignore bits 63:57 are copies of bit 56, whatever they were (APM
+ * vol. 2, 5.10); there bit 63 may be part of the tag.
  */
 export function untagHi(hi: number, lam: LamState): number {
+  if (lam.uaie) return (hi << 7) >> 7;
   const wide = hi < 0 ? lam.lamSup && lam.levels === 5 : lam.lamU57;
   const masks = hi < 0 ? lam.lamSup : wide || lam.lamU48;
   if (!masks) return hi;

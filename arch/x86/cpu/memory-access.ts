@@ -42,6 +42,11 @@ export interface Translator {
   translate(kind: number, lo: number, hi: number): number;
 }
 
+/** Whether the address of an access may carry metadata: an explicit access to data. */
+export function isPointer(kind: number, mode: AccessMode): boolean {
+  return (kind === ACCESS_READ || kind === ACCESS_WRITE) && mode !== MODE_IMPLICIT;
+}
+
 /**
  * Translates all bytes of an access. First its pointer loses its metadata (LAM); then every byte must be canonical, and
  * in the half that LASS leaves to this mode, before any page is walked; then the lower page comes first, and the fault
@@ -58,19 +63,23 @@ export function locate(
   const { control, mode } = cpu;
   const lo = linearLo(address);
   const tagged = linearHi(address);
-  const pointer = (kind === ACCESS_READ || kind === ACCESS_WRITE) && mode !== MODE_IMPLICIT;
-  const hi = control.lam && pointer ? untagHi(tagged, control) : tagged;
+  // Upper-address ignore is for DS and ES alone.
+  const masked = control.lam && isPointer(kind, mode) && !(control.uaie && segment === "stack");
+  const hi = masked ? untagHi(tagged, control) : tagged;
   const inFirst = Math.min(size, 4096 - (lo & 0xfff));
   const crosses = inFirst < size;
   const nextLo = ((lo | 0xfff) + 1) | 0;
   const nextHi = nextLo === 0 ? (hi + 1) | 0 : hi;
   const { levels, model } = control;
   const faultKind = segment === "stack" ? model.stackNoncanonical : "#GP";
+  if (control.lass) {
+    const violates = violatesLass(control, hi, kind, mode);
+    if (violates || (crosses && violatesLass(control, nextHi, kind, mode))) {
+      return PageFault.ofAddress(faultKind, lo, hi, "address-space");
+    }
+  }
   if (!isCanonical(hi, levels) || (crosses && model.wholeAccessCanonical && !isCanonical(nextHi, levels))) {
     return PageFault.ofAddress(faultKind, lo, hi);
-  }
-  if (control.lass && violatesLass(control, hi, kind, mode)) {
-    return PageFault.ofAddress(faultKind, lo, hi, "address-space");
   }
   const first = cpu.translate(kind, lo, hi);
   if (first < 0) return faultOf(cpu);

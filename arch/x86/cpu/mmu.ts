@@ -1,12 +1,21 @@
-import { ACCESS_WRITE, type AccessMode, accessMode, implicitMode, MODE_SUPERVISOR } from "./access-rights.ts";
+import {
+  ACCESS_WRITE,
+  type AccessMode,
+  accessMode,
+  implicitMode,
+  MODE_SUPERVISOR,
+  violatesLass,
+} from "./access-rights.ts";
 import type { Slot } from "./address.ts";
 import { ControlRegisters, type ControlResult, type ControlState, CR3_KEEP } from "./control-registers.ts";
 import {
+  registersOf,
   reportFault,
   reportFill,
   reportInvalidated,
   reportPrivilege,
   reportRegister,
+  reportRegisters,
   reportRoot,
   reportUpdate,
   walkerOf,
@@ -15,21 +24,23 @@ import { createTlb, type TlbSettings } from "./create-tlb.ts";
 import { PTE_G } from "./entry-layout.ts";
 import {
   ALL_PCIDS,
+  controlFlushOf,
   type Invalidation,
   type InvalidationOperand,
   type InvalidationScope,
   scopeOf,
 } from "./invalidation-scope.ts";
-import { checkLinearPage, isCanonical, linearHi, linearLo } from "./linear-address.ts";
-import type { AccessResult } from "./memory-access.ts";
+import { checkLinearPage, isCanonical, linearBigInt, linearHi, linearLo, untagHi } from "./linear-address.ts";
+import { type AccessResult, isPointer } from "./memory-access.ts";
 import { PageFault, WALK_OK } from "./page-fault.ts";
 import { deniedBy, HARDWARE_WALK, INSPECT, type WalkOptions, WalkResult, walk } from "./page-walk.ts";
 import { PagingStructureCache } from "./paging-structure-cache.ts";
 import { RecentTranslations } from "./recent-translations.ts";
-import type { INVALIDATION_CAUSES, RegisterName } from "./records.ts";
+import type { INVALIDATION_CAUSES } from "./records.ts";
 import type { System } from "./system.ts";
 import type { Tlb, TlbPolicy } from "./tlb.ts";
 import { TLB_DIRTY } from "./tlb-entry.ts";
+import type { TlbGeometry } from "./tlb-geometry.ts";
 
 // A module's own const is a constant to V8; an imported one is read from its cell at each use. A kind writes when it
 // has this bit: stores and shadow-stack stores.
@@ -37,11 +48,15 @@ const WRITE = ACCESS_WRITE;
 const DIRTY = TLB_DIRTY;
 /** The mode of an access stands above its kind. */
 const MODE_SHIFT = 3;
+/** Why a walk is made: nothing was cached; a store hit a clean entry; a cached entry denied the access. */
+const MISSED = 0;
+const CLEAN = 1;
+const DENIED = 2;
 
 /** What the caches of one logical CPU keep. */
 export interface CacheOptions extends TlbSettings {
-  /** Default "stale". */
-  readonly tlb?: TlbPolicy;
+  /** A policy by name, or the structures of a TLB. Default "stale". */
+  readonly tlb?: TlbPolicy | TlbGeometry;
   /** Seed of random replacement, of CPU 0; each further CPU takes the next. Default 1. */
   readonly tlbSeed?: number;
   /** PML5, PML4, PDPTE and PDE caches; default false, as in the emulators that were measured. */
@@ -61,6 +76,8 @@ export class Mmu {
   readonly tables: PagingStructureCache | null;
   /** By PCID the root that was last loaded under it, for those of which something may be cached. */
   readonly contexts = new Map<number, number>();
+  /** MSRs that hold a linear address, by number, as they were written. */
+  readonly addressMsrs = new Map<number, bigint>();
   /** The fault of the last access that had one. */
   fault: PageFault | null = null;
   /** Whether the last translation came from the TLB. */
@@ -73,6 +90,8 @@ export class Mmu {
   private currentMode: AccessMode = MODE_SUPERVISOR;
   private privilege = 0;
   private alignmentCheck = false;
+  private cr2Lo = 0;
+  private cr2Hi = 0;
 
   constructor(id: number, machine: System, levels: 4 | 5, caches: CacheOptions) {
     this.id = id;
@@ -91,6 +110,11 @@ export class Mmu {
         if (records.live) reportUpdate(records, id, walkerOf(id), address as Slot, oldLo, newLo, hi);
       },
     };
+  }
+
+  /** CR2: the address of the last page fault, or what was written; no other exception changes it. */
+  get cr2(): bigint {
+    return linearBigInt(this.cr2Lo, this.cr2Hi);
   }
 
   /** Current privilege level, 0..3; 3 makes accesses user-mode. */
@@ -138,8 +162,20 @@ export class Mmu {
     this.cr3Loaded(oldRoot, keep);
   }
 
-  /** MOV to CR3 of a whole register's value: the fault it raises, or done (see {@link ControlRegisters.setCr3}). */
+  /** MOV to CR2: any 64 bits. */
+  movCr2(value: bigint): ControlResult {
+    if (this.privilege !== 0) return notPrivileged("MOV to CR2", this.privilege);
+    this.cr2Lo = linearLo(value);
+    this.cr2Hi = linearHi(value);
+    return { ok: true };
+  }
+
+  /**
+   * MOV to CR3 of a whole register's value: the fault it raises, or done (see {@link ControlRegisters.setCr3}); #GP but
+   * at CPL 0.
+   */
   movCr3(value: bigint): ControlResult {
+    if (this.privilege !== 0) return notPrivileged("MOV to CR3", this.privilege);
     const oldRoot = this.control.root;
     const result = this.control.setCr3(value);
     if (result.ok) this.cr3Loaded(oldRoot, (value & CR3_KEEP) !== 0n);
@@ -148,19 +184,18 @@ export class Mmu {
 
   /**
    * Writes control bits and key registers, and drops the translations that the write must drop: all of them when PGE
-   * changes or PCIDE is cleared, those filled under the current PCID, global ones included, when SMEP is set. WP, NXE,
-   * SMAP and the keys are applied at each use and drop nothing.
+   * changes or PCIDE is cleared, on AMD also when PSE changes or PKE is set; on Intel those filled under the current
+   * PCID, global ones included, when SMEP is set. WP, NXE, SMAP and the keys are applied at each use and drop nothing.
    */
   setControl(changes: Partial<ControlState>): ControlResult {
-    const { pge, pcide, smep } = this.control;
-    const before = this.machine.records.live ? registersOf(this.control) : null;
+    const { control } = this;
+    const { pge, pcide, pse, pke, smep } = control;
+    const before = this.machine.records.live ? registersOf(control) : null;
     const result = this.control.set(changes);
     if (!result.ok) return result;
-    const now = this.control;
-    if (before !== null) this.reportRegisters(before);
-    if (now.pge !== pge) this.perform("CR4.PGE");
-    else if (pcide && !now.pcide) this.perform("CR4.PCIDE");
-    else if (now.smep && !smep) this.perform("CR4.SMEP");
+    if (before !== null) reportRegisters(this.machine.records, this.id, control, before);
+    const flush = controlFlushOf(control.model.vendor, { pge, pcide, pse, pke, smep }, control);
+    if (flush !== null) this.perform(flush);
     return result;
   }
 
@@ -190,15 +225,24 @@ export class Mmu {
 
   /** Drops what an operation must drop on this CPU. */
   private perform(operation: Invalidation, operand?: InvalidationOperand): void {
-    this.invalidate(operation, scopeOf(operation, this.control, operand));
+    const scope = scopeOf(operation, this.control, operand);
+    if (scope !== null) this.invalidate(operation, scope);
   }
 
   /**
    * INVLPG: drops the page's translations of the current PCID and global ones, and the PCID's cached table entries (with
-   * EFER.TCE only those that lead to the page). No-op on a non-canonical address. Any address in the page will do; as a Number from 2^53 on it must be the page's own, which is exact.
+   * EFER.TCE only those that lead to the page). No-op on a non-canonical address; #GP but at CPL 0. Any address in the
+   * page will do; as a Number from 2^53 on it must be the page's own, which is exact.
    */
-  invlpg(address: number | bigint): void {
+  invlpg(address: number | bigint): ControlResult {
     checkLinearPage(address);
+    if (this.privilege !== 0) return notPrivileged("INVLPG", this.privilege);
+    this.dropPage(address);
+    return { ok: true };
+  }
+
+  /** What INVLPG drops, whatever the CPL: for a kernel whose CPU is left at its user's. */
+  dropPage(address: number | bigint): void {
     const lo = linearLo(address);
     const hi = linearHi(address);
     if (!isCanonical(hi, this.control.levels)) return;
@@ -209,7 +253,9 @@ export class Mmu {
    * Physical address of one byte for an access of this kind (ACCESS_*) at the current privilege, through the TLB; or
    * FAULTED with {@link fault} set.
    *
-   * A store through an entry with D=0 is a miss for that access: D is set in memory by a locked cycle (SDM vol. 3,
+   * A hit is judged by the entry's own rights first, so a store where R/W was 0 may end in a fault that memory no longer
+   * explains, once (SDM vol. 3, 4.10.4.3 Optional Invalidation); a CPU that confirms faults walks instead. A store that the
+   * rights allow through an entry with D=0 is a miss for that access: D is set in memory by a locked cycle (SDM vol. 3,
    * 4.8 and 8.1.2.1), which sees the entry as it is now. The manual has no sentence that the cycle checks P; operating
    * systems that defer the flush of an unmapped page rely on it, and the emulators measured do it.
    */
@@ -223,13 +269,27 @@ export class Mmu {
   }
 
   private translateByTlb(kind: number, lo: number, hi: number): number {
+    return this.control.pretreats ? this.pretreat(kind, lo, hi) : this.look(kind, lo, hi);
+  }
+
+  /** LASS, then the metadata of a pointer, before anything is asked; repeats no harm. */
+  private pretreat(kind: number, lo: number, hi: number): number {
+    const { control, currentMode: mode } = this;
+    if (control.lass && violatesLass(control, hi, kind, mode)) {
+      this.refuse(PageFault.ofAddress("#GP", lo, hi, "address-space"));
+      return FAULTED;
+    }
+    return this.look(kind, lo, control.lam && isPointer(kind, mode) ? untagHi(hi, control) : hi);
+  }
+
+  private look(kind: number, lo: number, hi: number): number {
     const tlb = this.tlb;
     const slot = tlb.lookup(lo, hi, this.control.pcid, kind);
-    if (slot < 0) return this.translateByWalk(kind, lo, hi, false);
+    if (slot < 0) return this.translateByWalk(kind, lo, hi, MISSED);
     const flags = tlb.flags(slot);
-    if ((kind & WRITE) !== 0 && (flags & DIRTY) === 0) return this.translateByWalk(kind, lo, hi, true);
     const denied = deniedBy(this.control, flags, kind, this.currentMode);
     if (denied !== 0) return this.deniedByTlb(kind, lo, hi, denied);
+    if ((kind & WRITE) !== 0 && (flags & DIRTY) === 0) return this.translateByWalk(kind, lo, hi, CLEAN);
     this.tlbHit = true;
     const physical = tlb.physical(slot, lo);
     if (tlb.keepsAnswers) this.recent.keep(lo, hi, (this.currentMode << MODE_SHIFT) | kind, physical);
@@ -237,10 +297,10 @@ export class Mmu {
   }
 
   /**
-   * `replaces`: a clean entry was hit by a store. The walk's outcome takes the place of that entry alone; what else
-   * the TLB holds for the page, of other sizes or global, stays as stale as it was.
+   * After a store that hit a clean entry the walk's outcome takes the place of that entry alone; what else the TLB holds
+   * for the page, of other sizes or global, stays as stale as it was.
    */
-  private translateByWalk(kind: number, lo: number, hi: number, replaces: boolean): number {
+  private translateByWalk(kind: number, lo: number, hi: number, why: number): number {
     const { control, found } = this;
     this.tlbHit = false;
     if (!isCanonical(hi, control.levels)) {
@@ -249,14 +309,18 @@ export class Mmu {
     }
     const { memory } = this.machine;
     const { pcid } = control;
-    if (this.tables !== null) found.start = this.tables.start(lo, hi, pcid);
+    if (this.tables !== null && why !== DENIED) found.start = this.tables.start(lo, hi, pcid);
+    const cached = found.start !== null;
     const code = walk(memory, control, lo, hi, kind, this.currentMode, this.walkOptions, found);
     if (this.tables !== null) {
       this.tables.fill(found, pcid, control.setsUpperAOnFault);
       found.start = null;
     }
-    if (code !== WALK_OK) return this.raise(found.toFault(kind, this.currentMode, control));
-    if (replaces) this.tlb.drop(this.tlb.lookup(lo, hi, pcid, kind));
+    if (code !== WALK_OK) {
+      if (cached && control.confirmsFaults) return this.confirm(kind, lo, hi);
+      return this.raise(found.toFault(kind, this.currentMode, control));
+    }
+    if (why === CLEAN) this.tlb.drop(this.tlb.lookup(lo, hi, pcid, kind));
     const global = control.globals && (found.lo & PTE_G) !== 0;
     this.tlb.fill(found, pcid, global, kind);
     const { records } = this.machine;
@@ -264,15 +328,24 @@ export class Mmu {
     return found.physical;
   }
 
+  /** Drops what is cached for the page and walks from the root: what that ends in counts, and no cached entry. */
+  private confirm(kind: number, lo: number, hi: number): number {
+    this.perform("#PF", { lo, hi });
+    return this.translateByWalk(kind, lo, hi, DENIED);
+  }
+
   /** A cached entry denies the access: its rights give the error code, memory as it is now the rest. */
   private deniedByTlb(kind: number, lo: number, hi: number, denied: number): number {
     const { control, found, currentMode: mode } = this;
+    if (control.confirmsFaults) return this.confirm(kind, lo, hi);
     walk(this.machine.memory, control, lo, hi, kind, mode, INSPECT, found);
     return this.raise(found.toCachedFault(denied, kind, mode, control));
   }
 
   /** A page fault drops the page's translations, so that a spurious one does not repeat (SDM vol. 3, 4.10.4.1). */
   private raise(fault: PageFault): number {
+    this.cr2Lo = fault.lo;
+    this.cr2Hi = fault.hi;
     this.refuse(fault);
     this.perform("#PF", fault);
     return FAULTED;
@@ -308,29 +381,8 @@ export class Mmu {
     if (records.live) reportRoot(records, this.id, oldRoot, root, pcid, kept);
     if (!kept) this.perform("MOV CR3");
   }
-
-  /** Records every register whose value is another than before. */
-  private reportRegisters(before: ReadonlyMap<RegisterName, number>): void {
-    for (const [register, value] of registersOf(this.control)) {
-      if (value !== before.get(register))
-        reportRegister(this.machine.records, this.id, register, BigInt(value));
-    }
-  }
 }
 
-/** The control registers, by name, with their values. */
-export function registersOf({
-  cr0,
-  cr4,
-  efer,
-  pkru,
-  pkrs,
-}: ControlRegisters): ReadonlyMap<RegisterName, number> {
-  return new Map([
-    ["CR0", cr0],
-    ["CR4", cr4],
-    ["EFER", efer],
-    ["PKRU", pkru],
-    ["PKRS", pkrs],
-  ]);
+function notPrivileged(instruction: string, cpl: number): ControlResult {
+  return { ok: false, fault: "#GP", why: `${instruction} at CPL ${cpl}` };
 }

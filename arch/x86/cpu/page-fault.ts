@@ -48,7 +48,7 @@ export const WALK_RESERVED = 2;
 export const WALK_DENIED = 3;
 
 /** Which exception an access raises. */
-export type FaultKind = "#PF" | "#GP" | "#SS";
+export type FaultKind = "#PF" | "#GP" | "#SS" | "#UD";
 
 /** Which rule an access broke. */
 export type FaultReason =
@@ -73,7 +73,13 @@ export type FaultReason =
   /** Bit 63 of the address belongs to the other mode (LASS): no walk was made. */
   | "address-space"
   /** Address bits above the linear-address width are not all equal: no walk was made. */
-  | "non-canonical";
+  | "non-canonical"
+  /** A store to a shadow stack at an address that is no multiple of its size. */
+  | "misaligned"
+  /** An instruction of the kernel's at another privilege level. */
+  | "privilege"
+  /** An instruction that CR4 has not enabled. */
+  | "not-enabled";
 
 /** The state the error code depends on besides the walk itself. */
 export interface ErrorCodePolicy {
@@ -128,6 +134,9 @@ const REASON_WORDS: Readonly<Record<FaultReason, string>> = {
   "shadow-stack": "it is no shadow-stack page of this mode",
   "address-space": "LASS keeps this half of the addresses from it",
   "non-canonical": "the address is not canonical",
+  misaligned: "the address is not aligned to the size",
+  privilege: "it is the kernel's, at CPL 0",
+  "not-enabled": "CR4 has not enabled it",
 };
 
 /** What a {@link PageFault} is made of; its fields say what they are. */
@@ -177,13 +186,13 @@ export class PageFault {
 
   /**
    * The fault of an address that its access may not have at all, not canonical or of the other half: #SS for stack
-   * accesses, else #GP. No walk is made.
+   * accesses, else #GP; or of an instruction that may not be executed. No walk is made.
    */
   static ofAddress(
-    kind: "#GP" | "#SS",
+    kind: Exclude<FaultKind, "#PF">,
     lo: number,
     hi: number,
-    reason: "non-canonical" | "address-space" = "non-canonical",
+    reason: FaultReason = "non-canonical",
   ): PageFault {
     const entry = ZERO_ENTRY;
     return new PageFault({

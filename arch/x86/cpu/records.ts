@@ -24,6 +24,8 @@ export const INVALIDATION_CAUSES = [
   "MOV CR3",
   "CR4.PGE",
   "CR4.PCIDE",
+  "CR4.PSE",
+  "CR4.PKE",
   "CR4.SMEP",
   "#PF",
 ] as const;
@@ -63,7 +65,7 @@ export const HARDWARE_FIELDS = {
   size: { is: "int", says: "bytes" },
   physical: { is: "physical", says: "physical address of the first byte" },
   hit: { is: "flag", says: "a TLB had the translation" },
-  fault: { is: ["#PF", "#GP", "#SS"], says: "which exception" },
+  fault: { is: ["#PF", "#GP", "#SS", "#UD"], says: "which exception" },
   code: { is: "int", says: "its error code" },
   to: { is: "int", says: "the CPU that is interrupted" },
   from: { is: "int", says: "the CPU that sent it" },

@@ -1,12 +1,13 @@
 import { CONTROL_BITS, type ControlBit, type ControlResult, type ControlState } from "./control-registers.ts";
 import type { Cpu } from "./cpu.ts";
 import { isCanonicalOperand, linearHi } from "./linear-address.ts";
+import { type OtherRegister, otherBitsOf } from "./register-bits.ts";
 
 /**
  * The instructions that write control registers, with whole register values: each returns done, or the exception it
  * raises with the rule that it breaks, and then nothing has changed (SDM vol. 3, 2.5 and 4.1). This machine is always in
  * 64-bit mode with paging on, so a value that would leave it is one of those. Bits that have nothing to do with paging
- * are taken and forgotten.
+ * are kept and read back; which there are depends on the vendor and the model (register-bits.ts).
  */
 
 const CR0_PE = 1n;
@@ -15,12 +16,17 @@ const CR0_CD = 1n << 30n;
 const CR0_PG = 1n << 31n;
 const CR4_PAE = 1n << 5n;
 const CR4_LA57 = 1n << 12n;
-/** VME, PVI, TSD, DE, PSE, MCE, PCE, OSFXSR, OSXMMEXCPT, UMIP, FSGSBASE, OSXSAVE. */
-const CR4_UNRELATED = 0x5_0f5fn;
 const EFER_LME = 1n << 8n;
 const EFER_LMA = 1n << 10n;
-/** SCE, and AMD's SVME, LMSLE, FFXSR, UAIE. */
-const EFER_UNRELATED = 0x10_7001n;
+/** Bits 7:1, which AMD reads as zero whatever is written. */
+const EFER_LOW = 0xfen;
+
+/** PE, ET and PG; PAE and LA57; LME and LMA: what this machine's mode fixes. */
+const FIXED: Readonly<Record<OtherRegister, bigint>> = {
+  CR0: CR0_PE | (1n << 4n) | CR0_PG,
+  CR4: CR4_PAE | CR4_LA57,
+  EFER: EFER_LME | EFER_LMA,
+};
 
 /** Number of IA32_PAT, for {@link wrmsr} (SDM vol. 3, 11.12 Page Attribute Table). */
 export const MSR_PAT = 0x277;
@@ -43,13 +49,14 @@ export function movCr0(cpu: Cpu, value: bigint): ControlResult {
   }
   if ((value & CR0_PE) === 0n) return refuse("CR0.PG set while CR0.PE is 0");
   if ((value & CR0_NW) !== 0n && (value & CR0_CD) === 0n) return refuse("CR0.NW set while CR0.CD is 0");
-  return cpu.setControl(stateOf("CR0", value));
+  // A write of other reserved bits is ignored.
+  return cpu.setControl(stateOf("CR0", value & (maskOf("CR0") | otherBitsOf("CR0", cpu.control.model))));
 }
 
 /** MOV to CR4. */
 export function movCr4(cpu: Cpu, value: bigint): ControlResult {
   if (cpu.cpl !== 0) return privileged("MOV to CR4", cpu);
-  const unknown = value & ~(CR4_PAE | CR4_LA57 | CR4_UNRELATED | maskOf("CR4"));
+  const unknown = value & ~(CR4_PAE | CR4_LA57 | otherBitsOf("CR4", cpu.control.model) | maskOf("CR4"));
   if (unknown !== 0n) return refuse(`CR4 bits 0x${unknown.toString(16)} are reserved`);
   if ((value & CR4_PAE) === 0n) return refuse("CR4.PAE cleared in long mode");
   if (((value & CR4_LA57) !== 0n) !== (cpu.control.levels === 5))
@@ -70,9 +77,28 @@ export function wrmsr(cpu: Cpu, register: number, value: bigint): ControlResult 
       if (value >> 32n !== 0n) return refuse("IA32_PKRS[63:32] is not 0");
       return cpu.setControl({ pkrs: Number(value) });
     default:
-      if (ADDRESS_MSRS.has(register)) return checkAddressMsr(cpu, value);
+      if (ADDRESS_MSRS.has(register)) return writeAddressMsr(cpu, register, value);
       throw new RangeError(`MSR 0x${register.toString(16)}: this machine has none of that number`);
   }
+}
+
+/**
+ * RDMSR of the registers that {@link wrmsr} knows: the value, or #GP at another CPL than 0. Others throw RangeError. A
+ * register that holds a linear address reads 0 until it is written.
+ */
+export function rdmsr(
+  cpu: Cpu,
+  register: number,
+): { ok: true; value: bigint } | Exclude<ControlResult, { ok: true }> {
+  const { control, cpl } = cpu;
+  if (cpl !== 0) return { ok: false, fault: "#GP", why: `RDMSR at CPL ${cpl}` };
+  if (register === MSR_EFER) return { ok: true, value: BigInt(control.efer) };
+  if (register === MSR_PAT) return { ok: true, value: control.patValue };
+  if (register === MSR_PKRS && control.model.pks) return { ok: true, value: BigInt(control.pkrs) };
+  if (register === MSR_PKRS)
+    return { ok: false, fault: "#GP", why: `IA32_PKRS: ${control.model.name} has no pks` };
+  if (ADDRESS_MSRS.has(register)) return { ok: true, value: cpu.addressMsrs.get(register) ?? 0n };
+  throw new RangeError(`MSR 0x${register.toString(16)}: this machine has none of that number`);
 }
 
 /** WRPKRU; `ecx` must be 0. */
@@ -83,15 +109,21 @@ export function wrpkru(cpu: Cpu, value: number, ecx = 0): ControlResult {
 }
 
 function writeEfer(cpu: Cpu, value: bigint): ControlResult {
-  const unknown = value & ~(EFER_LME | EFER_LMA | EFER_UNRELATED | maskOf("EFER"));
+  const { model } = cpu.control;
+  const others = otherBitsOf("EFER", model) | (model.vendor === "amd" ? EFER_LOW : 0n);
+  const unknown = value & ~(EFER_LME | EFER_LMA | others | maskOf("EFER"));
   if (unknown !== 0n) return refuse(`EFER bits 0x${unknown.toString(16)} are reserved`);
   if ((value & EFER_LME) === 0n) return refuse("EFER.LME cleared while CR0.PG is 1");
-  return cpu.setControl(stateOf("EFER", value));
+  if ((value & EFER_LMA) === 0n && model.vendor === "amd") return refuse("EFER.LMA differs from the state");
+  return cpu.setControl(stateOf("EFER", value & ~EFER_LOW));
 }
 
-function checkAddressMsr(cpu: Cpu, value: bigint): ControlResult {
+function writeAddressMsr(cpu: Cpu, register: number, value: bigint): ControlResult {
   const { model } = cpu.control;
-  if (isCanonicalOperand(linearHi(value), model)) return { ok: true };
+  if (isCanonicalOperand(linearHi(value), model)) {
+    cpu.addressMsrs.set(register, value);
+    return { ok: true };
+  }
   return refuse(`0x${value.toString(16)} is not canonical in ${model.linearWidth} bits`);
 }
 
@@ -109,12 +141,14 @@ export function controlStateOf(values: {
   };
 }
 
-function stateOf(register: string, value: bigint): Partial<ControlState> {
+function stateOf(register: OtherRegister, value: bigint): Partial<ControlState> {
   const state: Partial<Record<ControlBit, boolean>> = {};
   for (const { name, register: owner, bit } of CONTROL_BITS) {
     if (owner === register) state[name] = ((value >> BigInt(bit)) & 1n) === 1n;
   }
-  return state;
+  const others = Number(value & ~maskOf(register) & ~FIXED[register]);
+  if (register === "CR0") return { ...state, cr0Others: others };
+  return register === "CR4" ? { ...state, cr4Others: others } : { ...state, eferOthers: others };
 }
 
 function maskOf(register: string): bigint {

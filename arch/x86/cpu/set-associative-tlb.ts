@@ -54,7 +54,7 @@ const SERVES: readonly (readonly TlbUse[])[] = [
  *   page number of the size ──► % sets ──► ways: compare page, size and owner (a PCID, or everyone for G)
  */
 export class SetAssociativeTlb {
-  readonly policy: TlbPolicy;
+  readonly policy: TlbPolicy | "custom";
   readonly keepsAnswers = false;
   private readonly banks: readonly Bank[];
   /** By ACCESS_* & 3. */
@@ -68,7 +68,7 @@ export class SetAssociativeTlb {
   private random: number;
 
   /** Throws RangeError for a seed that is not a whole number from 1 to 2^32-1. */
-  constructor(policy: TlbPolicy, geometry: TlbGeometry, replacement: Replacement, seed: number) {
+  constructor(policy: TlbPolicy | "custom", geometry: TlbGeometry, replacement: Replacement, seed: number) {
     if (!(Number.isInteger(seed) && seed >= 1 && seed < TWO_32)) {
       throw new RangeError(`TLB seed ${seed}: give a whole number from 1 to 2^32-1`);
     }

@@ -18,6 +18,25 @@ export interface TlbStructure {
 /** A TLB, as the structures that it is made of. */
 export type TlbGeometry = readonly TlbStructure[];
 
+const USES: readonly TlbUse[] = ["data", "instruction", "load", "store", "unified"];
+
+/** Throws RangeError, naming the structure, for a geometry that no TLB can have. */
+export function checkGeometry(geometry: TlbGeometry): void {
+  if (geometry.length === 0)
+    throw new RangeError('TLB geometry: give a structure at least, or the policy "none"');
+  for (const { name, level, use, sizes, ways, sets } of geometry) {
+    const counts = [ways, sets].every((count) => Number.isInteger(count) && count >= 1 && count <= 2 ** 16);
+    if (!counts)
+      throw new RangeError(`TLB "${name}" of ${ways} ways and ${sets} sets: give 1 to 65536 of each`);
+    if (level !== 1 && level !== 2)
+      throw new RangeError(`TLB "${name}" on level ${level}: there are 1 and 2`);
+    if (!USES.includes(use)) throw new RangeError(`TLB "${name}" for "${use}": known are ${USES.join(", ")}`);
+    if (sizes.length === 0 || !sizes.every((size) => size === 1 || size === 2 || size === 3)) {
+      throw new RangeError(`TLB "${name}" of page levels ${sizes.join(", ")}: give some of 1, 2 and 3`);
+    }
+  }
+}
+
 const ALL: readonly LeafLevel[] = [1, 2, 3];
 
 function structure(

@@ -24,7 +24,8 @@ export const TLB_POLICIES: readonly [TlbPolicy, ...TlbPolicy[]] = [
  * access (ACCESS_*) chooses between instruction and data TLBs where they are apart; without one it is a read.
  */
 export interface Tlb {
-  readonly policy: TlbPolicy;
+  /** "custom": its structures were given ({@link TlbGeometry}). */
+  readonly policy: TlbPolicy | "custom";
   /**
    * Whether the answer to a lookup that hit may be kept until the TLB says that it has changed ({@link createTlb}); not
    * where a lookup itself changes something, as in a TLB that makes room.

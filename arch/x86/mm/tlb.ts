@@ -135,7 +135,7 @@ function flush_tlb_func(kernel: KernelContext, cpu: Cpu, info: FlushInfo, local:
     cpu.loadCr3(cpu.root);
     return;
   }
-  for (let address = info.start; address < info.end; address += PAGE_SIZE) cpu.invlpg(address);
+  for (let address = info.start; address < info.end; address += PAGE_SIZE) cpu.dropPage(address);
 }
 
 /** Interrupts the CPUs of the mask and waits until each has flushed (flush_tlb_others, wait = 1). */

@@ -52,7 +52,8 @@ const LONG_LOG = 4096;
  *
  * Whatever was valid since the last operation that had to drop it may be cached, and nothing must be. A cached leaf has
  * raw rights, judged by the control state of the access; a cached table entry leads a walk to what its table holds now.
- * A store through a leaf with D=0 is a walk: D is set in memory, by a cycle that sees the entry as it is.
+ * A store through a leaf with D=0 is a walk: D is set in memory, by a cycle that sees the entry as it is. A CPU that
+ * confirms its faults (AMD) has those alone that memory explains.
  *
  * Give it every record from a moment when all caches are empty: `machine.records.listen(oracle.observe)`. Entries must be
  * written through {@link Machine.storeEntry} and its kin.
@@ -112,6 +113,7 @@ export class OutcomeOracle {
       const code = walk(this.silicon.memory, control, lo, hi, kind, mode, LOOK, found);
       const fault = code === WALK_OK ? -1 : errorCodeOf(code, found.denied, kind, mode, control);
       const physical = fault < 0 ? found.physical : -1;
+      if (fault >= 0 && control.confirmsFaults && start.level !== this.silicon.levels) continue;
       if (has(outcomes, physical, fault)) continue;
       if (start.level === this.silicon.levels)
         outcomes.push(outcomeOf(physical, fault, "fresh", "memory says so"));
@@ -119,6 +121,7 @@ export class OutcomeOracle {
     }
     for (const leaf of history.leaves(cpu)) {
       const denied = deniedBy(control, leaf.rights, kind, mode);
+      if (denied !== 0 && control.confirmsFaults) continue;
       const writes = (kind & ACCESS_WRITE) !== 0;
       if (denied === 0 && writes && !leaf.dirty && !this.mayStoreClean(leaf)) continue;
       const fault = denied === 0 ? -1 : errorCodeOf(WALK_DENIED, denied, kind, mode, control);

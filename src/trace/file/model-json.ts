@@ -15,6 +15,7 @@ import { fieldsOf, Misfit, oneOf, refuse, wholeOf } from "./misfit.ts";
 type Shape =
   | "flag"
   | "text"
+  | "text or nothing"
   | { readonly oneOf: readonly unknown[] }
   | { readonly upTo: number; readonly orNull?: true };
 type Shapes<T> = { readonly [K in keyof Required<T>]: Shape };
@@ -46,6 +47,7 @@ const MODEL: Shapes<CpuModel> = {
   invlpgbPages: { upTo: 0xffff, orNull: true },
   tce: "flag",
   uai: "flag",
+  registerBits: "text or nothing",
   upperAOnFault: { oneOf: ["set", "clear"] },
   leaf1GAOnFault: "flag",
   rsvdKeepsP: "flag",
@@ -54,6 +56,7 @@ const MODEL: Shapes<CpuModel> = {
   wholeAccessCanonical: "flag",
   gbPagesGated: "flag",
   amdNonleafG: FLAG_OR_NOTHING,
+  confirmsFaults: FLAG_OR_NOTHING,
   adUpdate: { oneOf: ["locked64", "locked32", "plain"] },
   keyPage: { oneOf: ["path", "above-leaf", "every"] },
   keyStopsSupervisor: "flag",
@@ -166,7 +169,8 @@ function objectOf(
 
 function valueIn(value: unknown, what: string, shape: Shape): unknown {
   if (shape === "flag") return oneOf(value, what, [true, false]);
-  if (shape === "text") return checkText(value, what);
+  if (shape === "text or nothing" && value === undefined) return undefined;
+  if (shape === "text" || shape === "text or nothing") return checkText(value, what);
   if ("upTo" in shape) return value === null && shape.orNull ? null : wholeOf(value, what, 0, shape.upTo);
   if (value === undefined && shape.oneOf.includes(undefined)) return undefined;
   return oneOf(value, what, shape.oneOf);

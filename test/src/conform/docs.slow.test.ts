@@ -76,7 +76,7 @@ describe("docs/adapters/qemu-monitor.mjs", () => {
     const args = ["conform", "--timeout", "3600", "--groups", "tricky,fact", "--against", adapter];
     const { status, output } = await runHere(args);
     expect(output).toMatch(/^tricky +22 +21 +0 +1$/m);
-    expect(output).toMatch(/^fact +103 +36 +0 +67$/m);
+    expect(output).toMatch(/^fact +120 +43 +0 +77$/m);
     expect(status).toBe(0);
   });
 });

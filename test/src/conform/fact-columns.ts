@@ -1,4 +1,5 @@
 import { PDE, PDPTE, PML4E, PTE } from "../../../src/conform/fixture.ts";
+import { VENDOR_FACTS } from "../../../src/conform/vendor-facts.ts";
 
 /**
  * What an emulator was measured to do with one fact: outcomes by step, where they are not the architecture's or where
@@ -84,4 +85,5 @@ export const COLUMNS: Readonly<Record<string, readonly [qemu: Column, bochs: Col
   98: ["n/a", "."],
   99: ["n/a", "."],
   100: ["n/a", "."],
+  ...Object.fromEntries(VENDOR_FACTS.map(({ id }) => [id, [".", "."] as const])),
 };

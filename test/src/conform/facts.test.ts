@@ -3,11 +3,12 @@ import type { ConformCase, Outcome } from "../../../src/conform/case.ts";
 import { type Fact, factCase, parseOutcomes } from "../../../src/conform/fact.ts";
 import { ACCESS_FACTS } from "../../../src/conform/facts.ts";
 import { SEQUENCE_FACTS } from "../../../src/conform/sequence-facts.ts";
+import { VENDOR_FACTS } from "../../../src/conform/vendor-facts.ts";
 import { COLUMNS, type Column } from "./fact-columns.ts";
 import { runCase } from "./fact-machine.ts";
 
 /** The hundred facts of section 9 of the hardware notes: one access or a short sequence each, on silicon and two emulators. */
-const FACTS: readonly Fact[] = [...ACCESS_FACTS, ...SEQUENCE_FACTS];
+const FACTS: readonly Fact[] = [...ACCESS_FACTS, ...SEQUENCE_FACTS, ...VENDOR_FACTS];
 const SILICON = "intel-sapphire-rapids";
 
 function same(a: Outcome, b: Outcome): boolean {

@@ -14,8 +14,9 @@ import { expectationOf } from "../../../src/conform/oracle.ts";
 import { GROUPS } from "../../../src/conform/pack.ts";
 import { SEQUENCE_FACTS } from "../../../src/conform/sequence-facts.ts";
 import { TRICKY_ENTRIES, type TrickyEnd } from "../../../src/conform/tricky-entries.ts";
+import { VENDOR_FACTS } from "../../../src/conform/vendor-facts.ts";
 
-const FACTS = [...ACCESS_FACTS, ...SEQUENCE_FACTS];
+const FACTS = [...ACCESS_FACTS, ...SEQUENCE_FACTS, ...VENDOR_FACTS];
 
 /** Of every twelve cases the last six are the first six again, with a read before them. */
 const COLD = 6;

@@ -140,10 +140,8 @@ export class Walker {
     }
     if (!bit(next.cr0, 31) || bit(next.cr4, 12) !== bit(this.#r.cr4, 12)) throw new Fault(13);
     if (bit(next.cr4, 17) && !this.#pcide && (this.#r.cr3 & 0xfffn) !== 0n) throw new Fault(13);
-    const globalsToggled = bit(next.cr4, 7) !== bit(this.#r.cr4, 7);
-    if (globalsToggled || bit(next.cr4, 17) !== this.#pcide || bit(next.cr4, 20) !== bit(this.#r.cr4, 20)) {
-      this.#tlb = [];
-    }
+    // PSE, PGE, PCIDE, SMEP, PKE: some vendor wants a flush, and more than is due does no harm.
+    if ([4, 7, 17, 20, 22].some((n) => bit(next.cr4, n) !== bit(this.#r.cr4, n))) this.#tlb = [];
     this.#r = next;
   }
 
@@ -172,8 +170,14 @@ export class Walker {
     const { la, write } = access;
     const hit = this.#tlb.find((entry) => this.#covers(entry, la) && this.#mine(entry, false));
     const usable = hit !== undefined && (!write || hit.dirty || this.#defect === "clean-write-hits");
-    const entry = usable ? hit : this.#walk(access);
-    const error = this.#judge(entry, access);
+    let entry = usable ? hit : this.#walk(access);
+    let error = this.#judge(entry, access);
+    if (usable && error !== null) {
+      // As on AMD: what memory says counts.
+      this.#drop((cached) => this.#covers(cached, la));
+      entry = this.#walk(access);
+      error = this.#judge(entry, access);
+    }
     if (error !== null) this.#raise(access, error);
     return entry.frame + (la - entry.first);
   }

@@ -10,6 +10,7 @@ import {
   MODE_SUPERVISOR,
   Mtrrs,
   memoryTypesOf,
+  movCr4,
   WalkResult,
   walk,
   wrmsr,
@@ -105,6 +106,15 @@ const BEHAVIOUR: { readonly [K in keyof CpuBehaviour]-?: Switch<K> } = {
     values: [true, false],
     told: ["#PF 0x09 0000", "ok 1111"],
     run: (model) => readWith(model, { [PML4E]: 0x10_0107n }),
+  },
+  confirmsFaults: {
+    values: [false, true],
+    told: ["#PF 0x03", "ok"],
+    run: (model) => {
+      const f = new Fixture({ model }).set(PTE, 0x11_0005n);
+      f.access("read");
+      return f.set(PTE, 0x11_0007n).access("write");
+    },
   },
   adUpdate: {
     values: ["locked64", "plain"],
@@ -202,7 +212,7 @@ function implicitAt(model: CpuModel, cpl: number): string {
 
 /** "ok", or the fault of setting a control bit. */
 function setting(
-  bit: "nxe" | "pge" | "pcide" | "smep" | "smap" | "pke" | "pks" | "lass" | "lamSup" | "cet" | "tce",
+  bit: "nxe" | "pge" | "pcide" | "smep" | "smap" | "pke" | "pks" | "lass" | "lamSup" | "cet" | "tce" | "uaie",
 ): Experiment {
   return (model) => {
     const result = new Fixture({ model }).cpu.setControl({ [bit]: true });
@@ -215,7 +225,7 @@ function feature(run: Experiment): Switch<"nx"> {
 }
 
 type FeatureSwitches = {
-  readonly [K in Exclude<keyof CpuFeatures, "name" | "uai">]: Switch<never> | Switch<K> | Switch<"nx">;
+  readonly [K in Exclude<keyof CpuFeatures, "name">]-?: Switch<never> | Switch<K> | Switch<"nx">;
 };
 
 const FEATURES: FeatureSwitches = {
@@ -254,6 +264,15 @@ const FEATURES: FeatureSwitches = {
   lam: feature(setting("lamSup")),
   shstk: feature(setting("cet")),
   tce: feature(setting("tce")),
+  uai: feature(setting("uaie")),
+  registerBits: {
+    values: ["UMIP UINTR", "UMIP"],
+    told: ["ok", "#GP"],
+    run: (model) => {
+      const result = movCr4(new Fixture({ model }).cpu, 0x200_08a0n);
+      return result.ok ? "ok" : result.fault;
+    },
+  },
   la57: {
     values: [true, false],
     told: ["ok", "refused"],
@@ -359,7 +378,7 @@ describe("presets", () => {
 
   it("Alder Lake with old microcode keeps global translations on INVLPG only with PCIDE", () => {
     const model = { ...cpuModel("intel-alder-lake-old-microcode"), maxPhyAddr: 40 };
-    const act = (f: Fixture): void => f.cpu.invlpg(T);
+    const act = (f: Fixture): void => f.cpu.dropPage(T);
     expect([staleAfter(model, GLOBAL, act, true), staleAfter(model, GLOBAL, act, false)]).toEqual([
       "old",
       "new",

@@ -94,7 +94,7 @@ describe("accesses", () => {
     expect(f.cpu.touch(T + 19, true)).toBeNull();
     expect(f.cpu.touch(T + 16, false)).toBeNull();
     expect([f.cpu.dataLo, f.cpu.dataHi]).toEqual([0x0300_0002, 0]);
-    f.set(PTE, 0n).cpu.invlpg(T);
+    f.set(PTE, 0n).cpu.dropPage(T);
     expect(f.cpu.touch(T, false)).toMatchObject({ errorCode: 4, page: T });
   });
 });

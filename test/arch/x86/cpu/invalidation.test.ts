@@ -71,8 +71,8 @@ describe("what an operation drops, and what it leaves", () => {
     ["PCIDE cleared", (f) => f.cpu.setControl({ pcide: false }), [], []],
     ["SMEP set", (f) => f.cpu.setControl({ smep: true }), ["T@2"], TABLES_OF(2)],
     [
-      "WP, SMAP, keys",
-      (f) => f.cpu.setControl({ wp: false, smap: true, pke: true }),
+      "WP, SMAP, keys, PSE",
+      (f) => f.cpu.setControl({ wp: false, smap: true, pke: true, pse: true }),
       ALL_LEAVES,
       TABLES_OF(1, 2),
     ],
@@ -80,6 +80,38 @@ describe("what an operation drops, and what it leaves", () => {
     const f = cached();
     operation(f);
     expect(left(f)).toEqual({ leaves, tables: tables.sort() });
+  });
+
+  it.each<[string, (f: Fixture) => void, string[], string[]]>([
+    ["PGE cleared", (f) => f.cpu.setControl({ pge: false }), [], []],
+    ["PCIDE cleared", (f) => f.cpu.setControl({ pcide: false }), [], []],
+    ["PSE set", (f) => f.cpu.setControl({ pse: true }), [], []],
+    ["PKE set", (f) => f.cpu.setControl({ pke: true }), [], []],
+    ["PKE set with SMEP", (f) => f.cpu.setControl({ smep: true, pke: true }), [], []],
+    ["SMEP set", (f) => f.cpu.setControl({ smep: true }), ALL_LEAVES, TABLES_OF(1, 2)],
+    [
+      "WP, SMAP, CET, NXE, TCE",
+      (f) => f.cpu.setControl({ smap: true, cet: true, nxe: false, tce: true }),
+      ALL_LEAVES,
+      TABLES_OF(1, 2),
+    ],
+  ])("AMD: %s", (_name, operation, leaves, tables) => {
+    const f = cached(AMD);
+    operation(f);
+    expect(left(f)).toEqual({ leaves, tables: tables.sort() });
+  });
+
+  it("AMD: PSE cleared drops everything, PKE cleared nothing", () => {
+    for (const [bits, leaves] of [
+      [{ pse: false }, []],
+      [{ pke: false }, ["T@0"]],
+    ] as const) {
+      const f = new Fixture({ model: AMD });
+      f.cpu.setControl({ pse: true, pke: true });
+      read(f, T);
+      f.cpu.setControl(bits);
+      expect(left(f).leaves).toEqual(leaves);
+    }
   });
 
   it("a page fault drops the page and the table entries that lead to it", () => {

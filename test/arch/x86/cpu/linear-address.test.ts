@@ -1,5 +1,14 @@
 import { describe, expect, it } from "vitest";
-import { type AccessResult, type AccessSize, type Cpu, untagHi } from "../../../../src/package/cpu.ts";
+import {
+  ACCESS_FETCH,
+  ACCESS_READ,
+  ACCESS_WRITE,
+  type AccessResult,
+  type AccessSize,
+  type Cpu,
+  cpuModel,
+  untagHi,
+} from "../../../../src/package/cpu.ts";
 import { Fixture, MODEL, outcome, PTE, T } from "./fixture.ts";
 
 const ALL = (1n << 64n) - 1n;
@@ -97,7 +106,7 @@ describe("linear addresses", () => {
   });
 
   it("a tag never turns a user pointer into a supervisor's", () => {
-    const lam = { levels: 4, lamU57: false, lamU48: true, lamSup: true };
+    const lam = { levels: 4, lamU57: false, lamU48: true, lamSup: true, uaie: false };
     expect(untagHi(0x7fff_0000, lam) >= 0).toBe(true);
     expect(untagHi(0x8000_ffff | 0, lam) | 0).toBe(-1);
   });
@@ -111,6 +120,84 @@ describe("linear addresses", () => {
     expect(f.access("read")).toBe("ok");
     f.cpu.invlpg(T);
     expect(f.access("read")).toBe("#PF 0x00");
+  });
+});
+
+/** Where an access of one byte to a linear address ends, by every form of access there is. */
+function everyForm(f: Fixture, la: bigint): Record<string, string> {
+  const lo = Number(BigInt.asIntN(32, la));
+  const hi = Number(BigInt.asIntN(32, la >> 32n));
+  const { cpu } = f;
+  const translated = (kind: number): string =>
+    cpu.translate(kind, lo, hi) < 0 ? (cpu.fault?.kind ?? "") : "ok";
+  const ends: Record<string, string> = {
+    load: outcome(cpu.load(la)),
+    store: outcome(cpu.store(la, 0)),
+    rmw: outcome(cpu.readModifyWrite(la, (old) => old)),
+    "translate for a read": translated(ACCESS_READ),
+    "translate for a write": translated(ACCESS_WRITE),
+    "translate for a fetch": translated(ACCESS_FETCH),
+    fetch: outcome(cpu.fetch(la)),
+  };
+  if (la < 1n << 53n) ends.touch = cpu.touch(Number(la), false)?.kind ?? "ok";
+  return ends;
+}
+
+describe("every form of access is pre-processed alike", () => {
+  const LAM = { ...MODEL, lam: true };
+
+  it("LAM", () => {
+    const f = new Fixture({ model: LAM });
+    f.cpu.movCr3((1n << 62n) | 0x7_0000n);
+    for (const warm of [false, true]) {
+      if (warm) f.access("write");
+      expect(everyForm(f, BigInt(T) | (1n << 50n))).toEqual({
+        load: "ok",
+        store: "ok",
+        rmw: "ok",
+        "translate for a read": "ok",
+        "translate for a write": "ok",
+        "translate for a fetch": "#GP",
+        fetch: "#GP",
+        touch: "ok",
+      });
+    }
+  });
+
+  it("LASS, also for a page that was used before it was on", () => {
+    const f = new Fixture({ model: { ...MODEL, lass: true } });
+    f.cpu.setControl({ smap: true });
+    f.cpu.ac = true;
+    everyForm(f, BigInt(T));
+    f.cpu.ac = false;
+    f.cpu.setControl({ lass: true });
+    expect(new Set(Object.values(everyForm(f, BigInt(T))))).toEqual(new Set(["#GP"]));
+    expect(f.cpu.fault?.reason).toBe("address-space");
+  });
+
+  it("LASS judges each byte: an access that wraps to address 0", () => {
+    const f = new Fixture({ model: { ...MODEL, lass: true } });
+    f.cpu.setControl({ smap: true, lass: true });
+    expect(outcome(f.cpu.load(0xffff_ffff_ffff_fffcn))).toBe("#GP");
+  });
+
+  it("AMD's upper-address ignore drops bits 63:57, but not through SS nor for fetches", () => {
+    const f = new Fixture({ model: { ...cpuModel("amd-zen4"), maxPhyAddr: 40 } });
+    const tagged = BigInt(T) | (0x75n << 57n);
+    expect(everyForm(f, tagged).load).toBe("#GP");
+    f.cpu.setControl({ uaie: true });
+    expect(everyForm(f, tagged)).toEqual({
+      load: "ok",
+      store: "ok",
+      rmw: "ok",
+      "translate for a read": "ok",
+      "translate for a write": "ok",
+      "translate for a fetch": "#GP",
+      fetch: "#GP",
+    });
+    expect(outcome(f.cpu.load(tagged, 8, "stack"))).toBe("#SS");
+    // Bits 56:48 are still compared with bit 47.
+    expect(outcome(f.cpu.load(BigInt(T) | (1n << 50n)))).toBe("#GP");
   });
 });
 

@@ -47,7 +47,7 @@ function run(f: Fixture, { entry, change, kind, who, bits, moment }: Case): stri
   f.set(PDPTE, 0x10_1007n | accessed);
   f.set(PDE, 0x10_2007n | accessed);
   f.set(PTE, 0x11_0007n | leaf);
-  f.set(PAGE_A, 0n).set(PAGE_B, 0n).cpu.invlpg(T);
+  f.set(PAGE_A, 0n).set(PAGE_B, 0n).cpu.dropPage(T);
   let done = false;
   const other = (): void => {
     if (done) return;

@@ -336,6 +336,7 @@ describe("what an operation drops is recorded once for each CPU reached", () => 
     const f = two().set(PTE, 0x11_0005n);
     f.cpu.load(T);
     f.set(PTE, 0x11_0007n);
+    expect(outcome(f.cpu.store(T, 1))).toBe("#PF 0x03");
     expect(f.cpu.store(T, 1)).toMatchObject({ ok: true });
     f.set(PTE, 0x11_0003n).cpu.invlpg(T);
     f.cpu.load(T);

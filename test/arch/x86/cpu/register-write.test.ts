@@ -2,10 +2,13 @@ import { describe, expect, it } from "vitest";
 import {
   type ControlResult,
   type Cpu,
+  invpcid,
   MSR_EFER,
+  MSR_PAT,
   MSR_PKRS,
   movCr0,
   movCr4,
+  rdmsr,
   wrmsr,
   wrpkru,
 } from "../../../../src/package/cpu.ts";
@@ -124,9 +127,22 @@ describe("writes of control registers", () => {
   it("are the kernel's: #GP at CPL 3", () => {
     const f = new Fixture();
     f.cpu.cpl = 3;
-    for (const result of [movCr0(f.cpu, CR0), movCr4(f.cpu, CR4), wrmsr(f.cpu, MSR_EFER, EFER)]) {
+    f.cpu.load(T);
+    const { cpu } = f;
+    const before = cpu.tlb.entries();
+    for (const result of [
+      movCr0(cpu, CR0),
+      movCr4(cpu, CR4 & ~bit(7)),
+      wrmsr(cpu, MSR_EFER, EFER),
+      cpu.movCr2(1n),
+      cpu.movCr3(BigInt(ROOT)),
+      cpu.invlpg(T),
+      invpcid(cpu, 2, 0),
+    ]) {
       expect(told(result)).toMatch(/^#GP .* at CPL 3$/);
     }
+    expect(rdmsr(cpu, MSR_EFER)).toMatchObject({ ok: false, fault: "#GP" });
+    expect(cpu.tlb.entries()).toEqual(before);
     expect(() => wrmsr(new Fixture().cpu, 0x10, 0n)).toThrow("MSR 0x10: this machine has none");
   });
 
@@ -147,6 +163,75 @@ describe("writes of control registers", () => {
     ]).toEqual([false, false, true, true, true, false]);
   });
 
+  it("read back what was written: CR0, CR3, CR4, EFER, CR2 and MSRs", () => {
+    const { cpu } = new Fixture({ model: "intel-sapphire-rapids" });
+    expect(told(movCr0(cpu, 0x8005_0033n))).toBe("ok");
+    expect(cpu.control.cr0).toBe(0x8005_0033);
+    // Reserved bits of the low half are ignored: 28, 15, 6.
+    expect(told(movCr0(cpu, 0x9005_8073n))).toBe("ok");
+    expect(cpu.control.cr0).toBe(0x8005_0033);
+    cpu.movCr3(BigInt(ROOT));
+    for (const value of [0x37_26f0n, 0x37_66f0n | bit(25)]) {
+      expect(told(movCr4(cpu, value))).toBe("ok");
+      expect(BigInt(cpu.control.cr4)).toBe(value);
+    }
+    expect(told(wrmsr(cpu, MSR_EFER, 0xd01n))).toBe("ok");
+    expect(rdmsr(cpu, MSR_EFER)).toEqual({ ok: true, value: 0xd01n });
+    for (const [register, value] of [
+      [MSR_PAT, 0x0407_0506_0007_0106n],
+      [MSR_PKRS, 0x1234n],
+      [0xc000_0082, 0xffff_ffff_8180_0000n],
+    ] as const) {
+      expect(told(wrmsr(cpu, register, value))).toBe("ok");
+      expect(rdmsr(cpu, register)).toEqual({ ok: true, value });
+    }
+    expect(rdmsr(cpu, 0xc000_0100)).toEqual({ ok: true, value: 0n });
+    cpu.movCr2(0x8000_0000_0000_0001n);
+    expect(cpu.cr2).toBe(0x8000_0000_0000_0001n);
+    // A #GP leaves CR2 alone, a #PF does not.
+    cpu.load(1n << 62n);
+    expect(cpu.cr2).toBe(0x8000_0000_0000_0001n);
+    cpu.load(T + 0x1234);
+    expect(cpu.cr2).toBe(BigInt(T + 0x1234));
+  });
+
+  it("take the bits that the vendor and the model have, and no others", () => {
+    const takes = (model: string, run: (cpu: Cpu) => ControlResult): boolean =>
+      run(new Fixture({ model }).cpu).ok;
+    const cr4 = (n: number) => (cpu: Cpu) => movCr4(cpu, CR4 | bit(n));
+    const efer = (n: number) => (cpu: Cpu) => wrmsr(cpu, MSR_EFER, EFER | bit(n));
+    const names = ["intel-skylake-sp", "intel-sapphire-rapids", "amd-zen3", "amd-zen4"] as const;
+    const table = [
+      ["UMIP", cr4(11), "-xxx"],
+      ["VMXE", cr4(13), "xx--"],
+      ["SMXE", cr4(14), "xx--"],
+      ["reserved", cr4(15), "----"],
+      ["FSGSBASE", cr4(16), "xxxx"],
+      ["PKS", cr4(24), "-x--"],
+      ["UINTR", cr4(25), "-x--"],
+      ["FRED", cr4(32), "----"],
+      ["SVME", efer(12), "--xx"],
+      ["LMSLE", efer(13), "----"],
+      ["FFXSR", efer(14), "--xx"],
+      ["TCE", efer(15), "--xx"],
+      ["reserved", efer(16), "----"],
+      ["UAIE", efer(20), "---x"],
+      ["AIBRSE", efer(21), "---x"],
+      ["bit 1", efer(1), "--xx"],
+    ] as const;
+    for (const [name, run, expected] of table) {
+      const found = names.map((model) => (takes(model, run) ? "x" : "-")).join("");
+      expect([name, found]).toEqual([name, expected]);
+    }
+    const fred = { ...MODEL, registerBits: "UMIP FRED" };
+    const { cpu } = new Fixture({ model: fred });
+    expect(told(movCr4(cpu, CR4 | bit(32)))).toBe("ok");
+    expect(cpu.control.cr4).toBe(2 ** 32 + 0xa0);
+    // LMA cannot be written: AMD says so, Intel ignores it.
+    const noLma = (model: string): boolean => takes(model, (one) => wrmsr(one, MSR_EFER, EFER & ~bit(10)));
+    expect([noLma("intel-skylake-sp"), noLma("amd-zen3")]).toEqual([true, false]);
+  });
+
   it("LA57 belongs to the machine: the same value is legal with five levels", () => {
     const f = new Fixture({ levels: 5 });
     expect(movCr4(f.cpu, CR4 | bit(12))).toEqual({ ok: true });
@@ -158,5 +243,6 @@ describe("writes of control registers", () => {
     const f = new Fixture({ model: { ...MODEL, lam: true } });
     expect(f.cpu.movCr3(bit(62) | BigInt(ROOT))).toEqual({ ok: true });
     expect(f.cpu.control).toMatchObject({ lamU48: true, lamU57: false, root: ROOT, cr3: ROOT });
+    expect(f.cpu.control.cr3Value).toBe(bit(62) | BigInt(ROOT));
   });
 });

@@ -28,8 +28,8 @@ type Access = (typeof ACCESSES)[number];
 /** Operations on the current PCID, and whether each must drop what is cached for an address (not global). */
 const FLUSHES: readonly { name: string; drops: boolean; run: (cpu: Cpu, at: number) => void }[] = [
   { name: "none", drops: false, run: () => {} },
-  { name: "INVLPG", drops: true, run: (cpu, at) => cpu.invlpg(at) },
-  { name: "INVLPG of another page", drops: false, run: (cpu) => cpu.invlpg(FAR) },
+  { name: "INVLPG", drops: true, run: (cpu, at) => cpu.dropPage(at) },
+  { name: "INVLPG of another page", drops: false, run: (cpu) => cpu.dropPage(FAR) },
   { name: "MOV to CR3", drops: true, run: (cpu) => cpu.loadCr3(ROOT, 1) },
   { name: "MOV to CR3, bit 63", drops: false, run: (cpu) => cpu.loadCr3(ROOT, 1, true) },
   {
@@ -102,7 +102,7 @@ function staleLeaves(options: Partial<MachineOptions>): { cases: number; stale: 
     const warm = WARM[digit(WARM.length)]!;
     const before = leafOf(digit(32), PAGE_A);
     const after = leafOf(digit(32), PAGE_B);
-    f.set(PTE, before).cpu.invlpg(T);
+    f.set(PTE, before).cpu.dropPage(T);
     const warmed = run(f, warm, T);
     const dirty = (before & D) !== 0n || (warm[0] === "write" && warmed.startsWith("at"));
     f.set(PTE, after);
@@ -233,7 +233,7 @@ const always = (): boolean => true;
 const SCOPES: readonly Scope[] = [
   {
     name: "INVLPG",
-    run: (cpu) => cpu.invlpg(T),
+    run: (cpu) => cpu.dropPage(T),
     drops: (pcid, page) => pcid === 2 && page === T,
     dropsGlobal: (page) => page === T,
   },

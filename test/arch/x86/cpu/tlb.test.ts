@@ -96,12 +96,13 @@ describe("a stale TLB", () => {
     expect(f.get(PTE)).toBe(0x11_0067n);
   });
 
-  it("never caches what is not present, and sees R/W set by the re-walk of a store", () => {
+  it("never caches what is not present, and may deny a store once where R/W has been set", () => {
     const f = new Fixture().set(PTE, 0x11_0006n);
     expect(readAt(f)).toBe("fault 0x0");
     f.set(PTE, 0x11_0005n);
     expect(readAt(f)).toBe("A");
     f.set(PTE, 0x11_0027n);
+    expect(writeAt(f)).toBe("fault 0x3");
     expect(writeAt(f)).toBe("A");
   });
 

@@ -4,10 +4,12 @@ import {
   ACCESS_READ,
   ACCESS_WRITE,
   Entry,
+  invlpgb,
   type MachineOptions,
   type OracleOptions,
   OutcomeOracle,
   scopeOf,
+  tlbsync,
 } from "../../../../src/package/cpu.ts";
 import { Fixture, PDE, PTE, ROOT, T } from "../cpu/fixture.ts";
 
@@ -121,6 +123,32 @@ describe("the oracle, asked about one page", () => {
     expect(w.allowed()).toEqual(["error 0x0 fresh", "0x110000 stale-leaf"]);
     w.f.cpu.setControl({ pge: false });
     expect(w.allowed()).toEqual(["error 0x0 fresh"]);
+  });
+
+  it("lets nothing be made between a load of CR3 and its flush", () => {
+    const w = new Watched();
+    const { cpu } = w.f;
+    const EMPTY_ROOT = 0x20_0000;
+    cpu.setControl({ pcide: true });
+    cpu.loadCr3(ROOT, 1);
+    w.allowed();
+    cpu.loadCr3(EMPTY_ROOT, 2);
+    // Under PCID 1 the page table may still be cached; a global translation made by it would outlive the load.
+    w.write(PTE, 0x11_1107n);
+    cpu.loadCr3(EMPTY_ROOT, 1);
+    expect(w.allowed()).toEqual(["error 0x0 fresh"]);
+    cpu.loadCr3(ROOT, 2);
+  });
+
+  it("knows that a leaf may be made again by a table that is dropped after it", () => {
+    const w = new Watched({ model: "amd-zen4" });
+    const { cpu } = w.f;
+    w.write(PDE, 0n).allowed();
+    // The leaf alone goes, and the cached page table may make it again; then the table goes, at another page's INVLPG.
+    invlpgb(cpu, { address: T, finalOnly: true });
+    tlbsync(cpu);
+    cpu.invlpg(T + 2 ** 39);
+    expect(w.allowed()).toEqual(["error 0x0 fresh", "0x110000 stale-leaf"]);
   });
 
   it("keeps CPUs apart", () => {

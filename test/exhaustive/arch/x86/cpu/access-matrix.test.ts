@@ -65,7 +65,7 @@ function access(cpu: Cpu, kind: number, user: boolean, ac: boolean): number {
 }
 
 function warm(cpu: Cpu, on: boolean): void {
-  cpu.invlpg(T);
+  cpu.dropPage(T);
   if (on) access(cpu, READ, false, true);
 }
 
