@@ -4,14 +4,16 @@ import { bochsTab } from "../dialects/bochs.ts";
 import { ptTable } from "../dialects/pt.ts";
 import { qemuMem } from "../dialects/qemu-mem.ts";
 import { qemuTlb } from "../dialects/qemu-tlb.ts";
-import { validateTables } from "../formats/guest-snapshot.ts";
+import { FormatError } from "../formats/format-error.ts";
 import { AliasIndex } from "../inspect/alias-index.ts";
 import { foldLeaves, type LeafRange, type PageFilter } from "../inspect/leaf-ranges.ts";
 import { LeafCursor, type LinearRange, WHOLE_SPACE } from "../inspect/leaves.ts";
+import { lostLines, lostObjects } from "../inspect/lost-ranges.ts";
 import { PAGE_TEST_NAMES, parseFilter } from "../inspect/page-filter.ts";
 import {
   ALIAS_LEGEND,
   PageCounts,
+  type PageNames,
   RANGE_LEGEND,
   rangeObjects,
   rangeTable,
@@ -26,20 +28,11 @@ import {
   UsageError,
 } from "./command.ts";
 import { crashBlocks } from "./crash-blocks.ts";
-import {
-  type AddressSpace,
-  chooseSpace,
-  controlOf,
-  IMAGE_NOTE,
-  type Image,
-  MODEL_OPTIONS,
-  modelOf,
-  pteFormatOf,
-  SPACE_OPTIONS,
-  withImage,
-} from "./image.ts";
+import { FILE_OPTIONS, IMAGE_NOTE, type Image, pteFormatOf, withImage } from "./image.ts";
 import { DEFAULT_LINES, parseLines, parseRange } from "./options.ts";
 import { type LinesEnd, type Terminal, writeLines } from "./output.ts";
+import { controlOf, MODEL_OPTIONS, STATE_OPTIONS, stateLine, stateObject } from "./registers.ts";
+import { type AddressSpace, chooseSpace, SPACE_OPTIONS } from "./space.ts";
 
 const FORMATS = ["table", "qemu-tlb", "qemu-mem", "pt", "bochs", "crash"] as const;
 type Format = (typeof FORMATS)[number];
@@ -55,17 +48,23 @@ const MAX_SORTED = 2 ** 20;
 export const dumpCommand: Command = {
   name: "dump",
   summary: "everything that an address space maps",
-  usage: "IMAGE (--cr3 X | --process NAME) [options]",
+  usage: "IMAGE [--cr3 X | --process NAME | --vcpu N] [options]",
   options: {
     ...SPACE_OPTIONS,
+    ...FILE_OPTIONS,
     as: { value: "FORMAT", help: `${FORMATS.join(", ")}: see below (default table)` },
     range: { value: "A-B", help: "only pages that touch the addresses from A to below B" },
-    filter: { value: "F,...", help: `only pages with all of: ${PAGE_TEST_NAMES}; !w is not` },
+    filter: {
+      value: "F,...",
+      help: `only pages with all of: ${PAGE_TEST_NAMES}; !w is not`,
+      repeats: true,
+    },
     sort: { value: "ORDER", help: "linear (default) or physical: the order of the table and of --json" },
     phys: { help: "with --as pt: a column of physical addresses, as pt -phys_verbose" },
     "no-aliases": { help: "do not look for other addresses of the same memory" },
     lines: { value: "N|all", help: `stop after N lines (default ${formatCount(DEFAULT_LINES)})` },
     ...MODEL_OPTIONS,
+    ...STATE_OPTIONS,
     kernel: { value: "LAYOUT", help: "with --as crash: how entries are laid out (default as for walk)" },
     json: { help: "the table as JSON" },
   },
@@ -75,7 +74,8 @@ export const dumpCommand: Command = {
     "right continue.",
     RANGE_LEGEND,
     ALIAS_LEGEND,
-    "In a filter w|x is either, and _w is !w. It is applied to pages, before they are joined.",
+    "In a filter w|x is either, and _w is !w. It is applied to pages, before they are joined; of several all must hold.",
+    "A table that is not in the image costs one line. Exit status 1: nothing at all is mapped below this root.",
     "",
     "  --as qemu-tlb, qemu-mem   info tlb and info mem of QEMU 7.2 to the byte: what QEMU says, also where it is wrong",
     "  --as pt                   pt of gdb-pt-dump, with rights of the whole path",
@@ -90,24 +90,37 @@ export const dumpCommand: Command = {
     checkTogether(parsed, format);
     const limit = parseLines(parsed.text("lines"));
     const rangeText = parsed.text("range");
-    const filterText = parsed.text("filter");
+    const filters = parsed.all("filter");
     const choice = {
       range: rangeText === undefined ? WHOLE_SPACE : parseRange(rangeText),
-      filter: filterText === undefined ? null : parseFilter(filterText),
+      filter: filters.length === 0 ? null : parseFilter(filters.join(",")),
       limit,
     };
-    await withImage(path, parsed, async (image) => {
+    return await withImage(path, parsed, async (image) => {
       const space = chooseSpace(image, parsed);
-      const control = controlOf(image, space, modelOf(parsed));
+      const control = controlOf(space.state, space.cr3);
       const listing = new Listing(terminal, image, space, control, choice);
-      listing.validate(format);
-      if (parsed.has("json")) await listing.json(parsed);
-      else if (format === "table") await listing.table(parsed);
-      else await listing.dialect(format, parsed, pteFormatOf(image, parsed));
+      listing.checkRoot();
+      let leaves: LeafCursor | null;
+      if (parsed.has("json")) leaves = await listing.json(parsed);
+      else if (format === "table") leaves = await listing.table(parsed);
+      else leaves = await listing.dialect(format, parsed, pteFormatOf(image, parsed));
+      const whole = choice.range === WHOLE_SPACE && choice.filter === null;
+      if (leaves === null || !whole || leaves.given > 0) return 0;
+      terminal.warn(`ptescope dump: ${nothingMapped(leaves)}`);
+      return 1;
     });
-    return 0;
   },
 };
+
+/** Why nothing may be mapped below a root. */
+function nothingMapped({ lostCount }: LeafCursor): string {
+  const why =
+    lostCount === 0
+      ? "is this the root of an address space?"
+      : "a wrong root, encrypted memory (--cbit N), or a Xen PV guest, whose entries hold machine frames?";
+  return `nothing is mapped here: ${why} ptescope roots IMAGE looks for roots`;
+}
 
 /** Throws UsageError for options that the format has no place for. */
 function checkTogether(parsed: ParsedArguments, format: Format): void {
@@ -120,7 +133,7 @@ function checkTogether(parsed: ParsedArguments, format: Format): void {
   if (parsed.has("sort")) throw new UsageError(`--sort orders the table: drop --as ${format}`);
   if (parsed.has("phys") && format !== "pt") throw new UsageError("--phys is a form of pt: give --as pt");
   if (!isQemu(format)) return;
-  for (const name of ["filter", "cpu", "maxphyaddr"]) {
+  for (const name of ["filter", "cpu", "maxphyaddr", "cbit", "shared-bit"]) {
     if (parsed.has(name)) {
       throw new UsageError(`--as ${format} is what QEMU lists, which knows no --${name}: drop one of them`);
     }
@@ -161,37 +174,49 @@ class Listing {
     this.#choice = choice;
   }
 
-  /** Loads and checks the tables that the listing will read. Throws FormatError. */
-  validate(format: Format): void {
-    const { core, memory } = this.#image;
-    const { root, levels } = this.#space;
-    validateTables(core, memory, [root], levels, undefined, isQemu(format) ? null : this.#control);
+  /** Throws FormatError when the image does not hold the root. */
+  checkRoot(): void {
+    const { core } = this.#image;
+    const { root, state } = this.#space;
+    if (core.holds(root)) return;
+    const marks = [47, 51].filter((bit) => state.mark === null && Math.floor(root / 2 ** bit) % 2 === 1);
+    const hint = marks.map((bit) => ` (bit ${bit} may mark encrypted memory: --cbit ${bit})`);
+    throw new FormatError(core.file, null, `the root table at ${hex(root)} in the image${hint.join("")}`);
   }
 
-  async table(parsed: ParsedArguments): Promise<void> {
+  /** Each listing returns the cursor at its end; null when the reader went away. */
+  async table(parsed: ParsedArguments): Promise<LeafCursor | null> {
     const { path } = this.#image;
-    const { name, root, levels } = this.#space;
+    const { name, root, levels, state, cr3 } = this.#space;
     const { limit } = this.#choice;
     const { paint } = this.#terminal;
     const aliases = this.#aliases(parsed);
     const leaves = this.#leaves();
     const ranges = this.#ranges(leaves, parsed);
     const title = `${name}: root ${hex(root)}, ${levels} levels, ${path}`;
-    const open = await this.#terminal.write(`${paint("heading", title)}\n\n${rangeTableHeader(paint)}\n`);
-    if (!open) return;
+    const head = [
+      paint("heading", title),
+      paint("quiet", stateLine(state, cr3)),
+      "",
+      rangeTableHeader(paint),
+    ];
+    if (!(await this.#terminal.write(`${head.join("\n")}\n`))) return null;
     const counts = new PageCounts();
-    const end = await writeLines(this.#terminal, rangeTable(ranges, aliases ?? null, counts, paint), limit);
-    if (end === "closed") return;
+    const lines = rangeTable(ranges, aliases ?? null, counts, this.#names(), paint);
+    const end = await writeLines(this.#terminal, lines, limit);
+    if (end === "closed") return null;
     const last = [stoppedBy(end, leaves, limit) ?? counts.describe()];
+    last.push(...lostLines(leaves).map((line) => paint("warning", line)));
     if (aliases === null) last.push("too many ranges to look for aliases");
     last.push(paint("quiet", RANGE_LEGEND));
     if (aliases) last.push(paint("quiet", ALIAS_LEGEND));
     await this.#terminal.write(`\n${last.join("\n")}\n`);
+    return leaves;
   }
 
-  async json(parsed: ParsedArguments): Promise<void> {
+  async json(parsed: ParsedArguments): Promise<LeafCursor | null> {
     const { limit } = this.#choice;
-    const { name, root, levels } = this.#space;
+    const { name, root, levels, state } = this.#space;
     const head = {
       format: "ptescope-dump",
       version: 1,
@@ -200,22 +225,26 @@ class Listing {
       root: hex(root),
       levels,
       cpu: this.#control.model.name,
+      assumed: stateObject(state),
     };
     const aliases = this.#aliases(parsed);
     const leaves = this.#leaves();
     const ranges = this.#ranges(leaves, parsed);
     const opening = JSON.stringify(head).slice(0, -1);
-    if (!(await this.#terminal.write(`${opening},"ranges":[\n`))) return;
+    if (!(await this.#terminal.write(`${opening},"ranges":[\n`))) return null;
     const counts = new PageCounts();
-    const objects = rangeObjects(ranges, aliases ?? null, counts);
+    const objects = rangeObjects(ranges, aliases ?? null, counts, this.#names());
     const end: LinesEnd = await writeLines(this.#terminal, objects, limit, ",\n", "\n");
-    if (end === "closed") return;
+    if (end === "closed") return null;
     const tail = {
       complete: stoppedBy(end, leaves, limit) === null,
       pages: { "4K": counts.at(1), "2M": counts.at(2), "1G": counts.at(3) },
       faultingEntries: counts.faulting,
+      missingTables: leaves.lostCount,
+      missing: lostObjects(leaves),
     };
     await this.#terminal.write(`],${JSON.stringify(tail).slice(1)}\n`);
+    return leaves;
   }
 
   /** Other tools read these formats: nothing but their lines goes to standard output. */
@@ -223,7 +252,7 @@ class Listing {
     format: Exclude<Format, "table">,
     parsed: ParsedArguments,
     pteFormat: PteFormat,
-  ): Promise<void> {
+  ): Promise<LeafCursor | null> {
     const { limit, filter } = this.#choice;
     const leaves = this.#leaves(!isQemu(format));
     const lines = {
@@ -231,11 +260,19 @@ class Listing {
       "qemu-mem": () => qemuMem(leaves),
       pt: () => ptTable(leaves, filter, parsed.has("phys")),
       bochs: () => bochsTab(leaves, filter),
-      crash: () => crashBlocks(this.#image, this.#control, pteFormat, foldLeaves(leaves, filter)),
+      crash: () =>
+        crashBlocks(this.#image, this.#space.state, this.#control, pteFormat, foldLeaves(leaves, filter)),
     }[format]();
     const end = await writeLines(this.#terminal, lines, limit);
+    if (end === "closed") return null;
     const stopped = stoppedBy(end, leaves, limit);
-    if (stopped !== null) this.#terminal.warn(`ptescope dump: ${stopped}`);
+    const words = [...(stopped === null ? [] : [stopped]), ...lostLines(leaves)];
+    for (const word of words) this.#terminal.warn(`ptescope dump: ${word}`);
+    return leaves;
+  }
+
+  #names(): PageNames {
+    return { pat: this.#control.pat, mark: this.#space.state.mark };
   }
 
   #leaves(judged = true): LeafCursor {
@@ -244,6 +281,7 @@ class Listing {
       range,
       ...(Number.isFinite(limit) ? { most: MAX_PAGES } : {}),
       ...(judged ? { reserved: this.#control } : {}),
+      marked: this.#space.state.mark?.mask ?? 0,
     });
   }
 
@@ -251,7 +289,8 @@ class Listing {
   #aliases(parsed: ParsedArguments): AliasIndex | null | undefined {
     if (parsed.has("no-aliases")) return undefined;
     const { root, levels } = this.#space;
-    const options = { reserved: this.#control, most: MAX_PAGES };
+    const marked = this.#space.state.mark?.mask ?? 0;
+    const options = { reserved: this.#control, most: MAX_PAGES, marked };
     return AliasIndex.of(new LeafCursor(this.#image.memory, root, levels, options));
   }
 

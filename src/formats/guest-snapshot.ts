@@ -9,14 +9,14 @@ import { isDirectory, readBounded, type SizeLimits } from "./gzip.ts";
 import { type GuestVma, readProcMaps } from "./proc-maps.ts";
 import { type PagemapRun, readKpagecount, readKpageflags, readPagemap } from "./proc-pagemap.ts";
 import { ReadBudget } from "./read-budget.ts";
-import { checkRoot, validateTables } from "./table-pages.ts";
+import { checkRoot, clearLostTables, type LostTable, validateTables } from "./table-pages.ts";
 import { readTar } from "./tar.ts";
 
 export { validateTables } from "./table-pages.ts";
 
-const CORE_FILE = "pt.elf.gz";
+export const CORE_FILE = "pt.elf.gz";
 const PROC_FILE = "proc.tar.gz";
-const MANIFEST_FILE = "manifest.json";
+export const MANIFEST_FILE = "manifest.json";
 
 export const MANIFEST_LIMITS: SizeLimits = { input: 2 ** 22, output: 2 ** 22 };
 export const PROC_LIMITS: SizeLimits = { input: 2 ** 28, output: 2 ** 28 };
@@ -100,6 +100,15 @@ export function loadGuest(guest: GuestSnapshot, budget: ReadBudget = new ReadBud
   loadInto(memory, guest.core);
   validateTables(guest.core, memory, guestRoots(guest), guest.levels, budget);
   return memory;
+}
+
+/**
+ * The same without the check: table entries that lead to no table of the core are cleared, and returned. Throws
+ * FormatError for a root that is not there.
+ */
+export function loadGuestTables(guest: GuestSnapshot, memory: PhysicalMemory): LostTable[] {
+  loadInto(memory, guest.core);
+  return clearLostTables(guest.core, memory, guestRoots(guest), guest.levels);
 }
 
 /** Every root of a guest, both of a process under page-table isolation. */

@@ -1,8 +1,10 @@
+import type { MemoryType } from "../../arch/x86/cpu/pat.ts";
 import { formatBytes, formatCount, hex, hexAddress, hexPhysical } from "../text/hex.ts";
 import type { Paint } from "../text/paint.ts";
 import type { Alias, Aliases, AliasIndex } from "./alias-index.ts";
 import { type LeafRange, type PageRights, pagesOf, reach } from "./leaf-ranges.ts";
 import { pageName } from "./leaves.ts";
+import type { EntryMark } from "./walk-report.ts";
 
 /** Aliases that a line of the table spells out, and an object of the JSON form. */
 const ALIASES_IN_TABLE = 2;
@@ -19,6 +21,13 @@ const COLUMNS = [
   { name: "A D G", width: 5 },
   { name: "notes", width: 0 },
 ] as const;
+
+/** What a listing needs to name a page's memory type, and the bit that marks pages where entries have one. */
+export interface PageNames {
+  /** The types of IA32_PAT's entries. */
+  readonly pat: readonly MemoryType[];
+  readonly mark: Pick<EntryMark, "set" | "clear"> | null;
+}
 
 /** How many pages a listing has shown, by page size. */
 export class PageCounts {
@@ -65,6 +74,7 @@ export function* rangeTable(
   ranges: Iterable<LeafRange>,
   aliases: AliasIndex | null,
   counts: PageCounts,
+  names: PageNames,
   paint: Paint,
 ): Generator<string> {
   for (const range of ranges) {
@@ -78,7 +88,7 @@ export function* rangeTable(
       reserved ? "---" : `r${rights.write ? "w" : "-"}${rights.execute ? "x" : "-"}`,
       reserved ? "fault" : rights.user ? "user" : "kernel",
       `${share("A", range.accessed, range)} ${share("D", range.dirty, range)} ${rights.global ? "G" : "-"}`,
-      notes(range, aliases?.aliasesOf(range, ALIASES_IN_TABLE) ?? null),
+      notes(range, aliases?.aliasesOf(range, ALIASES_IN_TABLE) ?? null, names),
     ];
     const line = row(cells);
     yield reserved || (rights.write && rights.execute) ? paint("danger", line) : line;
@@ -91,9 +101,10 @@ export function* rangeObjects(
   ranges: Iterable<LeafRange>,
   aliases: AliasIndex | null,
   counts: PageCounts,
+  names: PageNames,
 ): Generator<string> {
   for (const range of ranges) {
-    const { write, execute, ...others } = range.rights;
+    const { write, execute, marked, ...others } = range.rights;
     const found = aliases?.aliasesOf(range, ALIASES_IN_JSON) ?? null;
     yield JSON.stringify({
       start: hex(BigInt(range.start)),
@@ -105,6 +116,8 @@ export function* rangeObjects(
       write,
       execute,
       ...others,
+      ...(others.reserved ? {} : { memoryType: typeOf(range.rights, names) }),
+      ...(names.mark === null || others.reserved ? {} : { marked: markOf(marked, names.mark) }),
       accessedPages: range.accessed,
       dirtyPages: range.dirty,
       repeats: range.repeats,
@@ -138,9 +151,9 @@ function share(letter: string, having: number, range: LeafRange): string {
   return having === pagesOf(range) ? letter : letter.toLowerCase();
 }
 
-function notes(range: LeafRange, aliases: Aliases | null): string {
+function notes(range: LeafRange, aliases: Aliases | null, names: PageNames): string {
   const { rights, repeats, stride, length } = range;
-  const found = rightsNotes(rights);
+  const found = rightsNotes(rights, names);
   if (repeats > 1) {
     const place = stride === length ? "in a row" : `every ${formatBytes(stride)}`;
     found.push(`${rights.reserved ? "" : "same frames "}${formatCount(repeats)} times ${place}`);
@@ -159,15 +172,21 @@ function aliasNote(range: LeafRange, { count, first }: Aliases): string {
   return `also at ${places.join(", ")}${more > 0 ? ` and ${formatCount(more)} more` : ""}`;
 }
 
-function rightsNotes(rights: PageRights): string[] {
+function rightsNotes(rights: PageRights, names: PageNames): string[] {
+  if (rights.reserved) return ["reserved bit set: every access faults"];
   const found: string[] = [];
-  if (rights.reserved) found.push("reserved bit set: every access faults");
   if (rights.key !== 0) found.push(`key ${rights.key}`);
-  const cache = [rights.pat && "PAT", rights.pcd && "PCD", rights.pwt && "PWT"].filter(
-    (name) => name !== false,
-  );
-  if (cache.length > 0) found.push(cache.join("+"));
+  if (rights.pat || rights.pcd || rights.pwt) found.push(typeOf(rights, names));
+  if (names.mark !== null) found.push(markOf(rights.marked, names.mark));
   return found;
+}
+
+function typeOf({ pat, pcd, pwt }: PageRights, names: PageNames): MemoryType {
+  return names.pat[(pat ? 4 : 0) + (pcd ? 2 : 0) + (pwt ? 1 : 0)]!;
+}
+
+function markOf(marked: boolean, mark: Pick<EntryMark, "set" | "clear">): string {
+  return marked ? mark.set : mark.clear;
 }
 
 function row(cells: readonly string[]): string {
