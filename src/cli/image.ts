@@ -30,7 +30,7 @@ export const FILE_OPTIONS = {
 
 /** What an IMAGE argument may be, for the help. */
 export const IMAGE_NOTE =
-  "IMAGE is a guest directory, an ELF core, a LiME file or a raw image of memory from address 0, plain or gzip.";
+  "IMAGE is a guest directory, an ELF core, a kdump or LiME file or a raw image of memory from address 0, plain or gzip.";
 
 /** A memory image, and what it says about the machine it was taken from. */
 export interface Image {
@@ -43,17 +43,17 @@ export interface Image {
 }
 
 /**
- * Opens the image that a command line names, hands it to `use`, and closes it again. Throws FormatError, and UsageError
- * for a format that does not exist.
+ * Opens the image that a command line names, hands it to `use`, and closes it again. `budget` is what may be
+ * read. Throws FormatError, and UsageError for a format that does not exist.
  */
 export async function withImage<T>(
   path: string,
   parsed: ParsedArguments,
   use: (image: Image) => Promise<T>,
+  budget: ReadBudget = new ReadBudget(),
 ): Promise<T> {
   const format = parsed.choice<ImageFormat>("format", IMAGE_FORMATS);
   const pieces = parsed.all("map").map(parsePiece);
-  const budget = new ReadBudget();
   const guest = isDirectory(path);
   if (guest && ((format !== "auto" && format !== "elf") || pieces.length > 0)) {
     const option = pieces.length > 0 ? "map" : `format ${format}`;

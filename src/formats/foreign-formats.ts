@@ -19,12 +19,6 @@ const UNPACK = "unpack it first";
  */
 const FOREIGN_FORMATS: readonly ForeignFormat[] = [
   // Dumps of memory in other formats.
-  {
-    name: "a flattened makedumpfile",
-    at: 0,
-    magic: "makedumpfile",
-    hint: "makedumpfile -R FILE < THIS makes a kdump file of it",
-  },
   { name: "a diskdump file", at: 0, magic: "DISKDUMP" },
   { name: "an LKCD crash dump", at: 0, magic: "\xed\x23\x8f\x61\x73\x01\x19\xa8" },
   { name: "a compressed AVML file", at: 0, magic: "AVML", hint: "avml-convert makes a LiME file of it" },

@@ -1,23 +1,28 @@
 import { MAX_CORE_BYTES } from "./elf-core.ts";
 import { readElfImage } from "./elf-image.ts";
 import { type FileBytes, openFileBytes } from "./file-bytes.ts";
+import { FLATTENED_MAGIC, unflatten } from "./flattened.ts";
 import { FOREIGN_BYTES, foreignFormatOf } from "./foreign-formats.ts";
 import { FormatError } from "./format-error.ts";
+import { KDUMP_MAGIC, readKdumpImage } from "./kdump.ts";
 import { readLimeImage } from "./lime.ts";
 import type { MemoryImage } from "./memory-image.ts";
 import { type RawPiece, readRawImage } from "./raw.ts";
 import { ReadBudget } from "./read-budget.ts";
 
 /** What a file can be taken for; auto tells by its first bytes. */
-export const IMAGE_FORMATS = ["auto", "elf", "lime", "raw"] as const;
+export const IMAGE_FORMATS = ["auto", "elf", "kdump", "lime", "raw"] as const;
 /** Name of a format of images. */
 export type ImageFormat = (typeof IMAGE_FORMATS)[number];
 
 /** First bytes of the formats that have some, as text. */
 const MAGICS = [
   { format: "elf", magic: "\x7fELF" },
+  { format: "kdump", magic: KDUMP_MAGIC },
   { format: "lime", magic: "EMiL" },
 ] as const;
+
+const LONGEST_MAGIC = Math.max(...MAGICS.map(({ magic }) => magic.length));
 
 /** An image that is open. */
 export interface OpenImage {
@@ -37,9 +42,12 @@ export function openImageFile(
   budget: ReadBudget = new ReadBudget(),
   pieces: readonly RawPiece[] = [],
 ): OpenImage {
-  const bytes = openFileBytes(file, MAX_CORE_BYTES, budget);
+  let bytes = openFileBytes(file, MAX_CORE_BYTES, budget);
   let open = false;
   try {
+    if (format !== "raw" && startOf(bytes, FLATTENED_MAGIC.length) === FLATTENED_MAGIC) {
+      bytes = unflatten(file, bytes);
+    }
     const chosen = format === "auto" ? formatOf(file, bytes) : format;
     if (pieces.length > 0 && chosen !== "raw") {
       throw new FormatError(
@@ -50,7 +58,8 @@ export function openImageFile(
     }
     const image = readImage(file, bytes, chosen, pieces);
     open = true;
-    return { image, close: () => bytes.close() };
+    const opened = bytes;
+    return { image, close: () => opened.close() };
   } finally {
     if (!open) bytes.close();
   }
@@ -65,6 +74,8 @@ function readImage(
   switch (format) {
     case "elf":
       return readElfImage(file, bytes);
+    case "kdump":
+      return readKdumpImage(file, bytes);
     case "lime":
       return readLimeImage(file, bytes);
     case "raw":
@@ -74,10 +85,15 @@ function readImage(
 
 function formatOf(file: string, bytes: FileBytes): Exclude<ImageFormat, "auto"> {
   const start = bytes.read(0, Math.min(FOREIGN_BYTES, bytes.size), "its first bytes");
-  const text = Buffer.from(start.subarray(0, 16)).toString("latin1");
+  const text = startOf(bytes, LONGEST_MAGIC);
   const known = MAGICS.find(({ magic }) => text.startsWith(magic));
   if (known !== undefined) return known.format;
   const foreign = foreignFormatOf(start);
   if (foreign === null) return "raw";
   throw new FormatError(file, 0, `an image of memory, found ${foreign} (--format raw reads it all the same)`);
+}
+
+/** The first bytes as text, fewer where the file ends. */
+function startOf(bytes: FileBytes, length: number): string {
+  return Buffer.from(bytes.read(0, Math.min(length, bytes.size), "its first bytes")).toString("latin1");
 }

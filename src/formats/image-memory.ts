@@ -58,7 +58,7 @@ export class ImageMemory extends PhysicalMemory {
 
   #wordsOf(bytes: Uint8Array): Int32Array {
     // A view of the file's bytes where they stand aligned, and are not changed.
-    const own = bytes.byteOffset % 4 !== 0 || this.#shown !== -1 ? bytes.slice() : bytes;
+    const own = bytes.byteOffset % 4 !== 0 || this.#shown !== -1 ? new Uint8Array(bytes) : bytes;
     const words = new Int32Array(own.buffer, own.byteOffset, WORDS);
     if (this.#shown !== -1) for (let hi = 1; hi < WORDS; hi += 2) words[hi]! &= this.#shown;
     return words;

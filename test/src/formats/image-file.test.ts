@@ -95,7 +95,6 @@ describe("what a file is", () => {
   });
 
   test.each([
-    { at: 0, magic: "makedumpfile", is: /a flattened makedumpfile; makedumpfile -R/ },
     { at: 0, magic: "PAGEDU64", is: /a Windows crash dump, 64-bit/ },
     { at: 0, magic: "HIBR", is: /a Windows hibernation file/ },
     { at: 0, magic: "AVML", is: /a compressed AVML file; avml-convert/ },
