@@ -5,7 +5,7 @@ import { notesOf } from "./elf-image.ts";
 import type { PtImageNote } from "./elf-note.ts";
 import type { FileBytes } from "./file-bytes.ts";
 import { quote } from "./format-error.ts";
-import type { MemoryImage, MemoryRange } from "./memory-image.ts";
+import type { MemoryImage, MemoryPiece, MemoryRange } from "./memory-image.ts";
 import { PACKINGS, packingName, unpackPage } from "./page-decompression.ts";
 
 export const KDUMP_MAGIC = "KDUMP   ";
@@ -135,6 +135,14 @@ class KdumpImage implements MemoryImage {
       if (held || start < 0) continue;
       yield { physical: start * PAGE_SIZE, size: (pfn - start) * PAGE_SIZE };
       start = -1;
+    }
+  }
+
+  *pieces(): Generator<MemoryPiece> {
+    for (const { physical, size } of this.ranges()) {
+      for (let page = physical; page < physical + size; page += PAGE_SIZE) {
+        yield { physical: page, bytes: this.readPage(page)! };
+      }
     }
   }
 

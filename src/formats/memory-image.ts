@@ -7,6 +7,10 @@ import { FormatError } from "./format-error.ts";
 /** End of what an x86-64 physical address can say. */
 export const MAX_PHYSICAL = 2 ** 52;
 
+/** Bytes that are read at once by whoever reads all of an image. */
+const PIECE_SIZE = 2 ** 16;
+const ZEROS = new Uint8Array(PIECE_SIZE);
+
 /** A run of physical memory: whole pages. */
 export interface MemoryRange {
   /** Physical address of the first byte; page-aligned. */
@@ -48,10 +52,19 @@ export interface MemoryImage extends ImageNotes {
   readonly memoryTop: number;
   /** What the file holds, in order of physical address, without overlap. */
   ranges(): Iterable<MemoryRange>;
+  /** All of it, in pieces of whole pages, without those that are nothing but zero. Throws FormatError. */
+  pieces(): Iterable<MemoryPiece>;
   /** Whether the file holds the page at a physical address. */
   holds(page: number): boolean;
   /** The 4096 bytes of that page, read now; null when the file does not hold it. Throws FormatError. */
   readPage(page: number): Uint8Array | null;
+}
+
+/** Some pages of a machine's memory. */
+export interface MemoryPiece {
+  /** Physical address of the first byte. */
+  readonly physical: number;
+  readonly bytes: Uint8Array;
 }
 
 /** Of a file that says nothing. */
@@ -115,6 +128,10 @@ export function wholePages(
   return { physical: first, size: end - first, fileOffset: fileOffset + skipped, fileSize: inFile };
 }
 
+function isZero(bytes: Uint8Array): boolean {
+  return Buffer.compare(bytes, ZEROS.subarray(0, bytes.length)) === 0;
+}
+
 /**
  * An image whose pages lie plainly in its file, in segments: a dump of a large machine costs as much memory as what is
  * looked at in it. Close it.
@@ -150,6 +167,17 @@ export class PagedImage implements MemoryImage, SegmentedFile {
 
   ranges(): Iterable<MemoryRange> {
     return this.segments;
+  }
+
+  *pieces(): Generator<MemoryPiece> {
+    for (const { physical, fileOffset, fileSize } of this.segments) {
+      const whole = fileSize - (fileSize % PAGE_SIZE);
+      for (let at = 0; at < whole; at += PIECE_SIZE) {
+        const length = Math.min(PIECE_SIZE, whole - at);
+        const bytes = this.#bytes.read(fileOffset + at, length, "memory");
+        if (!isZero(bytes)) yield { physical: physical + at, bytes };
+      }
+    }
   }
 
   holds(page: number): boolean {

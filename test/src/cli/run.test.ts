@@ -111,7 +111,10 @@ describe("what a person got wrong is one line and exit status 2", () => {
     },
     { args: ["dump", GUEST, "--process", "big", "--maxphyaddr", "53"], says: /number of bits from 36 to 52/ },
     { args: ["dump", GUEST, "--process", "big", "--format", "raw"], says: /is a guest directory/ },
-    { args: ["dump", GUEST, "--process", "big", "--format", "core"], says: /one of auto, elf, kdump, lime, raw/ },
+    {
+      args: ["dump", GUEST, "--process", "big", "--format", "core"],
+      says: /one of auto, elf, kdump, lime, raw/,
+    },
     {
       args: ["dump", file("beyond.elf"), "--cr3", "1000", "--format", "lime"],
       says: /magic 0x4c694d45 of a LiME/,
