@@ -15,8 +15,8 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   ps: async () => (await import("./ps.ts")).psCommand,
   dump: async () => (await import("./dump.ts")).dumpCommand,
   walk: async () => (await import("./walk.ts")).walkCommand,
-  roots: async () => (await import("./roots.ts")).rootsCommand,
   decode: async () => (await import("./decode.ts")).decodeCommand,
+  roots: async () => (await import("./roots.ts")).rootsCommand,
   conform: async () => (await import("./conform.ts")).conformCommand,
 };
 

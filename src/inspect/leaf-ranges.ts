@@ -181,7 +181,7 @@ export function physicalOf(leaves: LeafCursor): number {
 }
 
 /** Linear address of a physical one that the range maps, in its first repeat. */
-export function linearOf(range: LeafRange, physical: number): number {
+export function linearOf(range: Pick<LeafRange, "start" | "physical">, physical: number): number {
   return range.start + (physical - range.physical);
 }
 

@@ -10,6 +10,11 @@ import type { EntryMark } from "./walk-report.ts";
 const ALIASES_IN_TABLE = 2;
 const ALIASES_IN_JSON = 16;
 
+/** Lengths whose text is kept. */
+const MAX_SIZES = 2 ** 10;
+/** Room for the level beside the rights in the key of a look. */
+const LEVELS = 8;
+
 /** Names and widths; a width below zero aligns right. The last column takes what is left. */
 const COLUMNS = [
   { name: "linear addresses", width: 37 },
@@ -77,22 +82,63 @@ export function* rangeTable(
   names: PageNames,
   paint: Paint,
 ): Generator<string> {
+  const looks = new Looks(names);
   for (const range of ranges) {
-    const { start, length, level, rights } = range;
+    const { start, rights } = range;
     const { reserved } = rights;
-    const cells = [
-      `${hexLinear(start)}-${hexLinear(start + reach(range))}`,
-      formatBytes(length),
-      reserved ? "-" : hexPhysical(range.physical),
-      pageName(level),
-      reserved ? "---" : `r${rights.write ? "w" : "-"}${rights.execute ? "x" : "-"}`,
-      reserved ? "fault" : rights.user ? "user" : "kernel",
-      `${share("A", range.accessed, range)} ${share("D", range.dirty, range)} ${rights.global ? "G" : "-"}`,
-      notes(range, aliases?.aliasesOf(range, ALIASES_IN_TABLE) ?? null, names),
-    ];
-    const line = row(cells);
+    const { size, middle, end } = looks.of(range);
+    const place = `${hexLinear(start)}-${hexLinear(start + reach(range))}`;
+    const physical = reserved ? "-".padEnd(COLUMNS[2].width) : hexPhysical(range.physical);
+    const others = aliases?.aliasesOf(range, ALIASES_IN_TABLE) ?? null;
+    const used = `${share("A", range.accessed, range)} ${share("D", range.dirty, range)} ${end}`;
+    const more = range.repeats > 1 || (others !== null && others.count > 0) || looks.has(rights);
+    const note = more ? `  ${notes(range, others, names)}` : "";
+    const line = `${place}  ${size}  ${physical}  ${middle}  ${used}${note}`;
     yield reserved || (rights.write && rights.execute) ? paint("danger", line) : line;
     counts.add(range);
+  }
+}
+
+/** Cells of ranges that look alike: listings have millions of rows and a few dozen kinds of them. */
+class Looks {
+  readonly #names: PageNames;
+  readonly #middle = new Map<number, string>();
+  readonly #sizes = new Map<number, string>();
+  readonly #noted = new Map<PageRights, boolean>();
+
+  constructor(names: PageNames) {
+    this.#names = names;
+  }
+
+  /** The padded cells around the physical address; `end` is the letter of G. */
+  of({ length, level, rights, code }: LeafRange): { size: string; middle: string; end: string } {
+    let size = this.#sizes.get(length);
+    if (size === undefined) {
+      size = formatBytes(length).padStart(-COLUMNS[1].width);
+      if (this.#sizes.size < MAX_SIZES) this.#sizes.set(length, size);
+    }
+    const key = code * LEVELS + level;
+    let middle = this.#middle.get(key);
+    if (middle === undefined) {
+      const { reserved, write, execute, user } = rights;
+      const cells = [
+        pageName(level),
+        reserved ? "---" : `r${write ? "w" : "-"}${execute ? "x" : "-"}`,
+        reserved ? "fault" : user ? "user" : "kernel",
+      ];
+      middle = cells.map((cell, index) => cell.padEnd(COLUMNS[3 + index]!.width)).join("  ");
+      this.#middle.set(key, middle);
+    }
+    return { size, middle, end: rights.global ? "G" : "-" };
+  }
+
+  /** Whether rights alone have a note. */
+  has(rights: PageRights): boolean {
+    const known = this.#noted.get(rights);
+    if (known !== undefined) return known;
+    const noted = rightsNotes(rights, this.#names).length > 0;
+    this.#noted.set(rights, noted);
+    return noted;
   }
 }
 
