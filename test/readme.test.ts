@@ -26,9 +26,15 @@ test("the library example in the README runs and prints what the README says", a
   expect(`${printed.join("\n")}\n`).toBe(promised);
 });
 
+test("the story in the README is the one that is told", async () => {
+  const { runHere } = await import("./src/cli/test-terminal.ts");
+  const [, story = "none"] = /```text\n(Broken: .*?)```/s.exec(README) ?? [];
+  expect((await runHere(["explain", "rule", "2"])).output).toContain(story);
+});
+
 test("every command that the README names exists", async () => {
   const { scripts } = JSON.parse(readFileSync("package.json", "utf8")) as { scripts: Record<string, string> };
-  for (const [, script = ""] of README.matchAll(/npm run (?:--silent )?([a-z]+)/g)) {
+  for (const [, script = ""] of README.matchAll(/npm run (?:--silent )?([a-z:]+)/g)) {
     expect(scripts).toHaveProperty(script);
   }
   const { runHere } = await import("./src/cli/test-terminal.ts");

@@ -54,6 +54,10 @@ export class Auditor {
   readonly #replay: AuditorOptions["replay"] | null;
   readonly #stop: () => void;
   #log: FindingLog;
+  /** What is being judged: a record, or what follows from the one that the ledger has noted. */
+  #moment: Moment | null = null;
+  /** The last record that a rule had a say in. */
+  #record: TraceRecord | null = null;
   #finished = false;
 
   /** Of a machine, of a kernel, or of a recording. */
@@ -120,6 +124,7 @@ export class Auditor {
     if (this.#finished) return this.findings;
     this.#finished = true;
     this.#stop();
+    this.#ledger.seq = Math.max(this.#ledger.seq, this.#record?.seq ?? 0);
     this.#ledger.end();
     return this.findings;
   }
@@ -145,7 +150,10 @@ export class Auditor {
     const judge: Judge = {
       rule,
       visit: (subject) => {
-        if (rule.broken(this.#ledger, subject)) this.#report(rule, rule.breach(this.#ledger, subject));
+        if (!rule.broken(this.#ledger, subject)) return;
+        const moment = this.#moment;
+        if (moment !== null && "seq" in moment) this.#ledger.seq = moment.seq;
+        this.#report(rule, rule.breach(this.#ledger, subject));
       },
     };
     for (const [kinds, judges] of [
@@ -173,7 +181,7 @@ export class Auditor {
         continue;
       }
       handlers[kind] = (record) => {
-        ledger.seq = record.seq;
+        this.#record = record;
         this.#judge(before, record);
         if (take !== IGNORED) take(record);
         this.#judge(after, record);
@@ -201,6 +209,7 @@ export class Auditor {
 
   #judge(judges: readonly Judge[] | undefined, moment: Moment): void {
     if (judges === undefined) return;
+    this.#moment = moment;
     for (const { rule, visit } of judges) rule.subjects(this.#ledger, moment, visit);
   }
 
@@ -216,7 +225,7 @@ export class Auditor {
     }
     const { spaces, seq } = this.#ledger;
     const mm = details.space === NONE ? "" : spaces.nameOf("space", details.space);
-    this.#log.add(rule, key, details, seq, mm);
+    this.#log.add(rule, key, details, seq, mm, this.#finished);
   }
 
   /** A PCID's translations are out of reach while another is loaded; a lazy CPU walks, but uses no user address. */

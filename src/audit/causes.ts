@@ -45,7 +45,7 @@ export class FindingLog {
   }
 
   /** Adds a finding; the same rule and key at the same record only counts up. */
-  add(rule: RuleHead, key: string, details: FindingDetails, seq: number, mm: string): void {
+  add(rule: RuleHead, key: string, details: FindingDetails, seq: number, mm: string, atEnd: boolean): void {
     if (seq !== this.#seq) {
       this.#atHand.clear();
       this.#seq = seq;
@@ -57,7 +57,7 @@ export class FindingLog {
       if (!known.agents.includes(details.agent)) known.agents.push(details.agent);
       return;
     }
-    const finding = new Finding(rule, details, seq, mm);
+    const finding = new Finding(rule, details, seq, mm, atEnd);
     if (this.#replay !== null) finding.replay = this.#replay(finding);
     this.#atHand.set(full, finding);
     if (this.all.length < MAX_KEPT) this.all.push(finding);

@@ -100,9 +100,10 @@ export function missing(call: string, when = "", range: ByteRange | null = null)
 }
 
 /** The flush that a CPU's debt waits for. */
-export function owedFlush(change: Change, deadline: string): Owed {
+export function owedFlush(l: Ledger, change: Change, deadline: string): Owed {
   if (change.deferred) return missing("try_to_unmap_flush", `before ${deadline}`);
   const range = leafRange(change.leaf);
+  if (spaceIdOf(l, change.leaf) === NONE) return missing("an invalidation", `before ${deadline}`, range);
   const call = change.leaf.level === 1 ? "flush_tlb_page" : "flush_tlb_range";
   return missing(call, `after ${change.site} changed its entry`, range);
 }
@@ -157,7 +158,7 @@ export function debtDetails(
     pfn,
     stale: staleDebt(debt, pfn),
     changed: change,
-    owed: onCpu ? owedFlush(change, deadline) : owedInvalidation(l, change, deadline),
+    owed: onCpu ? owedFlush(l, change, deadline) : owedInvalidation(l, change, deadline),
     staleRanges: (onCpu ? null : change.missed?.stale) ?? [pageRange(linear)],
   };
 }

@@ -32,7 +32,7 @@ export type OwedFault =
 export interface Owed {
   readonly call: string;
   readonly fault: OwedFault;
-  /** "before the page is freed"; or all of the sentence, for what is no call. */
+  /** "before the page is freed"; or, from a colon or comma on, the rest of the sentence. */
   readonly when: string;
   readonly range: ByteRange | null;
   /** What was called instead, and the number of its record. */
@@ -85,12 +85,14 @@ export class Finding {
   readonly site: string;
   readonly owed: Owed;
   readonly staleRanges: readonly ByteRange[];
+  /** It was judged when the run was over, not because of the record of that number. */
+  readonly atEnd: boolean;
   /** How often it was found: once for each agent, address or call. */
   count = 1;
   /** Command that replays the run up to here; empty when the auditor was not told one. */
   replay = "";
 
-  constructor(rule: RuleHead, details: FindingDetails, seq: number, mm: string) {
+  constructor(rule: RuleHead, details: FindingDetails, seq: number, mm: string, atEnd = false) {
     this.rule = rule;
     this.moment = details.moment;
     this.seq = seq;
@@ -104,6 +106,7 @@ export class Finding {
     this.site = details.site ?? details.changed?.site ?? "";
     this.owed = details.owed;
     this.staleRanges = details.staleRanges ?? [];
+    this.atEnd = atEnd;
   }
 
   get agent(): string {
@@ -198,7 +201,7 @@ export function owedJson(owed: Owed): Record<string, unknown> {
 /** The call in one sentence, with what was wrong with the one that was made. */
 export function owedText({ call, when, range, passed, fault }: Owed): string {
   const of = range === null ? "" : ` of ${formatRange(range)}`;
-  const until = when === "" ? "" : when.startsWith(":") ? when : ` ${when}`;
+  const until = when === "" ? "" : /^[:,]/.test(when) ? when : ` ${when}`;
   if (passed === null) return `${call}${of}${until}`;
   if (fault === "not heard") return `${call}${of}${until}: it has no ${passed.call}, which was called`;
   return `${call}${of}${until}, not of ${formatRange(passed.range)}`;

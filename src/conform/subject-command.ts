@@ -27,7 +27,8 @@ interface Waiting {
 export class CommandSubject implements Subject {
   readonly #command: string;
   readonly #child: ChildProcessWithoutNullStreams;
-  readonly #timeout: number;
+  /** Milliseconds that each of its lines may take. */
+  timeout: number;
   #greeting: Greeting = { name: "", skip: null };
   /** Lines that it owes. */
   #owed = 0;
@@ -42,7 +43,7 @@ export class CommandSubject implements Subject {
 
   private constructor(command: string, timeout: number) {
     this.#command = command;
-    this.#timeout = timeout;
+    this.timeout = timeout;
     this.#end = new Promise((resolve) => {
       this.#ended = resolve;
     });
@@ -90,7 +91,7 @@ export class CommandSubject implements Subject {
 
   async finish(): Promise<void> {
     this.#child.stdin.end();
-    const goodbye = setTimeout(this.#ended, Math.min(this.#timeout, MAX_GOODBYE));
+    const goodbye = setTimeout(this.#ended, Math.min(this.timeout, MAX_GOODBYE));
     await this.#end;
     clearTimeout(goodbye);
     if (this.#unfinished !== "") this.#receive(this.#unfinished);
@@ -167,9 +168,9 @@ export class CommandSubject implements Subject {
     if (this.#failure !== null) return Promise.reject(this.#failure);
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
-        const seconds = this.#timeout / 1000;
+        const seconds = this.timeout / 1000;
         this.#fail(`${what} within ${seconds} s (does it flush its output after each line?)`);
-      }, this.#timeout);
+      }, this.timeout);
       this.#waiting = {
         resolve: (text) => {
           clearTimeout(timer);

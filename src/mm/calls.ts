@@ -33,8 +33,9 @@ export function enter(task: Task, name: KernelFunction, page: Pfn, mm: mm_struct
   }
   task.depth++;
   const { records } = task.kernel;
-  if (records.live) {
-    records.emit({
+  const tell = records.hearer("call-entered");
+  if (tell !== null) {
+    tell({
       kind: "call-entered",
       seq: records.next(),
       agent: task.id,
@@ -55,16 +56,18 @@ export function leave(task: Task, result: CallResult): void {
   const { function: name, page, mm } = innermost(task);
   task.depth--;
   const { records } = task.kernel;
-  if (!records.live) return;
-  const seq = records.next();
   const { id: agent, cpu } = task;
   const space = mm === null ? NONE : mm.id;
   if (result === ABANDONED) {
+    if (!records.live) return;
+    const seq = records.next();
     records.emit({ kind: "call-abandoned", seq, agent, cpu, space, function: name, pfn: page });
-  } else {
-    const value = Number(result);
-    records.emit({ kind: "call-left", seq, agent, cpu, space, function: name, pfn: page, result: value });
+    return;
   }
+  const tell = records.hearer("call-left");
+  if (tell === null) return;
+  const seq = records.next();
+  tell({ kind: "call-left", seq, agent, cpu, space, function: name, pfn: page, result: Number(result) });
 }
 
 function innermost(task: Task): Call {

@@ -5,7 +5,7 @@ import type { LockClass, MmRecord, NotifierOp } from "./records.ts";
 
 /*
  * What the kernel records often, one function a kind, each a literal in the order of its fields. Each asks whether anybody
- * listens; whoever must work to know what to say asks first.
+ * hears it; whoever must work to know what to say asks first.
  */
 
 export function reportLock(
@@ -16,8 +16,9 @@ export function reportLock(
   pfn: Pfn,
 ): void {
   const { records, current } = k;
-  if (!records.live) return;
-  records.emit({
+  const tell = records.hearer(kind);
+  if (tell === null) return;
+  tell({
     kind,
     seq: records.next(),
     agent: records.agent,
@@ -31,8 +32,9 @@ export function reportLock(
 
 export function reportWalkReturned(k: Kernel, found: boolean): void {
   const { records, current } = k;
-  if (!records.live) return;
-  records.emit({
+  const tell = records.hearer("walk-returned");
+  if (tell === null) return;
+  tell({
     kind: "walk-returned",
     seq: records.next(),
     agent: records.agent,
@@ -46,8 +48,9 @@ export function reportWalkReturned(k: Kernel, found: boolean): void {
 /** A change of a page's counts. */
 export function reportMapped(k: Kernel, kind: "rmap-added" | "rmap-removed", pfn: Pfn): void {
   const { records, current, mem_map } = k;
-  if (!records.live) return;
-  records.emit({
+  const tell = records.hearer(kind);
+  if (tell === null) return;
+  tell({
     kind,
     seq: records.next(),
     agent: records.agent,
@@ -61,8 +64,9 @@ export function reportMapped(k: Kernel, kind: "rmap-added" | "rmap-removed", pfn
 
 export function reportPut(k: Kernel, pfn: Pfn, refcount: number): void {
   const { records, current } = k;
-  if (!records.live) return;
-  records.emit({
+  const tell = records.hearer("page-put");
+  if (tell === null) return;
+  tell({
     kind: "page-put",
     seq: records.next(),
     agent: records.agent,
@@ -76,8 +80,9 @@ export function reportPut(k: Kernel, pfn: Pfn, refcount: number): void {
 /** 2^order frames were taken from the allocator, or given to it. */
 export function reportPages(k: Kernel, kind: "page-allocated" | "page-freed", pfn: Pfn, order: number): void {
   const { records, current } = k;
-  if (!records.live) return;
-  records.emit({
+  const tell = records.hearer(kind);
+  if (tell === null) return;
+  tell({
     kind,
     seq: records.next(),
     agent: records.agent,
@@ -146,8 +151,9 @@ export function swapCountRecord(k: Kernel, swap: number): MmRecord {
 
 export function reportDuplicated(k: Kernel, swap: number, ok: boolean): void {
   const { records, current } = k;
-  if (!records.live) return;
-  records.emit({
+  const tell = records.hearer("swap-duplicated");
+  if (tell === null) return;
+  tell({
     kind: "swap-duplicated",
     seq: records.next(),
     agent: records.agent,
@@ -160,8 +166,9 @@ export function reportDuplicated(k: Kernel, swap: number, ok: boolean): void {
 
 export function reportRss(mm: mm_struct, counter: number, delta: number): void {
   const { records, current } = mm.kernel;
-  if (!records.live) return;
-  records.emit({
+  const tell = records.hearer("rss-changed");
+  if (tell === null) return;
+  tell({
     kind: "rss-changed",
     seq: records.next(),
     agent: records.agent,
@@ -174,8 +181,9 @@ export function reportRss(mm: mm_struct, counter: number, delta: number): void {
 
 export function reportDeferred(mm: mm_struct, mask: number, dirty: boolean): void {
   const { records, current } = mm.kernel;
-  if (!records.live) return;
-  records.emit({
+  const tell = records.hearer("batch-added");
+  if (tell === null) return;
+  tell({
     kind: "batch-added",
     seq: records.next(),
     agent: records.agent,
@@ -189,8 +197,9 @@ export function reportDeferred(mm: mm_struct, mask: number, dirty: boolean): voi
 /** The notifier core was called, for `bytes` from `start`. */
 export function reportNotifier(op: NotifierOp, mm: mm_struct, start: number, bytes: number): void {
   const { records, current } = mm.kernel;
-  if (!records.live) return;
-  records.emit({
+  const tell = records.hearer("notifier-called");
+  if (tell === null) return;
+  tell({
     kind: "notifier-called",
     seq: records.next(),
     agent: records.agent,
@@ -214,8 +223,9 @@ export function reportListener(
   maySleep: boolean,
 ): void {
   const { records, current } = mm.kernel;
-  if (!records.live) return;
-  records.emit({
+  const tell = records.hearer("listener-called");
+  if (tell === null) return;
+  tell({
     kind: "listener-called",
     seq: records.next(),
     agent: records.agent,

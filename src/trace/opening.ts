@@ -32,6 +32,7 @@ export function machineOpening(machine: Machine): TraceRecord[] {
   const opening: TraceRecord[] = [];
   const sink: RecordSink<HardwareRecord> = {
     live: true,
+    hearer: () => (record) => void opening.push(record),
     agent: OUTSIDE_AGENT,
     flush: NO_FLUSH,
     next: () => 0,

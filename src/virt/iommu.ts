@@ -139,9 +139,10 @@ export class Iommu implements mmu_notifier {
     this.tlb.drop(this.tlb.lookup(lo, hi, 0));
     this.tlb.fill(found, 0, false);
     this.fills++;
-    if (this.#records.live) {
+    const tell = this.#records.hearer("device-entry-installed");
+    if (tell !== null) {
       const offset = OFFSET_MASK[found.level] ?? 0;
-      this.#records.emit({
+      tell({
         kind: "device-entry-installed",
         seq: this.#records.next(),
         agent: this.#agent,
@@ -177,8 +178,9 @@ export class Iommu implements mmu_notifier {
   }
 
   #reportDropped(start: number, bytes: number, all: boolean): void {
-    if (!this.#records.live) return;
-    this.#records.emit({
+    const tell = this.#records.hearer("device-entry-dropped");
+    if (tell === null) return;
+    tell({
       kind: "device-entry-dropped",
       seq: this.#records.next(),
       agent: this.#records.agent,

@@ -195,8 +195,9 @@ export class Kvm implements mmu_notifier {
 
   #reportPin(kind: "page-pinned" | "page-unpinned", pfn: Pfn): void {
     const records = this.#records;
-    if (!records.live) return;
-    records.emit({ kind, seq: records.next(), agent: this.#vcpu, cpu: NONE, space: this.mm.id, pfn });
+    const tell = records.hearer(kind);
+    if (tell === null) return;
+    tell({ kind, seq: records.next(), agent: this.#vcpu, cpu: NONE, space: this.mm.id, pfn });
   }
 
   /** Its counters and sptes, for whoever begins to listen to records. */

@@ -27,7 +27,7 @@ const ANON = 0x1000;
 const DEVICE = 0x1100;
 const FILE = 0x1200;
 const LOST = 0x1300;
-const HEAD = 0x2000;
+const HEAD = 0x1400;
 /** P, W, U, A, D and XD. */
 const FLAGS = 0x8000_0000_0000_0067n;
 
@@ -51,7 +51,7 @@ export class AuditHistory {
 
   constructor(seed: number, notifiers: string) {
     this.#random = new Random(seed);
-    const scene = new AuditScene({ notifiers, swapSlots: 1024 });
+    const scene = new AuditScene({ memory: "24MiB", notifiers, swapSlots: 1024 });
     this.scene = scene;
     const { kernel } = scene;
     this.#guestMm = scene.mm("qemu", [0]);

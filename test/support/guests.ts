@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { type GuestSnapshot, readGuestDirectory } from "../../src/formats/guest-snapshot.ts";
+import { type GuestScan, scanGuest } from "../../src/guest/scan-guest.ts";
 
 /** Where each real guest lies: the bundled sample is one of them. */
 export const GUEST_DIRECTORIES = {
@@ -10,12 +11,20 @@ export const GUEST_DIRECTORIES = {
 export type GuestName = keyof typeof GUEST_DIRECTORIES;
 
 const read = new Map<string, GuestSnapshot>();
+const scanned = new Map<string, GuestScan>();
 
-/** A real guest, read once a test file. */
+/** A real guest, read once by each worker that runs tests. */
 export function realGuest(name: GuestName): GuestSnapshot {
   const guest = read.get(name) ?? readGuestDirectory(GUEST_DIRECTORIES[name]);
   read.set(name, guest);
   return guest;
+}
+
+/** What its tables say, found out once by each worker: every test builds its own kernel from it. */
+export function realScan(name: GuestName): GuestScan {
+  const scan = scanned.get(name) ?? scanGuest(realGuest(name));
+  scanned.set(name, scan);
+  return scan;
 }
 
 /** A copy of the guest in which one entry has other bits: what a damaged dump looks like. */

@@ -53,9 +53,9 @@ export class Scene {
   readonly machine: Machine;
   readonly kernel: Kernel;
 
-  /** Default: 64 MiB, two CPUs, maximally stale TLBs, protocol c. */
+  /** Default: 36 MiB, two CPUs, maximally stale TLBs, protocol c. */
   constructor(options: SceneOptions = {}) {
-    this.machine = new Machine({ memory: "64MiB", cpus: 2, ...options });
+    this.machine = new Machine({ memory: "36MiB", cpus: 2, ...options });
     const { model: _, ...kernel } = options;
     this.kernel = new Kernel(this.machine, kernel);
   }

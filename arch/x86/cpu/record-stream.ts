@@ -20,10 +20,17 @@ export interface Agent {
 /** Who listens: a function that hears every record, or one for each kind, with those that it ignores. */
 export type RecordListener<R extends RecordHeader> = ((record: R) => void) | Handlers<R>;
 
+type RecordOf<R extends RecordHeader, K extends R["kind"]> = Extract<R, { readonly kind: K }>;
+
 /** The stream as those see it who record: of a layer's own kinds and those below. */
 export interface RecordSink<R extends RecordHeader> {
   /** Whether anybody listens: the one check that a record costs otherwise. */
   readonly live: boolean;
+  /**
+   * Who hears records of a kind, as one function, for what is recorded often; null when nobody does. Whoever asks hands over
+   * one record, or none if there is nobody: its number passes.
+   */
+  hearer<K extends R["kind"]>(kind: K): ((record: RecordOf<R, K>) => void) | null;
   /** Who acts now: whoever drives the machine says so. */
   agent: number;
   /** The flush that causes what happens now. */
@@ -32,6 +39,24 @@ export interface RecordSink<R extends RecordHeader> {
   next(): number;
   /** Hands a record to every listener. */
   emit(record: R): void;
+}
+
+function nobody(): void {}
+
+/** One function for some, called in their order. */
+function inTurn<R>(hearers: readonly ((record: R) => void)[]): (record: R) => void {
+  const [first, second, ...others] = hearers;
+  if (first === undefined) return nobody;
+  if (second === undefined) return first;
+  if (others.length > 0) {
+    return (record) => {
+      for (const hear of hearers) hear(record);
+    };
+  }
+  return (record) => {
+    first(record);
+    second(record);
+  };
 }
 
 /**
@@ -45,8 +70,8 @@ export class RecordStream<R extends RecordHeader> implements RecordSink<R> {
   agent: number = OUTSIDE_AGENT;
   flush: number = NO_FLUSH;
   #listeners: readonly { readonly listener: RecordListener<R> }[] = [];
-  /** Who hears a kind, in the order of listening: found out at the first record of the kind. */
-  readonly #hearers = new Map<string, readonly ((record: R) => void)[]>();
+  /** Who hears a kind, as one function: found out at the first record of the kind. */
+  readonly #hearers = new Map<string, (record: R) => void>();
   #seq = 0;
   #step = 1;
   readonly #agents: Agent[] = [{ id: OUTSIDE_AGENT, type: "outside", cpu: NONE, name: "outside" }];
@@ -61,19 +86,27 @@ export class RecordStream<R extends RecordHeader> implements RecordSink<R> {
     return this.#seq;
   }
 
-  emit(record: R): void {
-    const hearers = this.#hearers.get(record.kind) ?? this.#findHearers(record.kind);
-    for (let i = 0; i < hearers.length; i++) hearers[i]!(record);
+  hearer<K extends R["kind"]>(kind: K): ((record: RecordOf<R, K>) => void) | null {
+    if (!this.live) return null;
+    const hear = this.#hearers.get(kind) ?? this.#findHearers(kind);
+    if (hear !== nobody) return hear as (record: RecordOf<R, K>) => void;
+    this.#seq += this.#step;
+    return null;
   }
 
-  #findHearers(kind: string): readonly ((record: R) => void)[] {
+  emit(record: R): void {
+    (this.#hearers.get(record.kind) ?? this.#findHearers(record.kind))(record);
+  }
+
+  #findHearers(kind: string): (record: R) => void {
     const hearers: ((record: R) => void)[] = [];
     for (const { listener } of this.#listeners) {
       const hear = typeof listener === "function" ? listener : handlerOf(listener, kind);
       if (hear !== IGNORED) hearers.push(hear);
     }
-    this.#hearers.set(kind, hearers);
-    return hearers;
+    const all = inTurn(hearers);
+    this.#hearers.set(kind, all);
+    return all;
   }
 
   /** Makes records that nobody hears, of what is the case rather than of what happens: nobody does it, their number is 0. */

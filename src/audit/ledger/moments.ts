@@ -1,4 +1,4 @@
-import type { TraceRecord, TraceRecordOf } from "../../trace/record.ts";
+import type { RecordKind, TraceRecord, TraceRecordOf } from "../../trace/record.ts";
 import type { Change, Debt } from "./debts.ts";
 import type { Bracket, OpenCall, TaskState } from "./tasks.ts";
 import type { Reach } from "./translation.ts";
@@ -57,3 +57,17 @@ export type Moment = TraceRecord | DerivedMoment;
 export type MomentKind = Moment["kind"];
 /** The moment type of one kind, or of several. */
 export type MomentOf<K extends MomentKind> = Extract<Moment, { readonly kind: K }>;
+
+/** Kinds of records that a derived moment follows from, and whether it may come with the end of the run. */
+export const DERIVED_FROM: Readonly<
+  Record<DerivedMoment["kind"], { readonly kinds: readonly RecordKind[]; readonly atEnd: boolean }>
+> = {
+  "entry-weakened": { kinds: ["entry-written"], atEnd: false },
+  "entry-installed": { kinds: ["entry-written"], atEnd: false },
+  "flush-deferred": { kinds: ["batch-added"], atEnd: false },
+  "batch-flushed": { kinds: ["flush-ended"], atEnd: false },
+  "range-told": { kinds: ["notifier-called"], atEnd: false },
+  "bracket-unpaired": { kinds: ["notifier-called"], atEnd: true },
+  "views-doubtful": { kinds: [], atEnd: true },
+  "run-ended": { kinds: [], atEnd: true },
+};

@@ -107,7 +107,7 @@ export const BATCH_RULES: readonly Rule[] = [
   }),
   rule({
     id: 48,
-    title: "no deferred flush is due when pages that it concerns are freed or reclaim returns",
+    title: "no deferred flush is due when its pages are freed or reclaim returns",
     when: "page freed, shrink_page_list returned",
     source: "mm/vmscan.c shrink_page_list",
     before: ["page-freed", "call-left"],
@@ -123,6 +123,7 @@ export const BATCH_RULES: readonly Rule[] = [
     breach(l, { task, pfn }) {
       const returned = pfn === NONE;
       const site = l.siteOf(task);
+      const count = task.batch.changes.length;
       return {
         key: returned ? `${task.agent}` : l.pages.life(pfn),
         details: {
@@ -134,7 +135,7 @@ export const BATCH_RULES: readonly Rule[] = [
           owed: missing(
             "try_to_unmap_flush",
             returned
-              ? `for ${task.batch.changes.length} entries before the return`
+              ? `for ${count === 1 ? "an entry" : `${count} entries`} before the return`
               : "before the page is freed",
           ),
         },

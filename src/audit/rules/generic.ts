@@ -63,8 +63,7 @@ const MOMENTS = {
 export const GENERIC_RULES: readonly Rule[] = [
   rule({
     id: "G1",
-    title:
-      "no CPU can use an old translation of a frame, or of a kernel address, that is given to another use",
+    title: "no CPU can use an old translation of a frame or kernel address given away",
     when: "page freed, kernel address mapped again",
     source: "SDM vol. 3, 4.10.4.2 Recommended Invalidation; APM vol. 2, 5.5.2 TLB Management",
     before: ["page-freed", "entry-installed"],
@@ -141,7 +140,7 @@ export const GENERIC_RULES: readonly Rule[] = [
   }),
   rule({
     id: "G3",
-    title: "no PCID is given to another address space while a CPU keeps its old translations",
+    title: "no PCID goes to another address space while a CPU keeps its old translations",
     when: "root loaded, translations kept",
     source: "SDM vol. 3, 4.10.1 Process-Context Identifiers; 4.10.4.1 Operations that Invalidate",
     before: ["cr3-loaded"],

@@ -1,3 +1,4 @@
+import { quote } from "../../formats/format-error.ts";
 import { BATCH_RULES } from "./batches.ts";
 import { CALL_RULES } from "./calls.ts";
 import { DEVICE_RULES } from "./devices.ts";
@@ -24,7 +25,9 @@ export const RULES: readonly Rule[] = [
 export function ruleOf(id: number | string): Rule {
   const found = RULES.find((each) => String(each.id).toLowerCase() === String(id).toLowerCase());
   if (found === undefined) {
-    throw new RangeError(`rule ${id}: judged are ${RULES.map((each) => each.id).join(", ")}`);
+    throw new RangeError(
+      `no rule ${quote(String(id))}: there are ${RULES.map((each) => each.id).join(", ")}`,
+    );
   }
   return found;
 }

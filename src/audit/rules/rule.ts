@@ -1,7 +1,14 @@
+import type { RecordKind } from "../../trace/record.ts";
 import type { FindingDetails, RuleHead } from "../findings.ts";
 import type { Debt, TableDebt } from "../ledger/debts.ts";
 import type { Ledger } from "../ledger/ledger.ts";
-import type { Moment, MomentKind, MomentOf } from "../ledger/moments.ts";
+import {
+  DERIVED_FROM,
+  type DerivedMoment,
+  type Moment,
+  type MomentKind,
+  type MomentOf,
+} from "../ledger/moments.ts";
 
 /** What a rule reports of one breach. */
 export interface Breach {
@@ -48,4 +55,27 @@ export interface RuleRow<K extends MomentKind, S> {
 /** A row of the table of rules. */
 export function rule<K extends MomentKind, S>({ before = [], after = [], ...row }: RuleRow<K, S>): Rule {
   return { ...row, before, after } as unknown as Rule;
+}
+
+/** What a recording must have for a rule to be judged: kinds of records; and whether its end says something, too. */
+export function judgedRecords({ before, after }: Rule): {
+  readonly kinds: readonly RecordKind[];
+  readonly atEnd: boolean;
+} {
+  const kinds = new Set<RecordKind>();
+  let atEnd = false;
+  for (const moment of [...before, ...after]) {
+    if (!isDerived(moment)) {
+      kinds.add(moment);
+      continue;
+    }
+    const from = DERIVED_FROM[moment];
+    for (const kind of from.kinds) kinds.add(kind);
+    atEnd ||= from.atEnd;
+  }
+  return { kinds: [...kinds], atEnd };
+}
+
+function isDerived(kind: MomentKind): kind is DerivedMoment["kind"] {
+  return Object.hasOwn(DERIVED_FROM, kind);
 }

@@ -157,7 +157,7 @@ export const WRITEBACK_RULES: readonly Rule[] = [
   }),
   rule({
     id: 36,
-    title: "no page is written out while a CPU can store to it through a dirty translation",
+    title: "no page is written out while a CPU can store to it by a dirty translation",
     when: "page written out",
     source: "mm/vmscan.c: try_to_unmap_flush_dirty before pageout",
     before: ["write-out"],
@@ -186,7 +186,7 @@ export const WRITEBACK_RULES: readonly Rule[] = [
         const linear = addressIn(debt.change.leaf, pfn);
         const owed = debt.change.deferred
           ? missing("try_to_unmap_flush_dirty", "before the write-out")
-          : owedFlush(debt.change, "the write-out");
+          : owedFlush(l, debt.change, "the write-out");
         return {
           key,
           debt,

@@ -46,6 +46,19 @@ export function holdingsOn(l: Ledger, pfn: number, visit: (lane: Lane, hold: Hol
   l.listeners.byPfn.on(pfn, ({ guest, writable, hostChange }) => {
     visit(listenerLane(l, guest.id), { write: writable, stale: hostChange !== null });
   });
+  walkersOf(l, pfn, visit);
+}
+
+/** Of a frame that is a page table: who may walk it, by entries in place or by cached ones. */
+function walkersOf(l: Ledger, pfn: number, visit: (lane: Lane, hold: Hold) => void): void {
+  for (const { reach } of l.tables.usesOf(pfn)) {
+    for (const context of l.contexts.reaching(reach)) {
+      if (!context.isGlobal) visit(laneOf(l, context), { write: false, stale: false });
+    }
+  }
+  for (const { context } of l.debts.byTable.get(pfn) ?? []) {
+    visit(laneOf(l, context), { write: false, stale: true });
+  }
 }
 
 /** The most that each lane may hold of the frame: a stale translation, one that writes, before others. */

@@ -1,11 +1,12 @@
 import { NONE, PAGE_SIZE, type Slot } from "../../../arch/x86/cpu/address.ts";
 import { linearNumber } from "../../../arch/x86/cpu/linear-address.ts";
 import { IGNORED, ignoring } from "../../../arch/x86/cpu/record.ts";
-import { formatRange, hex } from "../../text/hex.ts";
+import { hex } from "../../text/hex.ts";
 import type { RecordKind, TraceRecord, TraceRecordOf } from "../../trace/record.ts";
 import { cpusInWords } from "../describe.ts";
 import type { Ledger } from "../ledger/ledger.ts";
 import { cpuLane, type Lane, listenerLane } from "./holdings.ts";
+import { ACCESS_VERBS, addressWords, entryWords, FLAG_WORDS, rangeWords } from "./record-words.ts";
 
 /** What the sentences of a story may look at. */
 export interface StoryView {
@@ -22,6 +23,12 @@ export interface StoryView {
   isMappedIn(space: number, start: number, bytes: number): boolean;
   /** Whether an entry at that place maps the frame. */
   mapsUs(slot: Slot, lo: number, hi: number): boolean;
+  /** Whether an entry at that place leads to the frame as to a page table. */
+  leadsToUs(slot: Slot, lo: number, hi: number): boolean;
+  /** Whether a range call ends one whose beginning was told. */
+  hasBegun(record: TraceRecordOf<"notifier-called">): boolean;
+  /** Whether the agent has put off a flush that concerns the frame. */
+  hasPutOff(agent: number): boolean;
   /** Whether the frame is free now. */
   readonly isFree: boolean;
 }
@@ -40,21 +47,13 @@ type Tellers = {
     | typeof IGNORED;
 };
 
-const ACCESS_VERBS = {
-  read: "reads",
-  write: "writes",
-  fetch: "fetches",
-  "shadow-read": "reads (shadow stack)",
-  "shadow-write": "writes (shadow stack)",
-} as const;
-
 /** One sentence for each kind that can concern a frame. */
 const TELLERS: Tellers = {
   "entry-written": (record, view) => tellEntry(record, view, ""),
   "accessed-dirty-set": (record, view) => tellEntry(record, view, "'s walker"),
   access: ({ physical, access, cpu, linearLo, linearHi, hit }, view) => {
     if (Math.floor(physical / PAGE_SIZE) !== view.pfn) return null;
-    const how = `${ACCESS_VERBS[access]} ${address(linearLo, linearHi)}${hit ? " through its TLB" : ""}`;
+    const how = `${ACCESS_VERBS[access]} ${addressWords(linearLo, linearHi)}${hit ? " through its TLB" : ""}`;
     return {
       text: `CPU ${cpu} ${how}${fate(view, access.endsWith("write"))}`,
       actor: cpuLane(cpu),
@@ -63,14 +62,14 @@ const TELLERS: Tellers = {
   },
   "guest-access": (record, view) => tellAccess(record, view, "guest"),
   "device-access": (record, view) => tellAccess(record, view, "device"),
-  "spte-installed": (record, view) => tellSpte(record, view, "installs"),
+  "spte-installed": (record, view) => tellSpte(record, view, "installs", overlap(record)),
   "spte-dropped": (record, view) => tellSpte(record, view, "drops"),
   invalidated: ({ cpu, cause, all, linearLo, linearHi }) => {
-    const what = all ? "all that it may" : address(linearLo, linearHi);
+    const what = all ? "all that it may" : addressWords(linearLo, linearHi);
     return { text: `CPU ${cpu} drops ${what} (${cause})`, actor: cpuLane(cpu) };
   },
   "device-entry-dropped": ({ listener, all, linearLo, linearHi, bytes }, { ledger }) => {
-    const what = all ? "everything" : range(linearLo, linearHi, bytes);
+    const what = all ? "everything" : rangeWords(linearLo, linearHi, bytes);
     const lane = listenerLane(ledger, listener);
     return { text: `${lane.name} drops ${what}`, actor: lane };
   },
@@ -89,23 +88,29 @@ const TELLERS: Tellers = {
     return view.isOurs(pfn) ? { text: `${name}${inSpace(view.ledger, space)} never returns` } : null;
   },
   "flush-begun": ({ agent, space, cpus, linearLo, linearHi, bytes, all }, view) => {
-    const isAll = all || view.isMappedIn(space, linearNumber(linearLo, linearHi), bytes);
-    if (!view.isWorking(agent) || !(space === NONE || isAll)) return null;
-    if (space === NONE) return { text: `what was put off is flushed on ${cpusInWords(cpus) || "no CPU"}` };
-    const what = all ? "everything" : range(linearLo, linearHi, bytes);
-    return { text: `flush of ${what} on ${cpusInWords(cpus) || "no CPU"}` };
+    const where = cpusInWords(cpus);
+    if (space === NONE) {
+      if (!view.isWorking(agent) && !view.hasPutOff(agent)) return null;
+      return { text: `what was put off is flushed on ${where || "no CPU"}` };
+    }
+    if (!coversUs(view, { space, linearLo, linearHi, bytes, all })) return null;
+    // Others' flushes of everything, in the same address space, concern the frame only if somebody drops something.
+    if (all && where === "" && !view.isWorking(agent)) return null;
+    const what = all ? "everything" : rangeWords(linearLo, linearHi, bytes);
+    return { text: `flush of ${what} on ${where || "no CPU"}` };
   },
   "batch-added": ({ agent, dirty }, { hasChangedUs }) => {
     return hasChangedUs(agent)
       ? { text: `the flush is put off${dirty ? ", the entry was dirty" : ""}` }
       : null;
   },
-  "notifier-called": ({ agent, space, op, linearLo, linearHi, bytes, all }, view) => {
-    if (!view.isWorking(agent)) return null;
-    // A range that should have held the frame's address and does not is the very thing to tell.
-    const isAging = op.endsWith("_young");
-    if (isAging && !view.isMappedIn(space, linearNumber(linearLo, linearHi), bytes)) return null;
-    return { text: `mmu_notifier_${op}${all ? "" : ` ${range(linearLo, linearHi, bytes)}`}` };
+  "notifier-called": (record, view) => {
+    const { agent, op, linearLo, linearHi, bytes, all } = record;
+    // While the page is worked on, a range that should have held its address and does not is the very thing to tell.
+    const isDue = view.isWorking(agent) && !op.endsWith("_young");
+    const isOurs = isDue || view.hasBegun(record) || coversUs(view, record);
+    if (!isOurs) return null;
+    return { text: `mmu_notifier_${op}${all ? "" : ` ${rangeWords(linearLo, linearHi, bytes)}`}` };
   },
   "page-flag": ({ pfn, flag, set }, { isOurs }) => {
     return isOurs(pfn) ? { text: `the page ${set ? "is" : "is no more"} ${FLAG_WORDS[flag]}` } : null;
@@ -117,23 +122,26 @@ const TELLERS: Tellers = {
   "page-freed": ({ pfn, order }, view) => {
     return holds(view.pfn, pfn, order) ? { text: "the frame is freed" } : null;
   },
+  "table-freed": ({ pfn }, view) => {
+    return pfn === view.pfn ? { text: "the frame is a page table no more, and given away" } : null;
+  },
+  "guest-fault-retried": ({ listener, space, linearLo, linearHi }, view) => {
+    if (!view.isMappedIn(space, linearNumber(linearLo, linearHi), 1)) return null;
+    const lane = listenerLane(view.ledger, listener);
+    const text = `${lane.name}: the guest's fault at ${addressWords(linearLo, linearHi)} is retried`;
+    return { text, actor: lane, repeats: true };
+  },
   ...ignoring("tlb-filled", "register-loaded", "fault", "ipi-sent", "ipi-handled", "interrupt-taken"),
   ...ignoring("privilege-changed", "halted", "gap", "agent-introduced", "named", "table-linked"),
   ...ignoring("table-unlinked", "flush-ended", "cpumask-changed", "lazy-entered", "lazy-left"),
   ...ignoring("cache-flushed", "mmu-cache-updated", "bad-pmd", "primitive", "address-space-created"),
   ...ignoring("address-space-ended", "task-runs", "page-compound", "page-backing", "swap-slot"),
-  ...ignoring("swap-count", "swap-duplicated", "table-freed", "lock-taken", "lock-dropped"),
+  ...ignoring("swap-count", "swap-duplicated", "lock-taken", "lock-dropped"),
   ...ignoring("walk-returned", "listener-registered", "listener-unregistered", "listener-called"),
   ...ignoring("page-pinned", "page-unpinned", "vma-changed", "rmap-added", "rmap-removed", "page-put"),
   ...ignoring("page-mlocked", "swapbacked-set", "rss-changed", "warned", "bad-page"),
-  ...ignoring("guest-fault-retried", "kvm-counters", "device-entry-installed"),
+  ...ignoring("kvm-counters", "device-entry-installed"),
 };
-
-const FLAG_WORDS = {
-  dirty: "dirty",
-  writeback: "under writeback",
-  "swap-cache": "in the swap cache",
-} as const;
 
 /** What the record says of the view's frame, null for nothing. */
 export function sentenceOf(record: TraceRecord, view: StoryView): Sentence | null {
@@ -149,23 +157,15 @@ function tellEntry(
   view: StoryView,
   walker: string,
 ): Sentence | null {
-  if (!view.mapsUs(slot, oldLo, oldHi) && !view.mapsUs(slot, entryLo, entryHi)) return null;
   const by = cpu === NONE ? view.ledger.spaces.nameOf("agent", agent) : `CPU ${cpu}`;
-  const text = `${by}${walker}: entry ${entryWords(oldLo, oldHi)} -> ${entryWords(entryLo, entryHi)}`;
+  const led = view.leadsToUs(slot, oldLo, oldHi);
+  const leads = view.leadsToUs(slot, entryLo, entryHi);
+  // What a walker notes in an entry on its way to the table changes nothing for anybody.
+  if (led && leads) return null;
+  if (!led && !leads && !view.mapsUs(slot, oldLo, oldHi) && !view.mapsUs(slot, entryLo, entryHi)) return null;
+  const entry = led || leads ? "entry that leads to the table" : "entry";
+  const text = `${by}${walker}: ${entry} ${entryWords(oldLo, oldHi)} -> ${entryWords(entryLo, entryHi)}`;
   return cpu === NONE ? { text } : { text, actor: cpuLane(cpu) };
-}
-
-/** Bits of a leaf that matter to who may use it, by their manual names. */
-const ENTRY_BITS = [
-  [0x2, "W"],
-  [0x20, "A"],
-  [0x40, "D"],
-] as const;
-
-function entryWords(lo: number, hi: number): string {
-  if ((lo | hi) === 0) return "none";
-  if ((lo & 1) === 0) return "not present";
-  return `P${ENTRY_BITS.map(([bit, name]) => ((lo & bit) !== 0 ? name : "")).join("")}`;
 }
 
 function tellAccess(
@@ -175,19 +175,53 @@ function tellAccess(
 ): Sentence | null {
   if (pfn !== view.pfn) return null;
   const lane = listenerLane(view.ledger, listener);
-  const what = `${lane.name}: ${who} ${write ? "writes" : "reads"} ${address(linearLo, linearHi)}`;
+  const what = `${lane.name}: ${who} ${write ? "writes" : "reads"} ${addressWords(linearLo, linearHi)}`;
   return { text: `${what}${fate(view, write)}`, actor: lane, repeats: true };
+}
+
+/** What should have kept a fault from installing its spte. */
+function overlap({
+  seqAtFault,
+  notifierSeq,
+  notifierCount,
+  repointed,
+}: TraceRecordOf<"spte-installed">): string {
+  if (repointed) return "";
+  if (notifierCount > 0) return `, with ${notifierCount === 1 ? "a range" : `${notifierCount} ranges`} open`;
+  return seqAtFault === notifierSeq
+    ? ""
+    : `, although mmu_notifier_seq went from ${seqAtFault} to ${notifierSeq}`;
 }
 
 function tellSpte(
   { listener, level, pfn, linearLo, linearHi }: TraceRecordOf<"spte-installed" | "spte-dropped">,
   view: StoryView,
   verb: string,
+  but = "",
 ): Sentence | null {
   if (!holds(view.pfn, pfn, 9 * (level - 1))) return null;
   const lane = listenerLane(view.ledger, listener);
   const size = level === 1 ? "4K" : "2M";
-  return { text: `${lane.name} ${verb} its ${size} spte of ${address(linearLo, linearHi)}`, actor: lane };
+  return {
+    text: `${lane.name} ${verb} its ${size} spte of ${addressWords(linearLo, linearHi)}${but}`,
+    actor: lane,
+  };
+}
+
+/** Whether the frame may be reached by an address of the range. */
+function coversUs(
+  view: StoryView,
+  {
+    space,
+    linearLo,
+    linearHi,
+    bytes,
+    all,
+  }: Omit<TraceRecordOf<"notifier-called">, "kind" | "op" | "seq" | "agent" | "cpu">,
+): boolean {
+  return all
+    ? view.isMappedIn(space, 0, Infinity)
+    : view.isMappedIn(space, linearNumber(linearLo, linearHi), bytes);
 }
 
 /** What becomes of an access to a frame that nobody owns. */
@@ -203,12 +237,4 @@ function holds(pfn: number, first: number, order: number): boolean {
 
 function inSpace(l: Ledger, space: number): string {
   return space === NONE ? "" : ` in ${l.spaces.nameOf("space", space)}`;
-}
-
-function address(lo: number, hi: number): string {
-  return hex(linearNumber(lo, hi));
-}
-
-function range(lo: number, hi: number, bytes: number): string {
-  return formatRange({ start: linearNumber(lo, hi), length: bytes });
 }

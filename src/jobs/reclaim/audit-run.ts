@@ -134,7 +134,7 @@ function tellerOf(
   page: number,
 ): StoryTeller {
   const run = { world: new LiveWorld(machine, kernel.format), opening: kernelOpening(kernel) };
-  const teller = new StoryTeller(run, page, holdersOf(machine, listeners));
+  const teller = new StoryTeller(run, page, { held: holdersOf(machine, listeners) });
   kernel.attach(teller.observe);
   return teller;
 }

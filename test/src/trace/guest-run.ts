@@ -1,9 +1,9 @@
 import { Auditor } from "../../../src/audit/auditor.ts";
-import { importGuest } from "../../../src/guest/import-kernel.ts";
+import { importScan } from "../../../src/guest/import-kernel.ts";
 import { attachListeners, type ListenerKind } from "../../../src/jobs/reclaim/listeners.ts";
 import { ReclaimJob } from "../../../src/jobs/reclaim/reclaim-job.ts";
 import type { Kernel } from "../../../src/mm/mm_types.ts";
-import { realGuest } from "../../support/guests.ts";
+import { realScan } from "../../support/guests.ts";
 
 export interface GuestRunOptions {
   readonly protocol: string;
@@ -23,7 +23,7 @@ export function guestRun({
   begin,
   judged = true,
 }: GuestRunOptions): Auditor | null {
-  const imported = importGuest(realGuest("guest-a1"), { cpus: 3, notifiers: protocol });
+  const imported = importScan(realScan("guest-a1"), { cpus: 3, notifiers: protocol });
   const { kernel, mms } = imported;
   const attached = new Map([...mms.values()].map((mm) => [mm, attachListeners(mm, listeners)]));
   const auditor = judged ? new Auditor(kernel) : null;

@@ -182,7 +182,7 @@ test("a rule is found by its number or name, and an unknown one is refused", () 
   expect(ruleOf(36).title).toContain("written out");
   expect(ruleOf("36")).toBe(ruleOf(36));
   expect(ruleOf("g1").id).toBe("G1");
-  expect(() => ruleOf(99)).toThrow("rule 99: judged are 1, 2");
+  expect(() => ruleOf(99)).toThrow('no rule "99": there are 1, 2');
 });
 
 describe.each(SITUATIONS)("$name", (situation) => {

@@ -2,9 +2,9 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { PhysicalMemory } from "../../../arch/x86/cpu/physical-memory.ts";
-import { loadInto } from "../../../src/formats/elf-core.ts";
-import { FormatError } from "../../../src/formats/format-error.ts";
+import { PhysicalMemory } from "../../../../arch/x86/cpu/physical-memory.ts";
+import { loadInto } from "../../../../src/formats/elf-core.ts";
+import { FormatError } from "../../../../src/formats/format-error.ts";
 import {
   CORE_OVERHEAD,
   imageFile,
@@ -12,10 +12,8 @@ import {
   PROC_LIMITS,
   readGuestDirectory,
   validateTables,
-} from "../../../src/formats/guest-snapshot.ts";
-import { ReadBudget } from "../../../src/formats/read-budget.ts";
-import { GUEST_DIRECTORIES } from "../../support/guests.ts";
-import { type Mutation, mutations, Xorshift } from "../../support/mutate.ts";
+} from "../../../../src/formats/guest-snapshot.ts";
+import { ReadBudget } from "../../../../src/formats/read-budget.ts";
 import {
   buildMiniGuest,
   buildTar,
@@ -24,7 +22,9 @@ import {
   MINI_ROOTS,
   type MiniGuest,
   text,
-} from "./mini-guest.ts";
+} from "../../../src/formats/mini-guest.ts";
+import { GUEST_DIRECTORIES } from "../../../support/guests.ts";
+import { type Mutation, mutations, Xorshift } from "../../../support/mutate.ts";
 
 /** Damaged copies of each kind of file. */
 const COUNT = 250;

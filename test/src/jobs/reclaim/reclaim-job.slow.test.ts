@@ -14,7 +14,7 @@ const FIRST_SEED = 1;
 
 /** A few anonymous pages on the LRU list, a KVM and a device on their mm, ready to run. */
 function job(seed: number, notifiers: string, build: (scene: Scene, mm: mm_struct) => MappedPage[]) {
-  const scene = new Scene({ memory: "64MiB", notifiers, cpus: 3 });
+  const scene = new Scene({ memory: "24MiB", notifiers, cpus: 3 });
   const { kernel } = scene;
   const mm = kernel.createMm("m");
   const pages = build(scene, mm);
@@ -100,7 +100,7 @@ describe("the job over many seeds", () => {
 
 describe("which pages the job takes", () => {
   test("not hugetlb, not unevictable ones, none off the LRU list; it says so by frames", () => {
-    const scene = new Scene({ memory: "64MiB", cpus: 2 });
+    const scene = new Scene({ cpus: 2 });
     const { kernel } = scene;
     const mm = kernel.createMm("m");
     const vma = scene.vma(mm, { at: A, length: 0x40_0000 });

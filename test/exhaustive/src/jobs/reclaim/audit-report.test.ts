@@ -1,15 +1,15 @@
 import { readFileSync } from "node:fs";
 import { Ajv } from "ajv";
 import { beforeAll, describe, expect, test } from "vitest";
-import { readGuestDirectory } from "../../../../src/formats/guest-snapshot.ts";
+import { readGuestDirectory } from "../../../../../src/formats/guest-snapshot.ts";
 import {
   type AuditReport,
   type AuditSettings,
   auditGuest,
   auditJson,
   type RunReport,
-} from "../../../../src/jobs/reclaim/audit-report.ts";
-import { auditText } from "../../../../src/jobs/reclaim/audit-text.ts";
+} from "../../../../../src/jobs/reclaim/audit-report.ts";
+import { auditText } from "../../../../../src/jobs/reclaim/audit-text.ts";
 
 const GUEST_A1 = "src/samples/guest-a1";
 const GUEST_A2 = "test/data/guest-a2";

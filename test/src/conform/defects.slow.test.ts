@@ -52,10 +52,19 @@ describe("a walker with one of twenty mistakes", () => {
 });
 
 describe("as a program of its own", () => {
+  /** No clock decides: a program may take long to start on a busy machine. */
+  const PATIENT = ["--timeout", "3600"];
   const command = `"${process.execPath}" --import tsx test/support/conform-subject/main.ts`;
 
   test("the walker is right: status 0", async () => {
-    const { status, output, errors } = await runHere(["conform", "--against", command, "--sample", "200"]);
+    const { status, output, errors } = await runHere([
+      "conform",
+      ...PATIENT,
+      "--against",
+      command,
+      "--sample",
+      "200",
+    ]);
     expect({ status, errors }).toEqual({ status: 0, errors: "" });
     expect(output).toMatch(/^test walker, pack version 1\n/);
     expect(output).toMatch(/^fact +103 +103 +0 +0$/m);
@@ -67,7 +76,7 @@ describe("as a program of its own", () => {
     { defect: "pte-bit-12-is-pat", says: /^ {2}expected +physical 0x111000$/m },
     { defect: "cr2-of-page", says: /^fact\/6 +P=0 in the PTE; CR2 has the low bits$/m },
   ])("$defect: status 1", async ({ defect, says }) => {
-    const args = ["conform", "--groups", "tricky,fact", "--show", "40"];
+    const args = ["conform", ...PATIENT, "--groups", "tricky,fact", "--show", "40"];
     const { status, output } = await runHere([...args, "--against", `${command} --defect ${defect}`]);
     expect(status).toBe(1);
     expect(output).toMatch(says);

@@ -9,8 +9,8 @@ import {
   PF_RSVD,
   PF_U,
   PF_W,
-} from "../../../../src/package/cpu.ts";
-import { Fixture, KINDS, MODEL, PDE, PDPTE, PML4E, PTE, T } from "./fixture.ts";
+} from "../../../../../src/package/cpu.ts";
+import { Fixture, KINDS, MODEL, PDE, PDPTE, PML4E, PTE, T } from "../../../../arch/x86/cpu/fixture.ts";
 
 /**
  * Every combination of control bits, rights, reserved bits and accesses against an oracle that knows only the

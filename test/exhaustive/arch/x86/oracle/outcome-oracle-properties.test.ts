@@ -1,10 +1,10 @@
 import { describe, expect, it } from "vitest";
-import { CPU_MODELS, cpuModel } from "../../../../arch/x86/cpu/cpu-model.ts";
-import { ALL_PCIDS, type InvalidationScope } from "../../../../arch/x86/cpu/invalidation-scope.ts";
-import type { MachineOptions } from "../../../../arch/x86/cpu/machine.ts";
-import { TLB_POLICIES, type TlbPolicy } from "../../../../arch/x86/cpu/tlb.ts";
-import { TLB_DIRTY } from "../../../../arch/x86/cpu/tlb-entry.ts";
-import { RandomHistory } from "../../../support/random-history.ts";
+import { CPU_MODELS, cpuModel } from "../../../../../arch/x86/cpu/cpu-model.ts";
+import { ALL_PCIDS, type InvalidationScope } from "../../../../../arch/x86/cpu/invalidation-scope.ts";
+import type { MachineOptions } from "../../../../../arch/x86/cpu/machine.ts";
+import { TLB_POLICIES, type TlbPolicy } from "../../../../../arch/x86/cpu/tlb.ts";
+import { TLB_DIRTY } from "../../../../../arch/x86/cpu/tlb-entry.ts";
+import { RandomHistory } from "../../../../support/random-history.ts";
 
 const SEED = Number(process.env.PTESCOPE_SEED ?? 20_251);
 const STEPS = 1_000_000;

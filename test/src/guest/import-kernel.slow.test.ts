@@ -7,12 +7,12 @@ import { readBounded } from "../../../src/formats/gzip.ts";
 import { KPF } from "../../../src/formats/proc-pagemap.ts";
 import { ReadBudget } from "../../../src/formats/read-budget.ts";
 import { readTar } from "../../../src/formats/tar.ts";
-import { type ImportedGuest, importGuest } from "../../../src/guest/import-kernel.ts";
+import { type ImportedGuest, importGuest, importScan } from "../../../src/guest/import-kernel.ts";
 import { checkTruth } from "../../../src/guest/truth.ts";
 import { get_mm_rss, MM_SWAPENTS } from "../../../src/mm/mm_struct.ts";
 import { SWAP_HAS_CACHE } from "../../../src/mm/swap-space.ts";
 import { fileMapping } from "../../../src/mm/util.ts";
-import { realGuest, withEntry } from "../../support/guests.ts";
+import { realGuest, realScan, withEntry } from "../../support/guests.ts";
 
 /** The sum of a field of each process's smaps, in pages. */
 function smapsPages(directory: string, field: string): Map<string, number> {
@@ -36,7 +36,7 @@ function leftOutFrames(imported: ImportedGuest): number {
 
 describe.each(["guest-a1", "guest-a2"] as const)("%s as a kernel", (name) => {
   const guest = realGuest(name);
-  const imported = importGuest(guest, { cpus: 2, notifiers: "d" });
+  const imported = importScan(realScan(name), { cpus: 2, notifiers: "d" });
   const { kernel, machine, frames } = imported;
   const { mem_map } = kernel;
   const mm = (process: string) => imported.mms.get(process)!;
@@ -206,7 +206,7 @@ describe.each(["guest-a1", "guest-a2"] as const)("%s as a kernel", (name) => {
 
 describe("what does not fit together is left out, not fatal", () => {
   const guest = realGuest("guest-a1");
-  const sound = importGuest(guest);
+  const sound = importScan(realScan("guest-a1"));
   const single = sound.keptPages.filter((page) => {
     const [mapping, ...more] = sound.mappingsOf(page);
     return sound.kernel.mem_map.PageAnon(page) && more.length === 0 && mapping!.mm.name === "cow-parent";

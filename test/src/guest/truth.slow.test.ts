@@ -2,11 +2,11 @@ import { describe, expect, test } from "vitest";
 import { Pfn } from "../../../arch/x86/cpu/address.ts";
 import { Entry } from "../../../arch/x86/cpu/entry.ts";
 import { ReadBudget } from "../../../src/formats/read-budget.ts";
-import { importGuest } from "../../../src/guest/import-kernel.ts";
+import { importScan } from "../../../src/guest/import-kernel.ts";
 import { scanTables } from "../../../src/guest/scan-tables.ts";
 import { checkTruth, isTrue, type Truth } from "../../../src/guest/truth.ts";
 import { VM_SOFTDIRTY } from "../../../src/mm/vma.ts";
-import { realGuest } from "../../support/guests.ts";
+import { realGuest, realScan } from "../../support/guests.ts";
 
 const A1 = {
   kpagecount: { frames: 12_578, equal: 12_578 },
@@ -17,7 +17,7 @@ const A1 = {
 
 describe("a guest just imported is true", () => {
   test("guest-a1", () => {
-    const truth = checkTruth(importGuest(realGuest("guest-a1")));
+    const truth = checkTruth(importScan(realScan("guest-a1")));
     expect(truth).toEqual(A1);
     expect(isTrue(truth)).toBe(true);
   });
@@ -25,12 +25,15 @@ describe("a guest just imported is true", () => {
   test("guest-a2, whose mappings are counted through the kernel's roots only", () => {
     const guest = realGuest("guest-a2");
     expect(guest.processes.every(({ userRoot }) => userRoot !== null)).toBe(true);
-    expect(checkTruth(importGuest(guest))).toEqual({ ...A1, pagemap: { words: 75_854, equal: 75_854 } });
+    expect(checkTruth(importScan(realScan("guest-a2")))).toEqual({
+      ...A1,
+      pagemap: { words: 75_854, equal: 75_854 },
+    });
   });
 });
 
 describe("one changed entry is one finding", () => {
-  const imported = importGuest(realGuest("guest-a1"));
+  const imported = importScan(realScan("guest-a1"));
   const { kernel, machine, keptPages } = imported;
   const { mem_map, frames } = kernel;
   const alone = keptPages.filter((page) => {
