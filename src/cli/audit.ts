@@ -13,6 +13,8 @@ import {
   auditGuest,
   auditJson,
   findingLine,
+  isDecodeOnly,
+  runnableLayouts,
 } from "../jobs/reclaim/audit-report.ts";
 import { auditText } from "../jobs/reclaim/audit-text.ts";
 import { diffProtocols, diffText } from "../jobs/reclaim/diff.ts";
@@ -164,6 +166,12 @@ function refuse(guest: GuestSnapshot, parsed: ParsedArguments, page: number | un
   if (guest.pti && runs) {
     throw new UsageError(
       `${guest.name} isolates its page tables (PTI): nothing is run on it; leave --protocol, --diff and --page out`,
+    );
+  }
+  if (isDecodeOnly(guest) && runs) {
+    const layouts = runnableLayouts().join(", ");
+    throw new UsageError(
+      `nothing is run on entries of the layout ${guest.layout}, only on ${layouts}: leave --protocol, --diff and --page out`,
     );
   }
   const frames = guest.memoryBytes / 4096;

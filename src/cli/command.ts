@@ -7,6 +7,8 @@ export interface OptionSpec {
   /** Placeholder of the value in the help; a switch has none. */
   readonly value?: string;
   readonly help: string;
+  /** May be given more than once, and every time counts; others may not. */
+  readonly repeats?: boolean;
 }
 
 /** What a person can type after `ptescope`. Help and parsing both derive from it. */
@@ -35,9 +37,12 @@ export class UsageError extends Error {
 /** The arguments of a command, taken apart. */
 export class ParsedArguments {
   readonly positionals: readonly string[];
-  readonly #values: ReadonlyMap<string, string | boolean>;
+  readonly #values: ReadonlyMap<string, string | boolean | readonly string[]>;
 
-  constructor(values: ReadonlyMap<string, string | boolean>, positionals: readonly string[]) {
+  constructor(
+    values: ReadonlyMap<string, string | boolean | readonly string[]>,
+    positionals: readonly string[],
+  ) {
     this.#values = values;
     this.positionals = positionals;
   }
@@ -51,6 +56,12 @@ export class ParsedArguments {
   text(name: string): string | undefined {
     const value = this.#values.get(name);
     return typeof value === "string" ? value : undefined;
+  }
+
+  /** The values of an option that repeats, in their order. */
+  all(name: string): readonly string[] {
+    const values = this.#values.get(name);
+    return typeof values === "object" ? values : [];
   }
 
   /** The value of an option that must be one of some words; the first is the default. Throws UsageError. */
@@ -70,23 +81,32 @@ export function parseArguments(command: Command, args: readonly string[]): Parse
   const options = Object.fromEntries(
     Object.entries(command.options).map(([name, { value }]) => [
       name,
-      { type: value === undefined ? ("boolean" as const) : ("string" as const) },
+      value === undefined ? ({ type: "boolean" } as const) : ({ type: "string", multiple: true } as const),
     ]),
   );
+  let parsed: ReturnType<typeof parseArgs>;
   try {
-    const { values, positionals } = parseArgs({
-      args: [...args],
-      options,
-      strict: true,
-      allowPositionals: true,
-    });
-    return new ParsedArguments(
-      new Map(Object.entries(values as Record<string, string | boolean>)),
-      positionals,
-    );
+    parsed = parseArgs({ args: [...args], options, strict: true, allowPositionals: true });
   } catch (error) {
     throw new UsageError(explain(error, names));
   }
+  const values = Object.entries(parsed.values as Record<string, boolean | string[]>);
+  return new ParsedArguments(
+    new Map(values.map(([name, value]) => [name, single(command, name, value)])),
+    parsed.positionals,
+  );
+}
+
+/** The value of an option that is given once. Throws UsageError: neither the first nor the last of two is meant. */
+function single(
+  command: Command,
+  name: string,
+  value: boolean | readonly string[],
+): string | boolean | readonly string[] {
+  if (typeof value === "boolean" || command.options[name]?.repeats === true) return value;
+  const [only = "", another] = value;
+  if (another === undefined) return only;
+  throw new UsageError(`--${name} is given twice, as ${quote(only)} and ${quote(another)}: give it once`);
 }
 
 /** Throws UsageError unless there are `least` to `most` positional arguments. */

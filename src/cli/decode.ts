@@ -3,8 +3,9 @@ import { PTE_LAYOUTS } from "../../arch/x86/mm/pte-format.ts";
 import { decodeEntry, decodeLines, decodeObject, LINUX_LEVELS } from "../inspect/decode-report.ts";
 import { linuxPteFormat } from "../inspect/linux-reading.ts";
 import { type Command, parseArguments, requirePositionals } from "./command.ts";
-import { DEFAULT_LAYOUT, MODEL_OPTIONS, modelOf, pteFormatOf } from "./image.ts";
+import { DEFAULT_LAYOUT, pteFormatOf } from "./image.ts";
 import { parseHex } from "./options.ts";
+import { MODEL_OPTIONS, modelOf } from "./registers.ts";
 
 const ALL_KERNELS = "all";
 

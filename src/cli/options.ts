@@ -1,9 +1,12 @@
 import { PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
 import { quote } from "../formats/format-error.ts";
+import type { RawPiece } from "../formats/raw.ts";
 import type { LinearRange } from "../inspect/leaves.ts";
 import { UsageError } from "./command.ts";
 
 const MAX_64 = 2n ** 64n;
+const MAX_52 = 2n ** 52n;
+const CR3_LAM = 3n << 61n;
 const PAGE = BigInt(PAGE_SIZE);
 
 /** Lines that a listing prints when nobody says otherwise. */
@@ -22,13 +25,35 @@ export function parseHex(what: string, text: string): bigint {
   return value;
 }
 
-/** A CR3 or the address of a root table; flags and PCID in bits 11:0 and 63 are dropped. Throws UsageError. */
-export function parseRoot(text: string): number {
+/**
+ * A CR3 or the address of a root table: bits 11:0 are flags or a PCID, 61 and 62 those of LAM, 63 of a MOV. Throws
+ * UsageError.
+ */
+export function parseCr3(text: string): bigint {
   const value = parseHex("--cr3", text) & ~(1n << 63n);
-  if (value >> 52n !== 0n) {
+  if ((value & ~CR3_LAM) >> 52n !== 0n) {
     throw new UsageError(`--cr3 ${quote(text)}: give a physical address, it has at most 52 bits`);
   }
-  return Number(value - (value % PAGE));
+  return value;
+}
+
+/** "START-END@OFFSET": memory from START to below END stands at OFFSET of a raw file. Throws UsageError. */
+export function parsePiece(text: string): RawPiece {
+  const [range = "", at, ...more] = text.split("@");
+  const [from, to, ...rest] = range.split("-");
+  if (from === undefined || to === undefined || at === undefined || more.length + rest.length > 0) {
+    throw new UsageError(
+      `--map ${quote(text)}: give START-END@OFFSET, such as 0x100000000-0x240000000@0xc0000000`,
+    );
+  }
+  const start = parseHex("--map", from);
+  const end = parseHex("--map", to);
+  const offset = parseHex("--map", at);
+  if (start % PAGE !== 0n || end % PAGE !== 0n || end <= start || end > MAX_52) {
+    throw new UsageError(`--map ${quote(text)}: give whole pages below 2^52, the end above the start`);
+  }
+  if (offset > MAX_52) throw new UsageError(`--map ${quote(text)}: no file is that long`);
+  return { start: Number(start), end: Number(end), offset: Number(offset) };
 }
 
 /** "A-B", the first address and the one behind the last, widened to whole pages. Throws UsageError. */

@@ -1,12 +1,12 @@
+import { PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
+import { loadInto } from "../formats/elf-core.ts";
 import { FormatError } from "../formats/format-error.ts";
-import {
-  type GuestProcess,
-  type GuestSnapshot,
-  loadGuest,
-  readGuestDirectory,
-} from "../formats/guest-snapshot.ts";
+import { type GuestProcess, type GuestSnapshot, readGuestDirectory } from "../formats/guest-snapshot.ts";
 import { isDirectory } from "../formats/gzip.ts";
+import { segmentAt } from "../formats/memory-image.ts";
+import type { TableMemory } from "../inspect/leaves.ts";
 import { linuxPteFormat } from "../inspect/linux-reading.ts";
+import { lostLines } from "../inspect/lost-ranges.ts";
 import {
   addCounts,
   countEntries,
@@ -58,11 +58,19 @@ export const psCommand: Command = {
 };
 
 function countAll(guest: GuestSnapshot, terminal: Terminal): CountedProcess[] {
-  const memory = loadGuest(guest);
+  const { core } = guest;
+  const memory = new PhysicalMemory(guest.memoryBytes);
+  loadInto(memory, core);
+  const tables: TableMemory = {
+    tableAt: (page) => (segmentAt(core, page) === undefined ? null : memory.tableAt(page)),
+  };
   const pteFormat = linuxPteFormat(guest.layout, guest.swapTypes);
   const counted = guest.processes.map((process) => {
     terminal.progress(`counting ${process.name}`);
-    return { process, counts: countEntries(memory, process.root, guest.levels, pteFormat) };
+    const counts = countEntries(tables, process.root, guest.levels, pteFormat, (leaves) => {
+      for (const line of lostLines(leaves)) terminal.warn(`ptescope ps: ${process.name}: ${line}`);
+    });
+    return { process, counts };
   });
   terminal.progress("");
   return counted;

@@ -16,6 +16,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   dump: async () => (await import("./dump.ts")).dumpCommand,
   walk: async () => (await import("./walk.ts")).walkCommand,
   decode: async () => (await import("./decode.ts")).decodeCommand,
+  roots: async () => (await import("./roots.ts")).rootsCommand,
   explain: async () => (await import("./explain.ts")).explainCommand,
   conform: async () => (await import("./conform.ts")).conformCommand,
 };

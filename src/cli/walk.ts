@@ -19,31 +19,26 @@ import {
   requirePositionals,
   UsageError,
 } from "./command.ts";
-import {
-  chooseSpace,
-  controlOf,
-  IMAGE_NOTE,
-  MODEL_OPTIONS,
-  modelOf,
-  pteFormatOf,
-  SPACE_OPTIONS,
-  walkSource,
-  withImage,
-} from "./image.ts";
+import { FILE_OPTIONS, IMAGE_NOTE, pteFormatOf, withImage } from "./image.ts";
 import { parseHex } from "./options.ts";
+import { controlOf, MODEL_OPTIONS, STATE_OPTIONS, stateLine, stateObject } from "./registers.ts";
+import { chooseSpace, SPACE_OPTIONS } from "./space.ts";
+import { walkSource } from "./walk-source.ts";
 
 export const walkCommand: Command = {
   name: "walk",
   summary: "the page walk of some addresses: every level, the rights so far, the fault and why",
-  usage: "IMAGE (--cr3 X | --process NAME) ADDRESS... [options]",
+  usage: "IMAGE [--cr3 X | --process NAME | --vcpu N] ADDRESS... [options]",
   options: {
     ...SPACE_OPTIONS,
+    ...FILE_OPTIONS,
     write: { help: "a write instead of a read" },
     fetch: { help: "an instruction fetch instead of a read" },
     user: { help: "by user mode (default in the lower half of the address space)" },
     supervisor: { help: "by the kernel (default in the upper half)" },
     as: { value: "FORMAT", help: "pt, bochs, crash: pt -walk, page and vtop of those tools (default table)" },
     ...MODEL_OPTIONS,
+    ...STATE_OPTIONS,
     kernel: {
       value: "LAYOUT",
       help: "whose reading of the last entry (default the guest's own, else linux-6.1)",
@@ -55,7 +50,7 @@ export const walkCommand: Command = {
     "Nothing is changed: A and D are not set. Fields in brackets are ignored by the hardware.",
     "Other CPUs on which the access ends otherwise are named below the end of the walk: the same tables are walked with",
     "the other vendor, every MAXPHYADDR, without 1-GiB pages, and with the error code that QEMU gives.",
-    "PKRU is not part of an image and is taken as 0: no protection key denies anything.",
+    "Registers that no option gives come from the image; one line says what was assumed, and who says so.",
   ],
 
   async run(args, terminal) {
@@ -76,9 +71,10 @@ export const walkCommand: Command = {
     }
     await withImage(path, parsed, async (image) => {
       const space = chooseSpace(image, parsed);
-      const control = controlOf(image, space, modelOf(parsed));
+      const { state, cr3 } = space;
+      const control = controlOf(state, cr3);
       const pteFormat = pteFormatOf(image, parsed);
-      const source = walkSource(image, control, pteFormat);
+      const source = walkSource(image, state, control, pteFormat);
       const reports = addresses.map((address) =>
         walkReport(source, address, { kind, mode: modeOf(parsed, address) }),
       );
@@ -91,6 +87,7 @@ export const walkCommand: Command = {
           root: hex(space.root),
           levels: space.levels,
           cpu: control.model.name,
+          assumed: stateObject(state),
         };
         await terminal.write(`${JSON.stringify({ ...head, walks: reports.map(walkObject) })}\n`);
         return;
@@ -98,7 +95,10 @@ export const walkCommand: Command = {
       const { paint } = terminal;
       const title = `${space.name}: root ${hex(space.root)}, ${space.levels} levels, ${path}`;
       const blocks = {
-        table: () => [[paint("quiet", title)], ...reports.map((report) => walkLines(report, paint))],
+        table: () => [
+          [title, stateLine(state, cr3)].map((line) => paint("quiet", line)),
+          ...reports.map((report) => walkLines(report, paint)),
+        ],
         pt: () => reports.map((report) => ptWalk(report, control.root)),
         bochs: () => reports.map(bochsPage),
         crash: () => reports.map((report) => crashVtop(report, control.root, pteFormat)),

@@ -1,4 +1,5 @@
 import { ByteView } from "./byte-view.ts";
+import { CPU_NOTE_NAME, CPU_NOTE_TYPE, type CpuRegisters, readCpuNote } from "./cpu-note.ts";
 import { FormatError, quote } from "./format-error.ts";
 import { type JsonObject, parseJsonObject } from "./json-fields.ts";
 
@@ -40,29 +41,56 @@ export interface PtImageNote extends PagingState {
   readonly cr3: ReadonlyMap<string, number>;
 }
 
+/** One note of a PT_NOTE segment. */
+interface ElfNote {
+  /** Offset of its header in the segment. */
+  readonly at: number;
+  /** With the zero that ends it. */
+  readonly name: string;
+  readonly type: number;
+  readonly descriptionAt: number;
+  readonly description: Uint8Array;
+}
+
 /**
- * The PTIMAGE note among the notes of one PT_NOTE segment, or null. Notes of other names (QEMU's CPU state,
- * CORE's prstatus) are stepped over. Throws FormatError.
+ * The PTIMAGE note among the notes of one PT_NOTE segment, or null. Notes of other names (CORE's prstatus) are stepped
+ * over. Throws FormatError.
  */
 export function readPtImageNote(file: string, bytes: Uint8Array, fileOffset: number): PtImageNote | null {
   const view = new ByteView(file, bytes, fileOffset);
   let found: PtImageNote | null = null;
-  let at = 0;
-  while (at < view.length) {
+  for (const { at, name, type, descriptionAt, description } of notesOf(view)) {
+    if (type !== PTIMAGE_TYPE || name !== PTIMAGE_NAME) continue;
+    if (found !== null) throw view.error(at, "one PTIMAGE note, found a second");
+    found = parsePtImage(parseJsonObject(file, fileOffset + descriptionAt, description));
+  }
+  return found;
+}
+
+/** The logical CPUs of QEMU's notes in one PT_NOTE segment, in their order. Throws FormatError. */
+export function readCpuNotes(file: string, bytes: Uint8Array, fileOffset: number): CpuRegisters[] {
+  const view = new ByteView(file, bytes, fileOffset);
+  const found: CpuRegisters[] = [];
+  for (const { name, type, descriptionAt, description } of notesOf(view)) {
+    if (type !== CPU_NOTE_TYPE || name !== CPU_NOTE_NAME) continue;
+    const cpu = readCpuNote(new ByteView(file, description, fileOffset + descriptionAt));
+    if (cpu !== null) found.push(cpu);
+  }
+  return found;
+}
+
+function* notesOf(view: ByteView): Generator<ElfNote> {
+  for (let at = 0; at < view.length; ) {
     const nameSize = view.u32(at, "the name size of a note");
     const descriptionSize = view.u32(at + 4, "the description size of a note");
     const type = view.u32(at + 8, "the type of a note");
     const nameAt = at + NOTE_HEADER_SIZE;
-    const name = view.slice(nameAt, nameSize, "the name of a note");
+    const name = Buffer.from(view.slice(nameAt, nameSize, "the name of a note")).toString("latin1");
     const descriptionAt = nameAt + align(nameSize);
     const description = view.slice(descriptionAt, descriptionSize, "the description of a note");
-    if (type === PTIMAGE_TYPE && Buffer.from(name).toString("latin1") === PTIMAGE_NAME) {
-      if (found !== null) throw view.error(at, "one PTIMAGE note, found a second");
-      found = parsePtImage(parseJsonObject(file, fileOffset + descriptionAt, description));
-    }
+    yield { at, name, type, descriptionAt, description };
     at = descriptionAt + align(descriptionSize);
   }
-  return found;
 }
 
 function parsePtImage(json: JsonObject): PtImageNote {

@@ -58,7 +58,8 @@ export interface ManifestProcess {
 export interface GuestManifest extends PagingState {
   readonly name: string;
   readonly kernelRelease: string;
-  readonly layout: string;
+  /** Name of the layout of entries; null for a kernel release that is not known. */
+  readonly layout: string | null;
   readonly pti: boolean;
   readonly memoryBytes: number;
   readonly swapTypes: GuestSwapTypes;
@@ -84,7 +85,7 @@ export function parseGuestManifest(file: string, bytes: Uint8Array): GuestManife
   return {
     name: json.text("name", /^[!-~]{1,64}$/, "1 to 64 printable characters"),
     kernelRelease,
-    layout: layoutOf(json, kernelRelease),
+    layout: layoutOf(kernelRelease),
     pti,
     memoryBytes,
     ...state,
@@ -95,7 +96,7 @@ export function parseGuestManifest(file: string, bytes: Uint8Array): GuestManife
 }
 
 /** Kernel versions whose layout is known, for messages. */
-function knownKernels(): string[] {
+export function knownKernels(): string[] {
   return [...new Set(KERNELS.map(({ version }) => version))];
 }
 
@@ -104,14 +105,11 @@ export function guestLayouts(): string[] {
   return [...new Set(KERNELS.map(({ layout }) => layout))];
 }
 
-function layoutOf(json: JsonObject, release: string): string {
+function layoutOf(release: string): string | null {
   const match = /^(\d+\.\d+)(?:\.(\d+))?/.exec(release);
   const patch = Number(match?.[2] ?? 0);
   const row = KERNELS.findLast((kernel) => kernel.version === match?.[1] && kernel.patch <= patch);
-  if (row === undefined) {
-    throw json.wrong("kernel", `a release of a known kernel (${knownKernels().join(", ")})`, release);
-  }
-  return row.layout;
+  return row?.layout ?? null;
 }
 
 function readRoots(procs: JsonObject, cr4: number, memoryBytes: number): ReadonlyMap<string, number> {

@@ -3,20 +3,25 @@ import { PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
 import { PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
 import { type ElfCore, loadInto, readElfCore } from "./elf-core.ts";
 import type { PagingState } from "./elf-note.ts";
-import { FormatError } from "./format-error.ts";
-import { type GuestManifest, type GuestSwapTypes, parseGuestManifest } from "./guest-manifest.ts";
+import { FormatError, quote } from "./format-error.ts";
+import {
+  type GuestManifest,
+  type GuestSwapTypes,
+  knownKernels,
+  parseGuestManifest,
+} from "./guest-manifest.ts";
 import { isDirectory, readBounded, type SizeLimits } from "./gzip.ts";
 import { type GuestVma, readProcMaps } from "./proc-maps.ts";
 import { type PagemapRun, readKpagecount, readKpageflags, readPagemap } from "./proc-pagemap.ts";
 import { ReadBudget } from "./read-budget.ts";
-import { checkRoot, validateTables } from "./table-pages.ts";
+import { checkRoot, clearLostTables, type LostTable, validateTables } from "./table-pages.ts";
 import { readTar } from "./tar.ts";
 
 export { validateTables } from "./table-pages.ts";
 
-const CORE_FILE = "pt.elf.gz";
+export const CORE_FILE = "pt.elf.gz";
 const PROC_FILE = "proc.tar.gz";
-const MANIFEST_FILE = "manifest.json";
+export const MANIFEST_FILE = "manifest.json";
 
 export const MANIFEST_LIMITS: SizeLimits = { input: 2 ** 22, output: 2 ** 22 };
 export const PROC_LIMITS: SizeLimits = { input: 2 ** 28, output: 2 ** 28 };
@@ -63,6 +68,16 @@ export interface GuestSnapshot extends PagingState {
 export function readGuestDirectory(path: string, budget: ReadBudget = new ReadBudget()): GuestSnapshot {
   const manifestFile = join(path, MANIFEST_FILE);
   const manifest = parseGuestManifest(manifestFile, readBounded(manifestFile, MANIFEST_LIMITS, budget));
+  const { layout, kernelRelease } = manifest;
+  if (layout === null) {
+    const known = knownKernels().join(", ");
+    const found = `found ${quote(kernelRelease)}, whose entries dump and walk read all the same`;
+    throw new FormatError(
+      manifestFile,
+      null,
+      `kernel to be a release of a known kernel (${known}), ${found}`,
+    );
+  }
   const maxBytes = manifest.memoryBytes + CORE_OVERHEAD;
   const core = readElfCore(join(path, CORE_FILE), { maxBytes, budget });
   checkAgainstNote(manifestFile, manifest, core);
@@ -75,8 +90,8 @@ export function readGuestDirectory(path: string, budget: ReadBudget = new ReadBu
   return {
     directory: path,
     name: manifest.name,
-    kernelRelease: manifest.kernelRelease,
-    layout: manifest.layout,
+    kernelRelease,
+    layout,
     levels: manifest.levels,
     pti: manifest.pti,
     memoryBytes: manifest.memoryBytes,
@@ -100,6 +115,15 @@ export function loadGuest(guest: GuestSnapshot, budget: ReadBudget = new ReadBud
   loadInto(memory, guest.core);
   validateTables(guest.core, memory, guestRoots(guest), guest.levels, budget);
   return memory;
+}
+
+/**
+ * The same without the check: table entries that lead to no table of the core are cleared, and returned. Throws
+ * FormatError for a root that is not there.
+ */
+export function loadGuestTables(guest: GuestSnapshot, memory: PhysicalMemory): LostTable[] {
+  loadInto(memory, guest.core);
+  return clearLostTables(guest.core, memory, guestRoots(guest), guest.levels);
 }
 
 /** Every root of a guest, both of a process under page-table isolation. */

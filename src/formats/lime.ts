@@ -1,8 +1,7 @@
-import { PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
 import { ByteView } from "./byte-view.ts";
 import type { FileBytes } from "./file-bytes.ts";
 import { FormatError } from "./format-error.ts";
-import { MAX_PHYSICAL, type MemorySegment, PagedImage } from "./memory-image.ts";
+import { MAX_PHYSICAL, type MemorySegment, PagedImage, sortSegments, wholePages } from "./memory-image.ts";
 
 /** "EMiL" as the file has it: the first word of every header. */
 export const LIME_MAGIC = 0x4c69_4d45;
@@ -38,14 +37,15 @@ export function readLimeImage(file: string, bytes: FileBytes): PagedImage {
       throw new FormatError(file, data, `0x${size.toString(16)} bytes of memory from here, ${found}`);
     }
     const segment = wholePages(first, size, data);
-    if (segment.size > 0) {
+    if (segment !== null) {
       segments.push(segment);
       headers.set(segment, at);
     }
     at = data + size;
   }
   if (segments.length === 0) throw new FormatError(file, null, "at least one whole page of memory");
-  return new PagedImage(file, bytes, segments, (segment) => (headers.get(segment) ?? 0) + 8);
+  const sorted = sortSegments(file, segments, (segment) => (headers.get(segment) ?? 0) + 8);
+  return new PagedImage(file, "LiME", bytes, sorted);
 }
 
 function readHeader(view: ByteView): { first: number; size: number } {
@@ -63,11 +63,4 @@ function readHeader(view: ByteView): { first: number; size: number } {
     throw view.error(16, `a last address from 0x${first.toString(16)} to below 2^52, ${found}`);
   }
   return { first, size: last - first + 1 };
-}
-
-function wholePages(first: number, size: number, data: number): MemorySegment {
-  const physical = Math.ceil(first / PAGE_SIZE) * PAGE_SIZE;
-  const end = Math.floor((first + size) / PAGE_SIZE) * PAGE_SIZE;
-  const whole = Math.max(0, end - physical);
-  return { physical, size: whole, fileOffset: data + (physical - first), fileSize: whole };
 }

@@ -18,13 +18,18 @@ export interface GuestPage {
   index: number;
 }
 
-/** Gathers the mappings that struct page counts by page, in order of frame number. */
+/**
+ * Gathers the mappings that struct page counts by page, in order of frame number. `ksmUnknown`: KPF_KSM stands on every
+ * anonymous page, as with 6.12, and says nothing.
+ */
 export function groupPages(
   kpageflags: Uint32Array,
   mem_map: MemMap,
   mappings: readonly UserMapping[],
   vmas: readonly NumberedVma[],
+  ksmUnknown = false,
 ): GuestPage[] {
+  const ignored = ksmUnknown ? ~KPF.KPF_KSM : -1;
   const byHead = new Map<Pfn, UserMapping[]>();
   for (const mapping of mappings) {
     if (mapping.reason !== null) continue;
@@ -39,7 +44,7 @@ export function groupPages(
       head,
       anon: (kpageflags[head]! & KPF.KPF_ANON) !== 0,
       mappings: found,
-      reason: pageReason(kpageflags[head]!, mem_map, found, vmas),
+      reason: pageReason(kpageflags[head]! & ignored, mem_map, found, vmas),
       index: 0,
     }));
 }

@@ -4,8 +4,7 @@ import { CONTROL_BITS } from "../../arch/x86/cpu/control-registers.ts";
 import type { CpuModel } from "../../arch/x86/cpu/cpu-model.ts";
 import { Machine } from "../../arch/x86/cpu/machine.ts";
 import type { TlbPolicy } from "../../arch/x86/cpu/tlb.ts";
-import { loadInto } from "../formats/elf-core.ts";
-import type { GuestSnapshot } from "../formats/guest-snapshot.ts";
+import { type GuestSnapshot, loadGuestTables } from "../formats/guest-snapshot.ts";
 import { Kernel, type KernelOptions } from "../mm/kernel.ts";
 import type { mm_struct, NotifierProtocol, vm_area_struct } from "../mm/mm_types.ts";
 import { highestFreeFrame, importFrames, reserveFrames } from "./frame-state.ts";
@@ -25,6 +24,8 @@ export interface ImportOptions {
   readonly notifiers?: string | NotifierProtocol;
   /** CPU preset's name or model. Default: the machine's own, for five levels intel-sapphire-rapids. */
   readonly model?: string | CpuModel;
+  /** Take a layout that can only be decoded, too: for {@link checkTruth}, which changes nothing. */
+  readonly observe?: boolean;
 }
 
 /** One mapping of a page by the guest. */
@@ -67,8 +68,8 @@ export interface ImportedGuest {
  * tables do not say comes from maps, smaps and kpageflags. The algorithms are
  * 4.13's, the layout of the entries is the guest's.
  *
- * Throws FormatError for tables that lead nowhere, RangeError for a layout that can only be decoded or a guest
- * without a free frame.
+ * Entries that lead to no table of the core are taken for empty. Throws FormatError for a root that is not there,
+ * RangeError for a layout that can only be decoded (see {@link ImportOptions.observe}) or a guest without a free frame.
  */
 export function importGuest(guest: GuestSnapshot, options: ImportOptions = {}): ImportedGuest {
   return importScan(scanGuest(guest), options);
@@ -80,6 +81,7 @@ export function importScan(scan: GuestScan, options: ImportOptions = {}): Import
   const machine = bootMachine(guest, options);
   const kernel = bootKernel(guest, machine, {
     layout: format,
+    observe: options.observe ?? false,
     swapSlots: slotsFor(software.swap, guest.kpageflags.length),
     ...(options.notifiers === undefined ? {} : { notifiers: options.notifiers }),
   });
@@ -114,7 +116,7 @@ function bootMachine(guest: GuestSnapshot, options: ImportOptions): Machine {
     ...(options.tlb === undefined ? {} : { tlb: options.tlb }),
     ...(model === undefined ? {} : { model }),
   });
-  loadInto(machine.memory, guest.core);
+  loadGuestTables(guest, machine.memory);
   setControl(machine, guest);
   return machine;
 }

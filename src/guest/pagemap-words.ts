@@ -26,6 +26,8 @@ const PM = Object.fromEntries(PAGEMAP_BITS.map(({ bit, name }) => [name, 1 << (b
 >;
 const FRAME_HI_MASK = 0x7f_ffff;
 const MARKER_UFFD_WP = 1;
+/** Layouts of kernels that look at each page of a huge one for "mapped once"; others look at the head. */
+const COUNTS_EACH_PAGE: ReadonlySet<string> = new Set(["linux-6.12"]);
 
 /** What prediction needs beside the entries. */
 export interface PagemapContext {
@@ -55,9 +57,13 @@ export function predictPagemap(
     // The words of a PFNMAP vma are those of a hole.
     if (vma === undefined || (vma.vm_flags & VM_PFNMAP) !== 0) continue;
     const flags = presentFlags(context, mapping, vma.vm_flags);
+    const { format, mapcounts } = context;
+    const each = COUNTS_EACH_PAGE.has(format.layout.name);
+    const hasPage = pageBehind(context, mapping);
     fill(runs[mapping.vma]!, vma, mapping, (i) => {
       const pfn = mapping.pfn + i;
-      return [pfn | 0, flags | Math.floor(pfn / 2 ** 32)];
+      const once = hasPage && mapcounts[each ? pfn : mapping.pfn] === 1 ? PM.PM_MMAP_EXCLUSIVE : 0;
+      return [pfn | 0, flags | once | Math.floor(pfn / 2 ** 32)];
     });
   }
   for (const found of software) {
@@ -88,23 +94,21 @@ function softDirtyOf(vm_flags: number): number {
   return (vm_flags & VM_SOFTDIRTY) !== 0 ? PM.PM_SOFT_DIRTY : 0;
 }
 
-function presentFlags(
-  { format, mem_map, mapcounts }: PagemapContext,
-  { entry, pfn, level, reason }: UserMapping,
-  vm_flags: number,
-): number {
+function presentFlags(context: PagemapContext, mapping: UserMapping, vm_flags: number): number {
+  const { format, mem_map } = context;
+  const { entry, pfn } = mapping;
   let flags = PM.PM_PRESENT | softDirtyOf(vm_flags);
   // hugetlb prints the vma's soft-dirty flag only.
   const soft = (vm_flags & VM_HUGETLB) === 0 && (entry.lo & _PAGE_SOFT_DIRTY) !== 0;
   if (soft) flags |= PM.PM_SOFT_DIRTY;
   if (format.layout.uffdWp && (entry.lo & _PAGE_UFFD_WP) !== 0) flags |= PM.PM_UFFD_WP;
-  // A pmd always has a page behind it, a special pte has none.
-  const page = reason === null || (level > 1 && mem_map.pfn_valid(pfn));
-  if (!page) return flags;
-  if (!mem_map.PageAnon(pfn)) flags |= PM.PM_FILE;
-  // Of a pmd's page 6.1 looks at the head only.
-  if (mapcounts[pfn] === 1) flags |= PM.PM_MMAP_EXCLUSIVE;
+  if (pageBehind(context, mapping) && !mem_map.PageAnon(pfn)) flags |= PM.PM_FILE;
   return flags;
+}
+
+/** A pmd always has a page behind it, a special pte has none. */
+function pageBehind({ mem_map }: PagemapContext, { pfn, level, reason }: UserMapping): boolean {
+  return reason === null || (level > 1 && mem_map.pfn_valid(pfn));
 }
 
 function predictSoftware(

@@ -1,8 +1,8 @@
 import { PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
 import { PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
 import { PteFormat, pteLayout } from "../../arch/x86/mm/pte-format.ts";
-import { loadInto } from "../formats/elf-core.ts";
-import { type GuestSnapshot, guestRoots, validateTables } from "../formats/guest-snapshot.ts";
+import { type GuestSnapshot, loadGuestTables } from "../formats/guest-snapshot.ts";
+import type { LostTable } from "../formats/table-pages.ts";
 import { MemMap } from "../mm/mem_map.ts";
 import { AnonSets, type AnonSolution } from "./anon-sets.ts";
 import { importFrames } from "./frame-state.ts";
@@ -31,17 +31,21 @@ export interface GuestScan {
   readonly pages: readonly Readonly<GuestPage>[];
   readonly solution: AnonSolution;
   readonly frames: Tally;
+  /** Table entries that lead to no table of the core: they are taken for empty. */
+  readonly lost: readonly LostTable[];
 }
+
+/** Layouts of kernels whose kpageflags have KPF_KSM on every anonymous page. */
+const MARKS_ALL_KSM: ReadonlySet<string> = new Set(["linux-6.12"]);
 
 /**
  * Reads a guest's tables, and finds for each page where it belongs: in its file, or in the address spaces that share it.
  *
- * Throws FormatError for tables that lead nowhere, RangeError for a layout that can only be decoded.
+ * Throws FormatError for a root that is not there.
  */
 export function scanGuest(guest: GuestSnapshot): GuestScan {
   const memory = new PhysicalMemory(guest.memoryBytes);
-  loadInto(memory, guest.core);
-  validateTables(guest.core, memory, guestRoots(guest), guest.levels);
+  const lost = loadGuestTables(guest, memory);
   const mem_map = new MemMap(guest.memoryBytes / PAGE_SIZE);
   importFrames(mem_map, guest);
   const format = new PteFormat(pteLayout(guest.layout), swapTypesOf(guest.swapTypes));
@@ -49,7 +53,13 @@ export function scanGuest(guest: GuestSnapshot): GuestScan {
   const entries = collectEntries(guest, memory, format, vmas);
   const software = sortSoftware(format, entries.software);
 
-  const pages = groupPages(guest.kpageflags, mem_map, entries.mappings, vmas);
+  const pages = groupPages(
+    guest.kpageflags,
+    mem_map,
+    entries.mappings,
+    vmas,
+    MARKS_ALL_KSM.has(guest.layout),
+  );
   placeFilePages(mem_map, pages, vmas);
   const sets = new AnonSets(vmas.map(fileBase));
   joinAnonPages(pages, sets);
@@ -58,5 +68,15 @@ export function scanGuest(guest: GuestSnapshot): GuestScan {
   placeAnonPages(mem_map, pages, solution.base);
 
   const { mappings } = entries;
-  return { guest, format, vmas, mappings, software, pages, solution, frames: tallyFrames(mappings, pages) };
+  return {
+    guest,
+    format,
+    vmas,
+    mappings,
+    software,
+    pages,
+    solution,
+    frames: tallyFrames(mappings, pages),
+    lost,
+  };
 }

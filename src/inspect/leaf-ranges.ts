@@ -33,6 +33,8 @@ export interface PageRights {
   readonly key: number;
   /** The entry has a reserved bit set, so any access is a page fault: there are no rights, and all else is false. */
   readonly reserved: boolean;
+  /** The leaf has the bit that marks encrypted or shared pages. */
+  readonly marked: boolean;
 }
 
 /** A run of pages of one size, contiguous in linear and in physical addresses, with the same rights. */
@@ -64,6 +66,7 @@ const MIN_REPEATS = 3;
 // The word of a page's rights: PTE bits where they are, and above them what comes from elsewhere in the entry.
 const CODE_XD = 1 << 9;
 const CODE_RESERVED = 1 << 10;
+const CODE_MARKED = 1 << 11;
 const CODE_KEY_SHIFT = 12;
 
 /** The physical address of a page that cannot be reached. */
@@ -178,7 +181,7 @@ export function physicalOf(leaves: LeafCursor): number {
 }
 
 /** Linear address of a physical one that the range maps, in its first repeat. */
-export function linearOf(range: LeafRange, physical: number): number {
+export function linearOf(range: Pick<LeafRange, "start" | "physical">, physical: number): number {
   return range.start + (physical - range.physical);
 }
 
@@ -191,6 +194,7 @@ function codeOf(leaves: LeafCursor): number {
     (lo & (PTE_PWT | PTE_PCD | PTE_G)) |
     (pat === 0 ? 0 : PTE_PAT) |
     ((leaves.any & PTE_XD) === 0 ? 0 : CODE_XD) |
+    (leaves.marked ? CODE_MARKED : 0) |
     (((leaves.hi >>> 27) & 0xf) << CODE_KEY_SHIFT)
   );
 }
@@ -218,5 +222,6 @@ function spellOut(code: number): PageRights {
     pat: (code & PTE_PAT) !== 0,
     key: code >>> CODE_KEY_SHIFT,
     reserved,
+    marked: (code & CODE_MARKED) !== 0,
   };
 }

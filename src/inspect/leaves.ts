@@ -1,11 +1,9 @@
 import { ENTRIES_PER_TABLE, PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
 import { frameOf } from "../../arch/x86/cpu/entry.ts";
 import { PTE_P, PTE_PS } from "../../arch/x86/cpu/entry-layout.ts";
-import { OUTSIDE, type PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
 import { hasReservedBit, type ReservedBits } from "../formats/table-pages.ts";
-import { hex, hexWords } from "../text/hex.ts";
+import { hex } from "../text/hex.ts";
 
-const ENTRY_SIZE = 8;
 /** Room for the level beside the frame number in the key of a table. */
 const LEVELS = 8;
 /** Bytes that one entry of a level maps: 4 KiB, 2 MiB, 1 GiB, 512 GiB, 256 TiB. */
@@ -23,6 +21,18 @@ export interface LinearRange {
   readonly length: number;
 }
 
+/** Memory as far as tables are read from it: a PhysicalMemory, or an image in its file. */
+export interface TableMemory {
+  /** The 1024 words of the page at a physical address, low and high of each entry in turn; null where there is none. */
+  tableAt(page: number): Int32Array | null;
+}
+
+/** Addresses of which nothing is known, because a table is not there. */
+export interface LostRange extends LinearRange {
+  /** Physical address of the table that is missing. */
+  readonly table: number;
+}
+
 /** Which leaves a {@link LeafCursor} stops at; default: all that are present. */
 export interface LeafOptions {
   /** Only pages that touch this range; they are given whole. Default: everything. */
@@ -34,9 +44,14 @@ export interface LeafOptions {
    * nothing below it. Default: they are not looked at.
    */
   readonly reserved?: ReservedBits;
+  /** A bit of every entry's high word that is no part of an address: the bit that marks encrypted or shared pages. */
+  readonly marked?: number;
   /** Stop behind so many leaves; a few tables that point at each other can make 2^36. Default: no limit. */
   readonly most?: number;
 }
+
+/** Lost tables that are kept with their place; more are only counted. */
+const MAX_LOST = 64;
 
 /** All linear addresses. */
 export const WHOLE_SPACE: LinearRange = { start: 0, length: 2 ** 64 };
@@ -62,6 +77,7 @@ export function pageName(level: number): string {
  * goes one level down, so the address space bounds the number of leaves, and tables without any leaf below them are
  * remembered and skipped, so the work between two leaves is bounded by the number of tables.
  *
+ * A table that is not in memory costs its own part of the address space, see {@link lost}, and nothing else.
  * Frames that leaves point at are never read; they may lie beyond memory. PS=1 above a PDPTE is reserved on every CPU
  * and maps nothing. One object serves the whole enumeration: its fields are those of the current leaf, valid until the next
  * step. Memory must not change meanwhile.
@@ -81,18 +97,26 @@ export class LeafCursor {
   any = 0;
   /** The entry has a reserved bit set: it maps nothing, every access is a page fault. */
   reserved = false;
+  /** The entry has the bit of {@link LeafOptions.marked} set. The words here have it clear. */
+  marked = false;
+  /** Parts of the space passed so far whose table is missing, the first of them; and how many there are. */
+  readonly lost: LostRange[] = [];
+  lostCount = 0;
+  /** Leaves given so far. */
+  given = 0;
 
-  readonly #memory: PhysicalMemory;
+  readonly #memory: TableMemory;
   readonly #start: number;
   readonly #end: number;
   readonly #notPresent: boolean;
   readonly #reserved: ReservedBits | null;
+  readonly #mark: number;
   /** Leaves that may still be given. */
   #left: number;
   /** Whether a table has anything to stop at, by frame and level. */
   readonly #fertile = new Map<number, boolean>();
-  // By level: the table's place in the memory's words, its next entry, and what stands above it.
-  readonly #table = new Int32Array(6);
+  // By level: the table's words, its next entry, and what stands above it.
+  readonly #table: Int32Array[] = [];
   readonly #next = new Int32Array(6);
   readonly #base = new Float64Array(6);
   readonly #every = new Int32Array(6);
@@ -100,13 +124,13 @@ export class LeafCursor {
   /** Level of the table that the cursor stands in; above the root's when it is done. */
   #at: number;
 
-  /** Throws RangeError for a root that is unaligned or outside memory. */
-  constructor(memory: PhysicalMemory, root: number, levels: 4 | 5, options: LeafOptions = {}) {
-    if (!(root >= 0 && root < memory.size && root % PAGE_SIZE === 0)) {
-      const size = hex(memory.size);
-      throw new RangeError(
-        `root ${hex(root)}: give a page-aligned address inside the memory of ${size} bytes`,
-      );
+  /** Throws RangeError for a root that is unaligned or not in memory. */
+  constructor(memory: TableMemory, root: number, levels: 4 | 5, options: LeafOptions = {}) {
+    const aligned = root >= 0 && root % PAGE_SIZE === 0;
+    const top = aligned ? memory.tableAt(root) : null;
+    if (top === null) {
+      const why = aligned ? "it is not in memory" : "it is no page's address";
+      throw new RangeError(`root ${hex(root)}: ${why}`);
     }
     const range = options.range ?? WHOLE_SPACE;
     this.levels = levels;
@@ -115,9 +139,10 @@ export class LeafCursor {
     this.#end = range.start + range.length;
     this.#notPresent = options.notPresent ?? false;
     this.#reserved = options.reserved ?? null;
+    this.#mark = options.marked ?? 0;
     this.#left = options.most ?? Number.POSITIVE_INFINITY;
     this.#at = levels;
-    this.#table[levels] = root / 4;
+    for (let level = 0; level <= levels; level++) this.#table.push(top);
     this.#every[levels] = -1;
   }
 
@@ -128,7 +153,6 @@ export class LeafCursor {
 
   /** Moves to the next leaf. False when there is none. */
   next(): boolean {
-    const words = this.#memory.words;
     for (let level = this.#at; level <= this.levels; ) {
       const index = this.#next[level]!;
       if (index === ENTRIES_PER_TABLE) {
@@ -136,10 +160,11 @@ export class LeafCursor {
         continue;
       }
       this.#next[level] = index + 1;
-      const slot = this.#table[level]! + index * 2;
-      const lo = words[slot]!;
-      const hi = words[slot + 1]!;
-      if ((lo | hi) === 0) continue;
+      const words = this.#table[level]!;
+      const lo = words[2 * index]!;
+      const marked = words[2 * index + 1]!;
+      if ((lo | marked) === 0) continue;
+      const hi = marked & ~this.#mark;
       const linear = this.#linearAt(level, index);
       if (linear + SPAN[level]! <= this.#start) continue;
       if (linear >= this.#end) break;
@@ -153,21 +178,37 @@ export class LeafCursor {
         this.every = this.#every[level]! & lo;
         this.any = this.#any[level]! | hi;
         this.reserved = reserved;
+        this.marked = marked !== hi;
         this.#left--;
-        if (this.#left >= 0) return true;
-        break;
+        if (this.#left < 0) break;
+        this.given++;
+        return true;
       }
-      if (isTable(level, lo) && this.#isFertile(this.#tableOf(lo, hi), level - 1)) {
-        this.#every[level - 1] = this.#every[level]! & lo;
-        this.#any[level - 1] = this.#any[level]! | hi;
-        level--;
-        this.#table[level] = this.#tableOf(lo, hi) * (PAGE_SIZE / 4);
-        this.#next[level] = 0;
-        this.#base[level] = linear;
+      if (!isTable(level, lo)) continue;
+      const frame = frameOf(lo, hi);
+      if (!this.#isFertile(frame, level - 1)) continue;
+      const table = this.#memory.tableAt(frame * PAGE_SIZE);
+      if (table === null) {
+        this.#lose(linear, SPAN[level]!, frame * PAGE_SIZE);
+        if (this.#left < 0) break;
+        continue;
       }
+      this.#every[level - 1] = this.#every[level]! & lo;
+      this.#any[level - 1] = this.#any[level]! | hi;
+      level--;
+      this.#table[level] = table;
+      this.#next[level] = 0;
+      this.#base[level] = linear;
     }
     this.#at = this.levels + 1;
     return false;
+  }
+
+  /** Missing tables count against the leaves that may be given: they, too, can be met 2^36 times. */
+  #lose(start: number, length: number, table: number): void {
+    this.lostCount++;
+    this.#left--;
+    if (this.lost.length < MAX_LOST) this.lost.push({ start, length, table });
   }
 
   /** Entries of the upper half of the root's table have the sign extension above them (SDM vol. 1, 3.3.7.1). */
@@ -188,36 +229,24 @@ export class LeafCursor {
     return this.#reserved !== null && (lo & PTE_P) !== 0 && hasReservedBit(this.#reserved, level, lo, hi);
   }
 
-  /** Frame number of the table that an entry points at. Throws RangeError when it is outside memory. */
-  #tableOf(lo: number, hi: number): number {
-    const slot = this.#memory.slotOf(lo, hi, 0);
-    if (slot === OUTSIDE || slot >= this.#memory.words.length) {
-      const size = hex(this.#memory.size);
-      throw new RangeError(
-        `table entry 0x${hexWords(hi, lo)}: its table is outside the memory of ${size} bytes`,
-      );
-    }
-    return frameOf(lo, hi);
-  }
-
+  /** Whether there is anything to stop at below a table; a table that is missing is something. */
   #isFertile(frame: number, level: number): boolean {
     const key = frame * LEVELS + level;
     const known = this.#fertile.get(key);
     if (known !== undefined) return known;
-    const fertile = this.#searches(frame, level);
+    const table = this.#memory.tableAt(frame * PAGE_SIZE);
+    const fertile = table === null || this.#searches(table, level);
     this.#fertile.set(key, fertile);
     return fertile;
   }
 
-  #searches(frame: number, level: number): boolean {
-    const { words } = this.#memory;
-    const first = frame * (PAGE_SIZE / 4);
-    for (let slot = first; slot < first + ENTRIES_PER_TABLE * (ENTRY_SIZE / 4); slot += 2) {
+  #searches(words: Int32Array, level: number): boolean {
+    for (let slot = 0; slot < words.length; slot += 2) {
       const lo = words[slot]!;
-      const hi = words[slot + 1]!;
+      const hi = words[slot + 1]! & ~this.#mark;
       if ((lo | hi) === 0) continue;
       if (this.#isReserved(level, lo, hi) || this.#stopsAt(level, lo)) return true;
-      if (isTable(level, lo) && this.#isFertile(this.#tableOf(lo, hi), level - 1)) return true;
+      if (isTable(level, lo) && this.#isFertile(frameOf(lo, hi), level - 1)) return true;
     }
     return false;
   }

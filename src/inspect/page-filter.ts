@@ -36,6 +36,7 @@ export const PAGE_TESTS: Readonly<Record<string, { readonly meaning: string; rea
   uc: { meaning: "PCD=1", test: mapped(({ lo }) => (lo & PTE_PCD) !== 0) },
   wb: { meaning: "PWT=0", test: mapped(({ lo }) => (lo & PTE_PWT) === 0) },
   key: { meaning: "protection key not 0", test: mapped(({ hi }) => (hi & KEY_HI) !== 0) },
+  c: { meaning: "bit of --cbit or --shared-bit set", test: mapped(({ marked }) => marked) },
   "4k": { meaning: "4-KiB page", test: ofSize("4k") },
   "2m": { meaning: "2-MiB page", test: ofSize("2m") },
   "1g": { meaning: "1-GiB page", test: ofSize("1g") },

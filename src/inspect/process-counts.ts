@@ -1,7 +1,6 @@
 import { Entry } from "../../arch/x86/cpu/entry.ts";
-import type { PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
 import type { PteFormat } from "../../arch/x86/mm/pte-format.ts";
-import { LeafCursor, userHalf } from "./leaves.ts";
+import { LeafCursor, type TableMemory, userHalf } from "./leaves.ts";
 import { type LinuxReading, readLinux } from "./linux-reading.ts";
 
 /** Entries of a process's user half by what Linux takes them for. Each entry counts once, whatever its size. */
@@ -19,12 +18,16 @@ export interface ProcessCounts {
   other: number;
 }
 
-/** Counts the entries of the user half below a root: one scan of the tables, nothing else is looked at. */
+/**
+ * Counts the entries of the user half below a root: one scan of the tables, nothing else is looked at. `lose` is told of
+ * the cursor at its end when tables are missing.
+ */
 export function countEntries(
-  memory: PhysicalMemory,
+  memory: TableMemory,
   root: number,
   levels: 4 | 5,
   pteFormat: PteFormat,
+  lose?: (leaves: LeafCursor) => void,
 ): ProcessCounts {
   const counts = emptyCounts();
   const leaves = new LeafCursor(memory, root, levels, { range: userHalf(levels), notPresent: true });
@@ -33,6 +36,7 @@ export function countEntries(
     if (kind === "none") continue;
     counts[fieldOf(kind, leaves.level)]++;
   }
+  if (leaves.lostCount > 0) lose?.(leaves);
   return counts;
 }
 

@@ -1,12 +1,19 @@
+import type { MemoryType } from "../../arch/x86/cpu/pat.ts";
 import { formatBytes, formatCount, hex, hexAddress, hexPhysical } from "../text/hex.ts";
 import type { Paint } from "../text/paint.ts";
 import type { Alias, Aliases, AliasIndex } from "./alias-index.ts";
 import { type LeafRange, type PageRights, pagesOf, reach } from "./leaf-ranges.ts";
 import { pageName } from "./leaves.ts";
+import type { EntryMark } from "./walk-report.ts";
 
 /** Aliases that a line of the table spells out, and an object of the JSON form. */
 const ALIASES_IN_TABLE = 2;
 const ALIASES_IN_JSON = 16;
+
+/** Lengths whose text is kept. */
+const MAX_SIZES = 2 ** 10;
+/** Room for the level beside the rights in the key of a look. */
+const LEVELS = 8;
 
 /** Names and widths; a width below zero aligns right. The last column takes what is left. */
 const COLUMNS = [
@@ -19,6 +26,13 @@ const COLUMNS = [
   { name: "A D G", width: 5 },
   { name: "notes", width: 0 },
 ] as const;
+
+/** What a listing needs to name a page's memory type, and the bit that marks pages where entries have one. */
+export interface PageNames {
+  /** The types of IA32_PAT's entries. */
+  readonly pat: readonly MemoryType[];
+  readonly mark: Pick<EntryMark, "set" | "clear"> | null;
+}
 
 /** How many pages a listing has shown, by page size. */
 export class PageCounts {
@@ -65,24 +79,66 @@ export function* rangeTable(
   ranges: Iterable<LeafRange>,
   aliases: AliasIndex | null,
   counts: PageCounts,
+  names: PageNames,
   paint: Paint,
 ): Generator<string> {
+  const looks = new Looks(names);
   for (const range of ranges) {
-    const { start, length, level, rights } = range;
+    const { start, rights } = range;
     const { reserved } = rights;
-    const cells = [
-      `${hexLinear(start)}-${hexLinear(start + reach(range))}`,
-      formatBytes(length),
-      reserved ? "-" : hexPhysical(range.physical),
-      pageName(level),
-      reserved ? "---" : `r${rights.write ? "w" : "-"}${rights.execute ? "x" : "-"}`,
-      reserved ? "fault" : rights.user ? "user" : "kernel",
-      `${share("A", range.accessed, range)} ${share("D", range.dirty, range)} ${rights.global ? "G" : "-"}`,
-      notes(range, aliases?.aliasesOf(range, ALIASES_IN_TABLE) ?? null),
-    ];
-    const line = row(cells);
+    const { size, middle, end } = looks.of(range);
+    const place = `${hexLinear(start)}-${hexLinear(start + reach(range))}`;
+    const physical = reserved ? "-".padEnd(COLUMNS[2].width) : hexPhysical(range.physical);
+    const others = aliases?.aliasesOf(range, ALIASES_IN_TABLE) ?? null;
+    const used = `${share("A", range.accessed, range)} ${share("D", range.dirty, range)} ${end}`;
+    const more = range.repeats > 1 || (others !== null && others.count > 0) || looks.has(rights);
+    const note = more ? `  ${notes(range, others, names)}` : "";
+    const line = `${place}  ${size}  ${physical}  ${middle}  ${used}${note}`;
     yield reserved || (rights.write && rights.execute) ? paint("danger", line) : line;
     counts.add(range);
+  }
+}
+
+/** Cells of ranges that look alike: listings have millions of rows and a few dozen kinds of them. */
+class Looks {
+  readonly #names: PageNames;
+  readonly #middle = new Map<number, string>();
+  readonly #sizes = new Map<number, string>();
+  readonly #noted = new Map<PageRights, boolean>();
+
+  constructor(names: PageNames) {
+    this.#names = names;
+  }
+
+  /** The padded cells around the physical address; `end` is the letter of G. */
+  of({ length, level, rights, code }: LeafRange): { size: string; middle: string; end: string } {
+    let size = this.#sizes.get(length);
+    if (size === undefined) {
+      size = formatBytes(length).padStart(-COLUMNS[1].width);
+      if (this.#sizes.size < MAX_SIZES) this.#sizes.set(length, size);
+    }
+    const key = code * LEVELS + level;
+    let middle = this.#middle.get(key);
+    if (middle === undefined) {
+      const { reserved, write, execute, user } = rights;
+      const cells = [
+        pageName(level),
+        reserved ? "---" : `r${write ? "w" : "-"}${execute ? "x" : "-"}`,
+        reserved ? "fault" : user ? "user" : "kernel",
+      ];
+      middle = cells.map((cell, index) => cell.padEnd(COLUMNS[3 + index]!.width)).join("  ");
+      this.#middle.set(key, middle);
+    }
+    return { size, middle, end: rights.global ? "G" : "-" };
+  }
+
+  /** Whether rights alone have a note. */
+  has(rights: PageRights): boolean {
+    const known = this.#noted.get(rights);
+    if (known !== undefined) return known;
+    const noted = rightsNotes(rights, this.#names).length > 0;
+    this.#noted.set(rights, noted);
+    return noted;
   }
 }
 
@@ -91,9 +147,10 @@ export function* rangeObjects(
   ranges: Iterable<LeafRange>,
   aliases: AliasIndex | null,
   counts: PageCounts,
+  names: PageNames,
 ): Generator<string> {
   for (const range of ranges) {
-    const { write, execute, ...others } = range.rights;
+    const { write, execute, marked, ...others } = range.rights;
     const found = aliases?.aliasesOf(range, ALIASES_IN_JSON) ?? null;
     yield JSON.stringify({
       start: hex(BigInt(range.start)),
@@ -105,6 +162,8 @@ export function* rangeObjects(
       write,
       execute,
       ...others,
+      ...(others.reserved ? {} : { memoryType: typeOf(range.rights, names) }),
+      ...(names.mark === null || others.reserved ? {} : { marked: markOf(marked, names.mark) }),
       accessedPages: range.accessed,
       dirtyPages: range.dirty,
       repeats: range.repeats,
@@ -138,9 +197,9 @@ function share(letter: string, having: number, range: LeafRange): string {
   return having === pagesOf(range) ? letter : letter.toLowerCase();
 }
 
-function notes(range: LeafRange, aliases: Aliases | null): string {
+function notes(range: LeafRange, aliases: Aliases | null, names: PageNames): string {
   const { rights, repeats, stride, length } = range;
-  const found = rightsNotes(rights);
+  const found = rightsNotes(rights, names);
   if (repeats > 1) {
     const place = stride === length ? "in a row" : `every ${formatBytes(stride)}`;
     found.push(`${rights.reserved ? "" : "same frames "}${formatCount(repeats)} times ${place}`);
@@ -159,15 +218,21 @@ function aliasNote(range: LeafRange, { count, first }: Aliases): string {
   return `also at ${places.join(", ")}${more > 0 ? ` and ${formatCount(more)} more` : ""}`;
 }
 
-function rightsNotes(rights: PageRights): string[] {
+function rightsNotes(rights: PageRights, names: PageNames): string[] {
+  if (rights.reserved) return ["reserved bit set: every access faults"];
   const found: string[] = [];
-  if (rights.reserved) found.push("reserved bit set: every access faults");
   if (rights.key !== 0) found.push(`key ${rights.key}`);
-  const cache = [rights.pat && "PAT", rights.pcd && "PCD", rights.pwt && "PWT"].filter(
-    (name) => name !== false,
-  );
-  if (cache.length > 0) found.push(cache.join("+"));
+  if (rights.pat || rights.pcd || rights.pwt) found.push(typeOf(rights, names));
+  if (names.mark !== null) found.push(markOf(rights.marked, names.mark));
   return found;
+}
+
+function typeOf({ pat, pcd, pwt }: PageRights, names: PageNames): MemoryType {
+  return names.pat[(pat ? 4 : 0) + (pcd ? 2 : 0) + (pwt ? 1 : 0)]!;
+}
+
+function markOf(marked: boolean, mark: Pick<EntryMark, "set" | "clear">): string {
+  return marked ? mark.set : mark.clear;
 }
 
 function row(cells: readonly string[]): string {

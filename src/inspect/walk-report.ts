@@ -1,23 +1,13 @@
-import type { AccessKind, AccessMode } from "../../arch/x86/cpu/access-rights.ts";
+import { ACCESS_FETCH, type AccessKind, type AccessMode } from "../../arch/x86/cpu/access-rights.ts";
 import { PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
 import type { ControlRegisters } from "../../arch/x86/cpu/control-registers.ts";
-import { type Entry, frameOf } from "../../arch/x86/cpu/entry.ts";
-import {
-  decode,
-  LEVEL_NAMES,
-  PTE_P,
-  PTE_PAT,
-  PTE_PAT_LARGE,
-  PTE_PCD,
-  PTE_PS,
-  PTE_PWT,
-  PTE_U,
-  PTE_W,
-  PTE_XD,
-} from "../../arch/x86/cpu/entry-layout.ts";
-import { isCanonical, linearHi, linearLo } from "../../arch/x86/cpu/linear-address.ts";
+import type { Entry } from "../../arch/x86/cpu/entry.ts";
+import { decode, LEVEL_NAMES, PTE_P, PTE_U, PTE_W, PTE_XD } from "../../arch/x86/cpu/entry-layout.ts";
+import { isCanonical, linearHi, linearLo, untagHi } from "../../arch/x86/cpu/linear-address.ts";
+import { patIndex } from "../../arch/x86/cpu/memory-type.ts";
 import { type FaultReason, WALK_DENIED, WALK_OK } from "../../arch/x86/cpu/page-fault.ts";
-import { INSPECT, type PathStep, tableIndex, WalkResult, walk } from "../../arch/x86/cpu/page-walk.ts";
+import { INSPECT, type PathStep, WalkResult, walk } from "../../arch/x86/cpu/page-walk.ts";
+import type { MemoryType } from "../../arch/x86/cpu/pat.ts";
 import type { PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
 import type { PteFormat } from "../../arch/x86/mm/pte-format.ts";
 import { hasReservedBit } from "../formats/table-pages.ts";
@@ -55,6 +45,10 @@ export interface Mapping {
   readonly level: number;
   /** The entry of IA32_PAT that the leaf chooses: 4 * PAT + 2 * PCD + PWT (SDM vol. 3, 11.12.3). */
   readonly patEntry: number;
+  /** The type that the entry has in the PAT of the control state. */
+  readonly memoryType: MemoryType;
+  /** "encrypted", "shared", ... where entries have a bit for it, else null. */
+  readonly marked: string | null;
 }
 
 /** Where a walk ended. */
@@ -93,35 +87,42 @@ export interface WalkSource {
   readonly pteFormat: PteFormat;
   /** Whether the image holds the page at this physical address. */
   holds(page: number): boolean;
-  /** Brings the page at a physical address into memory, for images that are not loaded whole. */
-  readonly load?: (page: number) => void;
+  /** The bit that marks pages: `memory` has it clear, `marked.memory` as the entries are. */
+  readonly marked?: EntryMark & { readonly memory: PhysicalMemory };
 }
 
-/** The highest level whose entries may map a page. */
-const LAST_LEAF_LEVEL = 3;
+/** A bit that marks encrypted or shared pages, and is no part of an address. */
+export interface EntryMark {
+  readonly bit: number;
+  /** The bit in the high word of an entry. */
+  readonly mask: number;
+  /** What a page is with the bit set, and with it clear. */
+  readonly set: string;
+  readonly clear: string;
+}
 
 /** Walks one address of an image: the CPU's own walk, which changes nothing here. */
 export function walkReport(source: WalkSource, address: bigint, access: WalkAccess): WalkReport {
   const { memory, control, pteFormat } = source;
   const lo = linearLo(address);
-  const hi = linearHi(address);
+  const tagged = linearHi(address);
+  const hi = control.lam && access.kind !== ACCESS_FETCH ? untagHi(tagged, control) : tagged;
   const nothing = { address, access, mapping: null, differences: [], linux: null };
   if (!isCanonical(hi, control.levels)) return { ...nothing, steps: [], end: { kind: "non-canonical" } };
-  loadTables(source, lo, hi);
   const result = new WalkResult();
   const code = walk(memory, control, lo, hi, access.kind, access.mode, INSPECT, result);
   const missing = result.path.findIndex((step) => !source.holds(tableOf(step.address)));
   if (missing >= 0) {
     const table = tableOf(result.path[missing]!.address);
-    const steps = stepsOf(result.path.slice(0, missing), control);
+    const steps = stepsOf(source, result.path.slice(0, missing));
     return { ...nothing, steps, end: { kind: "missing-table", table } };
   }
   const reading = readLinux(pteFormat, result.level, result.entry);
-  const mapping = code === WALK_OK || code === WALK_DENIED ? mappingOf(result) : null;
+  const mapping = code === WALK_OK || code === WALK_DENIED ? mappingOf(source, result) : null;
   return {
     address,
     access,
-    steps: stepsOf(result.path, control),
+    steps: stepsOf(source, result.path),
     end:
       code === WALK_OK && mapping !== null ? { kind: "page", ...mapping } : faultOf(result, access, control),
     mapping,
@@ -130,24 +131,17 @@ export function walkReport(source: WalkSource, address: bigint, access: WalkAcce
   };
 }
 
-/** Loads every table that a walk can read; which those are does not depend on the CPU. */
-function loadTables({ memory, control, load }: WalkSource, lo: number, hi: number): void {
-  if (load === undefined) return;
-  let table = control.root;
-  for (let level: number = control.levels; level > 0; level--) {
-    load(table);
-    const at = table + tableIndex(level, lo, hi) * 8;
-    const entryLo = memory.readLo(at);
-    const leaf = level <= LAST_LEAF_LEVEL && (entryLo & PTE_PS) !== 0;
-    if ((entryLo & PTE_P) === 0 || leaf) return;
-    table = frameOf(entryLo, memory.readHi(at)) * PAGE_SIZE;
-  }
-}
-
-function mappingOf(result: WalkResult): Mapping {
+function mappingOf({ control, marked }: WalkSource, result: WalkResult): Mapping {
   const { physical, level, lo } = result;
-  const pat = (lo & (level === 1 ? PTE_PAT : PTE_PAT_LARGE)) === 0 ? 0 : 4;
-  return { physical, level, patEntry: pat + ((lo & PTE_PCD) === 0 ? 0 : 2) + ((lo & PTE_PWT) === 0 ? 0 : 1) };
+  const patEntry = patIndex(level, lo);
+  const isMarked = marked !== undefined && (marked.memory.readHi(result.entryAddress) & marked.mask) !== 0;
+  return {
+    physical,
+    level,
+    patEntry,
+    memoryType: control.cd ? "UC" : control.pat[patEntry]!,
+    marked: marked === undefined ? null : isMarked ? marked.set : marked.clear,
+  };
 }
 
 function faultOf(result: WalkResult, access: WalkAccess, control: ControlRegisters): WalkEnd {
@@ -157,23 +151,25 @@ function faultOf(result: WalkResult, access: WalkAccess, control: ControlRegiste
   return { kind: "fault", errorCode, reason, sentence: fault.describe(), because };
 }
 
-function stepsOf(path: readonly PathStep[], control: ControlRegisters): WalkStep[] {
+function stepsOf({ control, marked }: WalkSource, path: readonly PathStep[]): WalkStep[] {
   let every = -1;
   let any = 0;
   return path.map((step) => {
-    const { entry, kind } = step;
+    const { entry, kind, address } = step;
     every &= entry.lo;
     any |= entry.hi;
     const present = (entry.lo & PTE_P) !== 0;
     const reserved = present && hasReservedBit(control, step.level, entry.lo, entry.hi);
-    const flags = present ? fieldNames(decode(kind, entry, control.layout)) : "";
+    const names = present ? [fieldNames(decode(kind, entry, control.layout))] : [];
+    const read = marked?.memory.read(address) ?? entry;
+    if (marked !== undefined && present && (read.hi & marked.mask) !== 0) names.push(marked.set);
     const some = present && !reserved;
     const rights = {
       write: some && (every & PTE_W) !== 0,
       execute: some && (any & PTE_XD) === 0,
       user: some && (every & PTE_U) !== 0,
     };
-    return { ...step, flags, rights, reserved };
+    return { ...step, entry: read, flags: names.join(" "), rights, reserved };
   });
 }
 

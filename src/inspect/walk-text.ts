@@ -16,8 +16,6 @@ const ERROR_CODE_BITS = [
   { bit: PF_I, name: "I/D", set: "instruction fetch" },
   { bit: PF_PK, name: "PK", set: "protection key" },
 ] as const;
-/** The types that IA32_PAT holds after a reset; its upper four entries are the lower four again (SDM vol. 3, 11.12.4). */
-const PAT_AT_RESET = ["WB", "WT", "UC-", "UC"] as const;
 
 /** The report as lines for a person. */
 export function walkLines(report: WalkReport, paint: Paint): string[] {
@@ -78,7 +76,8 @@ function endLines(end: WalkEnd, paint: Paint): string[] {
       const frame = hex(Math.floor(end.physical / PAGE_SIZE));
       return [
         `${paint("good", `-> physical ${hex(end.physical)}`)}, in a ${size} page, frame ${frame}`,
-        `memory type: entry ${end.patEntry} of IA32_PAT (${PAT_AT_RESET[end.patEntry % PAT_AT_RESET.length]} at reset)`,
+        `memory type: ${end.memoryType} (entry ${end.patEntry} of IA32_PAT)`,
+        ...(end.marked === null ? [] : [`the page is ${end.marked}`]),
       ];
     }
     case "fault":
@@ -106,6 +105,8 @@ function endObject(end: WalkEnd): object {
         physical: hex(end.physical),
         pageBytes: pageBytes(end.level),
         patEntry: end.patEntry,
+        memoryType: end.memoryType,
+        ...(end.marked === null ? {} : { marked: end.marked }),
       };
     case "missing-table":
       return { kind: end.kind, table: hex(end.table) };

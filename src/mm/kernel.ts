@@ -34,6 +34,8 @@ export interface KernelOptions {
   readonly initPgd?: number;
   /** Slots of swap area 0 (default 16384). */
   readonly swapSlots?: number;
+  /** Take a layout that can only be decoded, too: nothing may be run that writes entries. */
+  readonly observe?: boolean;
 }
 
 class KernelTask implements Task {
@@ -89,7 +91,7 @@ class RunningKernel implements KernelShape {
     this.levels = machine.cpu(0).control.levels;
     const { layout = new PteFormat(modelLayout), notifiers = modelNotifiers } = options;
     this.format = typeof layout === "string" ? new PteFormat(pteLayout(layout)) : layout;
-    if (this.format.layout.decodeOnly) {
+    if (this.format.layout.decodeOnly && options.observe !== true) {
       throw new RangeError(
         `layout ${this.format.layout.name} can be decoded only: no kernel runs on it here`,
       );

@@ -6,6 +6,7 @@
 
 export { readCaseFile } from "../conform/case-file.ts";
 export { CommandSubject } from "../conform/subject-command.ts";
+export type { CpuRegisters } from "../formats/cpu-note.ts";
 export {
   type ElfCore,
   type ElfCoreOptions,
@@ -28,12 +29,21 @@ export {
   IMAGE_FORMATS,
   type ImageFormat,
   type OpenImage,
-  openCore,
   openImageFile,
 } from "../formats/image-file.ts";
-export { fileOffsetAt, type MemoryImage, type MemorySegment, segmentAt } from "../formats/memory-image.ts";
+export { ImageMemory } from "../formats/image-memory.ts";
+export {
+  fileOffsetAt,
+  type ImageNotes,
+  type MemoryImage,
+  type MemoryRange,
+  type MemorySegment,
+  type SegmentedFile,
+  segmentAt,
+} from "../formats/memory-image.ts";
 export type { GuestVma } from "../formats/proc-maps.ts";
 export { KPF, KPF_FLAGS, type PagemapRun } from "../formats/proc-pagemap.ts";
+export type { RawPiece } from "../formats/raw.ts";
 export { MAX_READ_BYTES, MAX_TABLE_VISITS, ReadBudget } from "../formats/read-budget.ts";
 export { createRecordFile, type RecordFileSink, recordFileChunks } from "../formats/record-file.ts";
 export { checkRoot, hasReservedBit, type ReservedBits, validateTables } from "../formats/table-pages.ts";

@@ -28,7 +28,7 @@ export function hexAddress(address: number): string {
 
 /** A physical address with 0x and the thirteen digits that 52 bits need, so that columns align. */
 export function hexPhysical(address: number): string {
-  return `0x${address.toString(16).padStart(13, "0")}`;
+  return `0x${hexAddress(address).slice(3)}`;
 }
 
 /** Decimal digits in groups of three. */

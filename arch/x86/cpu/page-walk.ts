@@ -138,8 +138,10 @@ function descend(memory: PhysicalMemory, control: ControlRegisters, result: Walk
     // Word index of the entry: frame * 1024 + index * 2. Memory ends at 2^33, so it is an int32 or does not exist.
     const slot = high | ((lo >>> 2) & 0x3fff_fc00) | ((bits >>> 23) << 1);
     if (slot >>> 0 > lastWord) {
-      lo = -1;
-      hi = -1;
+      // Beyond the words a memory may still answer, as an image in its file does; the bus reads as all ones.
+      const address = frameOf(tableLo, tableHi) * 4096 + (bits >>> 23) * 8;
+      lo = memory.readLo(address);
+      hi = memory.readHi(address);
     } else {
       lo = words[slot]!;
       hi = words[slot + 1]!;

@@ -75,6 +75,15 @@ export class PhysicalMemory {
     return this.words.slice(first, first + PAGE_SIZE / 4);
   }
 
+  /**
+   * The words of the table page at a physical address, low and high of each entry in turn: a view that is only read, or
+   * null where no memory is.
+   */
+  tableAt(page: number): Int32Array | null {
+    if (!this.hasFrame(page / PAGE_SIZE)) return null;
+    return this.words.subarray(page / 4, (page + PAGE_SIZE) / 4);
+  }
+
   /** Zeroes a range of any length. Throws RangeError when the range leaves memory. */
   clear(address: number, length: number): void {
     this.checkInside(address, length);

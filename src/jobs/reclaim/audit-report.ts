@@ -1,3 +1,4 @@
+import { PTE_LAYOUTS } from "../../../arch/x86/mm/pte-format.ts";
 import { byId, causeTitle } from "../../audit/cause-text.ts";
 import type { Cause } from "../../audit/causes.ts";
 import { type Finding, findingJson, owedJson } from "../../audit/findings.ts";
@@ -86,8 +87,11 @@ export interface RunReport extends Omit<AuditRun, "stories"> {
 export function auditGuest(guest: GuestSnapshot, settings: AuditSettings): AuditReport {
   settings.progress?.("checking the guest kernel's own records");
   const scan = scanGuest(guest);
-  const truth = checkTruth(importScan(scan));
-  const runs = guest.pti ? [] : settings.protocols.map((protocol) => runOne(scan, settings, protocol));
+  const truth = checkTruth(importScan(scan, { observe: true }));
+  const runs =
+    guest.pti || isDecodeOnly(guest)
+      ? []
+      : settings.protocols.map((protocol) => runOne(scan, settings, protocol));
   return {
     format: "ptescope-audit",
     version: AUDIT_REPORT_VERSION,
@@ -108,7 +112,7 @@ export function auditGuest(guest: GuestSnapshot, settings: AuditSettings): Audit
       seed: settings.seed,
       order: settings.shuffle ? "shuffled" : "pfn",
     },
-    remarks: remarksFor(guest),
+    remarks: [...remarksFor(guest), ...lostRemarks(scan)],
     truth,
     runs,
   };
@@ -225,10 +229,37 @@ function quoted(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }
 
+/** Whether entries of the guest's layout can be read, and no kernel runs on them here. */
+export function isDecodeOnly(guest: GuestSnapshot): boolean {
+  return PTE_LAYOUTS[guest.layout]?.decodeOnly ?? true;
+}
+
+/** Names of the layouts that a kernel runs on here. */
+export function runnableLayouts(): string[] {
+  return Object.values(PTE_LAYOUTS)
+    .filter(({ decodeOnly }) => !decodeOnly)
+    .map(({ name }) => name);
+}
+
+/** One line, however many tables are missing. */
+function lostRemarks({ lost }: GuestScan): string[] {
+  const [first] = lost;
+  if (first === undefined) return [];
+  const others = lost.length === 1 ? "" : `, and ${lost.length - 1} more like it`;
+  return [
+    `the table at ${hex(first.table)} is not in the image: the level ${first.level} entry at ${hex(first.entry)}${others} taken for empty`,
+  ];
+}
+
 function remarksFor(guest: GuestSnapshot): string[] {
   if (guest.pti) {
     return [
       "the guest isolates its page tables (PTI): mappings are counted through the kernel's roots, and nothing is run on them",
+    ];
+  }
+  if (isDecodeOnly(guest)) {
+    return [
+      `nothing is run on entries of the layout ${guest.layout}: 4.13's code runs on ${runnableLayouts().join(", ")}`,
     ];
   }
   return [

@@ -37,7 +37,7 @@ describe("dump", () => {
 
   test("columns are aligned", async () => {
     const { output } = await runHere(["dump", GUEST, "--process", "thp"]);
-    const [, , header, ...rest] = output.split("\n");
+    const [, , , header, ...rest] = output.split("\n");
     const rows = rest.slice(0, rest.indexOf(""));
     for (const column of ["physical", "page", "rights", "mode", "A D G"]) {
       const at = header!.indexOf(column);

@@ -116,10 +116,27 @@ describe("tables that are not a tree", () => {
     expect(list(tables, 1, 4, { most: 3 })).toEqual(["0 L1", "1000 L1", "2000 L1"]);
   });
 
-  test("a table outside memory is refused by name", () => {
-    const tables = new TableBuilder().table(1, 0, 0x1234567);
-    expect(() => list(tables, 1)).toThrow(/table entry 0x0000001234567067: .* outside the memory of 0x40000/);
-    expect(() => list(tables, 99)).toThrow(/root 0x63000: give a page-aligned address inside/);
+  test("a table outside memory loses its own part of the space, and nothing else", () => {
+    const tables = new TableBuilder()
+      .table(1, 0, 0x1234567)
+      .table(1, 1, 2)
+      .table(2, 0, 3)
+      .table(3, 0, 4, 0xe7n);
+    const leaves = new LeafCursor(tables.memory, 0x1000, 4);
+    expect(leaves.next()).toBe(true);
+    expect(leaves.linear).toBe(2 ** 39);
+    expect(leaves.lost).toEqual([{ start: 0, length: 2 ** 39, table: 0x1234567000 }]);
+    expect(leaves.next()).toBe(false);
+    expect([leaves.lostCount, leaves.given]).toEqual([1, 1]);
+    const above = new LeafCursor(tables.memory, 0x1000, 4, { range: { start: 2 ** 39, length: 2 ** 39 } });
+    while (above.next());
+    expect(above.lostCount).toBe(0);
+  });
+
+  test("a root that is not there is refused by name", () => {
+    const { memory } = new TableBuilder();
+    expect(() => new LeafCursor(memory, 0x63000, 4)).toThrow("root 0x63000: it is not in memory");
+    expect(() => new LeafCursor(memory, 0x1001, 4)).toThrow("root 0x1001: it is no page's address");
   });
 });
 

@@ -51,7 +51,7 @@ describe("a walk, told", () => {
       "  PDE    0x0000000003000  0x0000000000004067  P R/W U/S A (D)  r-x user",
       "  PTE    0x0000000004000  0x0000000000054067  P R/W U/S A D    r-x user",
       "  -> physical 0x54123, in a 4 KiB page, frame 0x54",
-      "  memory type: entry 0 of IA32_PAT (WB at reset)",
+      "  memory type: WB (entry 0 of IA32_PAT)",
       "  Linux: present, frame 0x54 (PRESENT|RW|USER|ACCESSED|DIRTY)",
     ]);
   });

@@ -1,0 +1,222 @@
+import type { ControlRegisters } from "../../arch/x86/cpu/control-registers.ts";
+import type { PteFormat } from "../../arch/x86/mm/pte-format.ts";
+import { bochsTab } from "../dialects/bochs.ts";
+import { ptTable } from "../dialects/pt.ts";
+import { qemuMem } from "../dialects/qemu-mem.ts";
+import { qemuTlb } from "../dialects/qemu-tlb.ts";
+import { FormatError } from "../formats/format-error.ts";
+import { AliasIndex } from "../inspect/alias-index.ts";
+import { foldLeaves, type LeafRange, type PageFilter } from "../inspect/leaf-ranges.ts";
+import { LeafCursor, type LinearRange } from "../inspect/leaves.ts";
+import { lostLines, lostObjects } from "../inspect/lost-ranges.ts";
+import {
+  ALIAS_LEGEND,
+  PageCounts,
+  type PageNames,
+  RANGE_LEGEND,
+  rangeObjects,
+  rangeTable,
+  rangeTableHeader,
+} from "../inspect/range-table.ts";
+import { formatCount, hex } from "../text/hex.ts";
+import type { ParsedArguments } from "./command.ts";
+import { crashBlocks } from "./crash-blocks.ts";
+import type { Image } from "./image.ts";
+import { type LinesEnd, type Terminal, writeLines } from "./output.ts";
+import { stateLine, stateObject } from "./registers.ts";
+import type { AddressSpace } from "./space.ts";
+
+/** What dump prints, by --as. */
+export const FORMATS = ["table", "qemu-tlb", "qemu-mem", "pt", "bochs", "crash"] as const;
+/** One of them. */
+export type Format = (typeof FORMATS)[number];
+
+/**
+ * A few tables that point at each other make 2^36 pages: a listing that need not be complete ends behind these, 64 GiB
+ * of the smallest.
+ */
+const MAX_PAGES = 2 ** 24;
+/** More ranges than this are not sorted. */
+const MAX_SORTED = 2 ** 20;
+
+/** Whether a format is one of QEMU's, which judges nothing. */
+export function isQemu(format: Format): boolean {
+  return format === "qemu-tlb" || format === "qemu-mem";
+}
+
+/** What of an address space is listed. */
+export interface Choice {
+  readonly range: LinearRange;
+  readonly filter: PageFilter | null;
+  /** Lines. */
+  readonly limit: number;
+}
+
+/** One address space on its way to a terminal. */
+export class Listing {
+  readonly #terminal: Terminal;
+  readonly #image: Image;
+  readonly #space: AddressSpace;
+  readonly #control: ControlRegisters;
+  readonly #choice: Choice;
+
+  constructor(
+    terminal: Terminal,
+    image: Image,
+    space: AddressSpace,
+    control: ControlRegisters,
+    choice: Choice,
+  ) {
+    this.#terminal = terminal;
+    this.#image = image;
+    this.#space = space;
+    this.#control = control;
+    this.#choice = choice;
+  }
+
+  /** Throws FormatError when the image does not hold the root. */
+  checkRoot(): void {
+    const { core } = this.#image;
+    const { root, state } = this.#space;
+    if (core.holds(root)) return;
+    const marks = [47, 51].filter((bit) => state.mark === null && Math.floor(root / 2 ** bit) % 2 === 1);
+    const hint = marks.map((bit) => ` (bit ${bit} may mark encrypted memory: --cbit ${bit})`);
+    throw new FormatError(core.file, null, `the root table at ${hex(root)} in the image${hint.join("")}`);
+  }
+
+  /** Each listing returns the cursor at its end; null when the reader went away. */
+  async table(parsed: ParsedArguments): Promise<LeafCursor | null> {
+    const { path } = this.#image;
+    const { name, root, levels, state, cr3 } = this.#space;
+    const { limit } = this.#choice;
+    const { paint } = this.#terminal;
+    const aliases = this.#aliases(parsed);
+    const leaves = this.#leaves();
+    const ranges = this.#ranges(leaves, parsed);
+    const title = `${name}: root ${hex(root)}, ${levels} levels, ${path}`;
+    const head = [
+      paint("heading", title),
+      paint("quiet", stateLine(state, cr3)),
+      "",
+      rangeTableHeader(paint),
+    ];
+    if (!(await this.#terminal.write(`${head.join("\n")}\n`))) return null;
+    const counts = new PageCounts();
+    const lines = rangeTable(ranges, aliases ?? null, counts, this.#names(), paint);
+    const end = await writeLines(this.#terminal, lines, limit);
+    if (end === "closed") return null;
+    const last = [stoppedBy(end, leaves, limit) ?? counts.describe()];
+    last.push(...lostLines(leaves).map((line) => paint("warning", line)));
+    if (aliases === null) last.push("too many ranges to look for aliases");
+    last.push(paint("quiet", RANGE_LEGEND));
+    if (aliases) last.push(paint("quiet", ALIAS_LEGEND));
+    await this.#terminal.write(`\n${last.join("\n")}\n`);
+    return leaves;
+  }
+
+  async json(parsed: ParsedArguments): Promise<LeafCursor | null> {
+    const { limit } = this.#choice;
+    const { name, root, levels, state } = this.#space;
+    const head = {
+      format: "ptescope-dump",
+      version: 1,
+      image: this.#image.path,
+      space: name,
+      root: hex(root),
+      levels,
+      cpu: this.#control.model.name,
+      assumed: stateObject(state),
+    };
+    const aliases = this.#aliases(parsed);
+    const leaves = this.#leaves();
+    const ranges = this.#ranges(leaves, parsed);
+    const opening = JSON.stringify(head).slice(0, -1);
+    if (!(await this.#terminal.write(`${opening},"ranges":[\n`))) return null;
+    const counts = new PageCounts();
+    const objects = rangeObjects(ranges, aliases ?? null, counts, this.#names());
+    const end: LinesEnd = await writeLines(this.#terminal, objects, limit, ",\n", "\n");
+    if (end === "closed") return null;
+    const tail = {
+      complete: stoppedBy(end, leaves, limit) === null,
+      pages: { "4K": counts.at(1), "2M": counts.at(2), "1G": counts.at(3) },
+      faultingEntries: counts.faulting,
+      missingTables: leaves.lostCount,
+      missing: lostObjects(leaves),
+    };
+    await this.#terminal.write(`],${JSON.stringify(tail).slice(1)}\n`);
+    return leaves;
+  }
+
+  /** Other tools read these formats: nothing but their lines goes to standard output. */
+  async dialect(
+    format: Exclude<Format, "table">,
+    parsed: ParsedArguments,
+    pteFormat: PteFormat,
+  ): Promise<LeafCursor | null> {
+    const { limit, filter } = this.#choice;
+    const leaves = this.#leaves(!isQemu(format));
+    const lines = {
+      "qemu-tlb": () => qemuTlb(leaves),
+      "qemu-mem": () => qemuMem(leaves),
+      pt: () => ptTable(leaves, filter, parsed.has("phys")),
+      bochs: () => bochsTab(leaves, filter),
+      crash: () =>
+        crashBlocks(this.#image, this.#space.state, this.#control, pteFormat, foldLeaves(leaves, filter)),
+    }[format]();
+    const end = await writeLines(this.#terminal, lines, limit);
+    if (end === "closed") return null;
+    const stopped = stoppedBy(end, leaves, limit);
+    const words = [...(stopped === null ? [] : [stopped]), ...lostLines(leaves)];
+    for (const word of words) this.#terminal.warn(`ptescope dump: ${word}`);
+    return leaves;
+  }
+
+  #names(): PageNames {
+    return { pat: this.#control.pat, mark: this.#space.state.mark };
+  }
+
+  #leaves(judged = true): LeafCursor {
+    const { range, limit } = this.#choice;
+    return new LeafCursor(this.#image.memory, this.#space.root, this.#space.levels, {
+      range,
+      ...(Number.isFinite(limit) ? { most: MAX_PAGES } : {}),
+      ...(judged ? { reserved: this.#control } : {}),
+      marked: this.#space.state.mark?.mask ?? 0,
+    });
+  }
+
+  /** Of the whole address space, whatever part of it is listed; null when there is too much, undefined unwanted. */
+  #aliases(parsed: ParsedArguments): AliasIndex | null | undefined {
+    if (parsed.has("no-aliases")) return undefined;
+    const { root, levels } = this.#space;
+    const marked = this.#space.state.mark?.mask ?? 0;
+    const options = { reserved: this.#control, most: MAX_PAGES, marked };
+    return AliasIndex.of(new LeafCursor(this.#image.memory, root, levels, options));
+  }
+
+  #ranges(leaves: LeafCursor, parsed: ParsedArguments): Iterable<LeafRange> {
+    const ranges = foldLeaves(leaves, this.#choice.filter);
+    return parsed.choice("sort", ["linear", "physical"]) === "linear" ? ranges : byPhysical(ranges);
+  }
+}
+
+/** Throws RangeError when there are too many. */
+function byPhysical(ranges: Iterable<LeafRange>): LeafRange[] {
+  const all: LeafRange[] = [];
+  for (const range of ranges) {
+    if (all.length === MAX_SORTED) {
+      const most = formatCount(MAX_SORTED);
+      throw new RangeError(`--sort physical takes ${most} ranges, there are more: give --range or --filter`);
+    }
+    all.push(range);
+  }
+  return all.sort((a, b) => a.physical - b.physical || a.start - b.start);
+}
+
+/** What a listing says last when it is not complete. */
+function stoppedBy(end: LinesEnd, leaves: LeafCursor, limit: number): string | null {
+  if (end !== "limit" && !leaves.stopped) return null;
+  const lines = `${formatCount(limit)} ${limit === 1 ? "line" : "lines"}`;
+  const what = end === "limit" ? lines : `${formatCount(MAX_PAGES)} pages`;
+  return `stopped after ${what}, there are more: --lines all, or a part with --range A-B`;
+}
