@@ -4,7 +4,7 @@ import { dispatcher, type Handlers, handlerOf, IGNORED } from "../../arch/x86/cp
 import type { RecordStream } from "../../arch/x86/cpu/record-stream.ts";
 import type { Kernel } from "../mm/mm_types.ts";
 import { kernelOpening, machineOpening } from "../trace/opening.ts";
-import { KINDS, type RecordKind, type TraceRecord } from "../trace/record.ts";
+import { KINDS, type RecordKind, type TraceRecord, type TraceRecordOf } from "../trace/record.ts";
 import { LiveWorld, type World } from "../trace/world.ts";
 import { type Cause, FindingLog } from "./causes.ts";
 import type { Finding, RuleHead } from "./findings.ts";
@@ -196,12 +196,26 @@ export class Auditor {
         this.#judge(after, record);
       };
     }
+    handlers["call-left"] = this.#callLeft(handlerOf(ledger.handlers, "call-left"));
     handlers["cr3-loaded"] = this.#reviving(handlers["cr3-loaded"], "PCID loaded, not flushed since");
     handlers["lazy-left"] = this.#reviving(
       handlers["lazy-left"],
       "address space used again, not flushed since",
     );
     return handlers as Handlers<TraceRecord>;
+  }
+
+  /** Most calls are of functions whose return no rule judges on. */
+  #callLeft(take: ((record: TraceRecord) => void) | typeof IGNORED): (record: TraceRecord) => void {
+    const before = byFunction(this.#before.get("call-left") ?? []);
+    const after = byFunction(this.#after.get("call-left") ?? []);
+    return (record) => {
+      this.#record = record;
+      const { function: name } = record as TraceRecordOf<"call-left">;
+      this.#judge(before(name), record);
+      if (take !== IGNORED) take(record);
+      this.#judge(after(name), record);
+    };
   }
 
   /** What was out of a CPU's reach is not any more, unless it is dropped with the load. */
@@ -251,6 +265,20 @@ export class Auditor {
       this.#report(rule, { key, details: { ...details, moment: `${why}: ${details.moment}` } });
     });
   }
+}
+
+/** Those of some rules that judge on the return of a function. */
+function byFunction(judges: readonly Judge[]): (name: string) => readonly Judge[] | undefined {
+  const every = judges.filter(({ rule }) => rule.returns === null);
+  const named = new Map<string, readonly Judge[]>();
+  for (const name of new Set(judges.flatMap(({ rule }) => rule.returns ?? []))) {
+    named.set(
+      name,
+      judges.filter(({ rule }) => rule.returns === null || rule.returns.includes(name)),
+    );
+  }
+  const others = every.length === 0 ? undefined : every;
+  return (name) => named.get(name) ?? others;
 }
 
 /** What can be looked at, what is the case, and where records come from. */

@@ -32,6 +32,7 @@ export class Draws {
   dice(agent: number): Dice {
     let epoch = -1;
     let ordinal = 0;
+    let begun = 0;
     return {
       seed: this.seed,
       below: (bound) => {
@@ -40,8 +41,9 @@ export class Draws {
         if (epoch !== this.#epoch) {
           epoch = this.#epoch;
           ordinal = 0;
+          begun = hashOf(this.seed, this.#page, this.#round, agent);
         }
-        return hash32(this.seed, this.#page, this.#round, agent, ordinal++) % bound;
+        return hashEnded(begun, ordinal++) % bound;
       },
     };
   }
@@ -58,7 +60,16 @@ export class Draws {
 
 /** 32 well-mixed bits, unsigned, of five integers: Austin Appleby's MurmurHash3. */
 export function hash32(a: number, b: number, c: number, d: number, e: number): number {
-  let hash = mix(mix(mix(mix(mix(0, a), b), c), d), e) ^ (5 * 4);
+  return hashEnded(hashOf(a, b, c, d), e);
+}
+
+/** The hash after four of the five. */
+function hashOf(a: number, b: number, c: number, d: number): number {
+  return mix(mix(mix(mix(0, a), b), c), d);
+}
+
+function hashEnded(begun: number, e: number): number {
+  let hash = mix(begun, e) ^ (5 * 4);
   hash = Math.imul(hash ^ (hash >>> 16), 0x85eb_ca6b);
   hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2_ae35);
   return (hash ^ (hash >>> 16)) >>> 0;

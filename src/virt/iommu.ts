@@ -97,8 +97,9 @@ export class Iommu implements mmu_notifier {
     }
     const { memory } = this.mm.kernel.machine;
     if (write) memory.write(physical - (physical % 8), ++this.#counter, 0);
-    if (this.#records.live) {
-      this.#records.emit({
+    const tell = this.#records.hearer("device-access");
+    if (tell !== null) {
+      tell({
         kind: "device-access",
         seq: this.#records.next(),
         agent: this.#agent,

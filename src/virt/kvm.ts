@@ -275,9 +275,10 @@ export class Kvm implements mmu_notifier {
   #use(spte: Spte, hva: Linear, write: boolean): void {
     spte.accessed = true;
     if (write) spte.dirty = true;
-    if (!this.#records.live) return;
+    const tell = this.#records.hearer("guest-access");
+    if (tell === null) return;
     const pfn = (spte.pfn + (spte.level === 2 ? (hva - spte.hva) >>> PAGE_SHIFT : 0)) as Pfn;
-    this.#records.emit({
+    tell({
       kind: "guest-access",
       seq: this.#records.next(),
       agent: this.#vcpu,

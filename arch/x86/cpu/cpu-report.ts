@@ -8,7 +8,7 @@ import type { ACCESS_KINDS, HardwareRecord, INVALIDATION_CAUSES, RegisterName } 
 import { OFFSET_MASK, type WalkResult } from "./walk-result.ts";
 
 /*
- * What a CPU records, one function a kind. Each assumes that somebody listens. The CPU knows no address space: whoever
+ * What a CPU records, one function a kind. Most assume that somebody listens. The CPU knows no address space: whoever
  * follows its roots does.
  */
 
@@ -44,7 +44,9 @@ export function reportAccess(
   physical: number,
   hit: boolean,
 ): void {
-  records.emit({
+  const tell = records.hearer("access");
+  if (tell === null) return;
+  tell({
     kind: "access",
     seq: records.next(),
     agent: records.agent,
@@ -76,7 +78,9 @@ export function reportUpdate(
   entryLo: number,
   hi: number,
 ): void {
-  records.emit({
+  const tell = records.hearer("accessed-dirty-set");
+  if (tell === null) return;
+  tell({
     kind: "accessed-dirty-set",
     seq: records.next(),
     agent,
@@ -100,7 +104,9 @@ export function reportFill(
 ): void {
   const { level, linearLo, linearHi, physical, rights, dirty } = found;
   const offset = OFFSET_MASK[level] ?? 0;
-  records.emit({
+  const tell = records.hearer("tlb-filled");
+  if (tell === null) return;
+  tell({
     kind: "tlb-filled",
     seq: records.next(),
     agent: walkerOf(cpu),
@@ -123,7 +129,9 @@ export function reportInvalidated(
   cause: (typeof INVALIDATION_CAUSES)[number],
   { pcid, page, globals, tables }: InvalidationScope,
 ): void {
-  records.emit({
+  const tell = records.hearer("invalidated");
+  if (tell === null) return;
+  tell({
     kind: "invalidated",
     seq: records.next(),
     agent: records.agent,
@@ -244,7 +252,9 @@ export function reportIpiSent(records: Records, from: number, to: number, flush:
 }
 
 export function reportInterruptTaken(records: Records, cpu: number): void {
-  records.emit({
+  const tell = records.hearer("interrupt-taken");
+  if (tell === null) return;
+  tell({
     kind: "interrupt-taken",
     seq: records.next(),
     agent: records.agent,
@@ -255,7 +265,9 @@ export function reportInterruptTaken(records: Records, cpu: number): void {
 }
 
 export function reportIpiHandled(records: Records, cpu: number, from: number, flush: number): void {
-  records.emit({
+  const tell = records.hearer("ipi-handled");
+  if (tell === null) return;
+  tell({
     kind: "ipi-handled",
     seq: records.next(),
     agent: records.agent,
@@ -275,7 +287,9 @@ export function reportEntryWritten(
   entryLo: number,
   entryHi: number,
 ): void {
-  records.emit({
+  const tell = records.hearer("entry-written");
+  if (tell === null) return;
+  tell({
     kind: "entry-written",
     seq: records.next(),
     agent: records.agent,

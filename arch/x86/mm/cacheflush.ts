@@ -19,8 +19,9 @@ function reached(
   pfn: Pfn,
 ): void {
   const { records } = kernel;
-  if (!records.live) return;
-  records.emit({
+  const tell = records.hearer("cache-flushed");
+  if (tell === null) return;
+  tell({
     kind: "cache-flushed",
     seq: records.next(),
     agent: records.agent,
@@ -69,8 +70,9 @@ export function flush_dcache_page(kernel: KernelContext, page: Pfn): void {
 export function update_mmu_cache(vma: VmaContext, address: Linear, ptep: Slot): void {
   const { kernel, id } = vma.vm_mm;
   const { records } = kernel;
-  if (!records.live) return;
-  records.emit({
+  const tell = records.hearer("mmu-cache-updated");
+  if (tell === null) return;
+  tell({
     kind: "mmu-cache-updated",
     seq: records.next(),
     agent: records.agent,

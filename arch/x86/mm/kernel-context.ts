@@ -88,8 +88,9 @@ export function readEntry(mm: MmContext, slot: Slot): Entry {
 /** Records, as a hint, which of the kernel's primitives stores an entry or flushes next: each says its own name. */
 export function hintPrimitive(kernel: KernelContext, name: string): void {
   const { records } = kernel;
-  if (!records.live) return;
-  records.emit({
+  const tell = records.hearer("primitive");
+  if (tell === null) return;
+  tell({
     kind: "primitive",
     seq: records.next(),
     agent: records.agent,

@@ -168,6 +168,11 @@ export class Debts {
       const size = BYTES_OF_LEVEL[level]!;
       const first = Math.floor(start / size);
       const last = Math.floor((start + length - 1) / size);
+      if (first === last) {
+        aged.delete(first);
+        if (debts.has(first)) this.#payKey(debts, first, 0, null);
+        continue;
+      }
       forKeys(aged, first, last, (key) => aged.delete(key));
       forKeys(debts, first, last, (key) => this.#payKey(debts, key, 0, null));
     }

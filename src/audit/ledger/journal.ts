@@ -21,15 +21,13 @@ export class Journal {
     setOrDelete(map, key, value);
   }
 
-  /** Assigns to a field, so that it can be undone. */
-  assign<T, K extends keyof T>(object: T, field: K, value: T[K]): void {
-    if (this.active) {
-      const before = object[field];
-      this.#undo.push(() => {
-        object[field] = before;
-      });
-    }
-    object[field] = value;
+  /** A field is about to be assigned to: notes its value, so that this can be undone. */
+  keep<T, K extends keyof T>(object: T, field: K): void {
+    if (!this.active) return;
+    const before = object[field];
+    this.#undo.push(() => {
+      object[field] = before;
+    });
   }
 
   /** Notes how to undo a change; only while {@link active}. */

@@ -103,7 +103,10 @@ export class Ledger {
     "batch-added": (record) => this.#batchAdded(record),
     "cpumask-changed": ({ space, cpus }) => {
       const known = this.spaces.get(space);
-      if (known !== undefined) this.journal.assign(known, "cpus", cpus);
+      if (known !== undefined) {
+        this.journal.keep(known, "cpus");
+        known.cpus = cpus;
+      }
     },
     "lazy-entered": ({ cpu }) => {
       this.contexts.cpu(cpu).lazy = true;
@@ -300,7 +303,10 @@ export class Ledger {
 
   #rootLoaded({ cpu, root: physical, pcid, keep, seq, agent }: TraceRecordOf<"cr3-loaded">): void {
     const root = this.tables.watch(physical);
-    if (root.space === null) this.journal.assign(root, "space", this.spaces.ofRoot(physical));
+    if (root.space === null) {
+      this.journal.keep(root, "space");
+      root.space = this.spaces.ofRoot(physical);
+    }
     this.contexts.loaded(cpu, root, pcid, keep);
     if (!keep) return;
     const { current } = this.contexts.cpu(cpu);
@@ -352,7 +358,11 @@ export class Ledger {
   #spaceCreated(record: TraceRecordOf<"address-space-created">): void {
     const space = this.spaces.created(record);
     for (const root of [space.root, space.userRoot]) {
-      if (root !== NONE) this.journal.assign(this.tables.watch(root), "space", space);
+      if (root !== NONE) {
+        const watched = this.tables.watch(root);
+        this.journal.keep(watched, "space");
+        watched.space = space;
+      }
     }
   }
 

@@ -169,18 +169,25 @@ export class Listeners {
     const start = linearNumber(linearLo, linearHi);
     const length = all ? Infinity : bytes;
     if (op === "invalidate_range_start") {
-      this.#journal.assign(guest, "openRanges", [...guest.openRanges, { start, length }]);
+      this.#journal.keep(guest, "openRanges");
+      guest.openRanges = [...guest.openRanges, { start, length }];
       return;
     }
     if (op === "invalidate_range_end") this.#closeRange(guest, start, length);
     else if (op !== "invalidate_page" && op !== "change_pte") return;
-    this.#journal.assign(guest, "seqDue", true);
+    this.#journal.keep(guest, "seqDue");
+    guest.seqDue = true;
   }
 
   #closeRange(guest: Guest, start: number, length: number): void {
     const at = guest.openRanges.findIndex((open) => open.start === start && open.length === length);
-    if (at >= 0) this.#journal.assign(guest, "openRanges", guest.openRanges.toSpliced(at, 1));
-    else if (guest.openBefore > 0) this.#journal.assign(guest, "openBefore", guest.openBefore - 1);
+    if (at >= 0) {
+      this.#journal.keep(guest, "openRanges");
+      guest.openRanges = guest.openRanges.toSpliced(at, 1);
+    } else if (guest.openBefore > 0) {
+      this.#journal.keep(guest, "openBefore");
+      guest.openBefore = guest.openBefore - 1;
+    }
   }
 
   /** A guest told its counters. */
@@ -188,10 +195,13 @@ export class Listeners {
     const guest = this.guest(listener);
     if (guest === null) return;
     if (guest.seq === NONE) {
-      this.#journal.assign(guest, "openBefore", notifierCount - guest.openRanges.length);
+      this.#journal.keep(guest, "openBefore");
+      guest.openBefore = notifierCount - guest.openRanges.length;
     }
-    this.#journal.assign(guest, "seq", notifierSeq);
-    this.#journal.assign(guest, "seqDue", false);
+    this.#journal.keep(guest, "seq");
+    guest.seq = notifierSeq;
+    this.#journal.keep(guest, "seqDue");
+    guest.seqDue = false;
   }
 
   #put(guest: Guest, spte: Spte): void {
@@ -210,7 +220,8 @@ export class Listeners {
   stored(guest: Guest, hva: number): void {
     const spte = spteAt(guest, hva);
     if (spte === undefined || spte.dirty) return;
-    this.#journal.assign(spte, "dirty", true);
+    this.#journal.keep(spte, "dirty");
+    spte.dirty = true;
   }
 
   /** One of an spte's frames was freed under it. */
@@ -244,7 +255,8 @@ export class Listeners {
   }
 
   #setHostChange(spte: Spte, change: Change): void {
-    this.#journal.assign(spte, "hostChange", change);
+    this.#journal.keep(spte, "hostChange");
+    spte.hostChange = change;
   }
 }
 

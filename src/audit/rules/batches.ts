@@ -111,10 +111,11 @@ export const BATCH_RULES: readonly Rule[] = [
     when: "page freed, shrink_page_list returned",
     source: "mm/vmscan.c shrink_page_list",
     before: ["page-freed", "call-left"],
+    returns: ["shrink_page_list"],
     subjects(l, moment, visit: (due: { task: TaskState; pfn: number }) => void) {
       const task = l.task(moment.agent);
       if (moment.kind === "call-left") {
-        if (moment.function === "shrink_page_list") visit({ task, pfn: NONE });
+        visit({ task, pfn: NONE });
         return;
       }
       for (let pfn = moment.pfn as number; pfn < moment.pfn + 2 ** moment.order; pfn++) visit({ task, pfn });

@@ -122,12 +122,9 @@ export const CALL_RULES: readonly Rule[] = [
     when: "try_to_unmap returned",
     source: "mm/rmap.c try_to_unmap",
     after: ["call-left"],
-    subjects(
-      l,
-      { function: name, pfn, result },
-      visit: (subject: { pfn: number; leaf: Leaf; succeeded: boolean }) => void,
-    ) {
-      if (name !== "try_to_unmap" || l.pages.isCompound(pfn)) return;
+    returns: ["try_to_unmap"],
+    subjects(l, { pfn, result }, visit: (subject: { pfn: number; leaf: Leaf; succeeded: boolean }) => void) {
+      if (l.pages.isCompound(pfn)) return;
       l.tables.leavesOn(pfn, (leaf) => visit({ pfn, leaf, succeeded: result === 1 }));
     },
     broken: (_l, { succeeded }) => succeeded,

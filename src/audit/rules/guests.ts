@@ -10,6 +10,7 @@ import { HUGE, PRESENT, RIGHT_WRITE } from "../ledger/translation.ts";
 import { type Breach, type Rule, rule } from "./rule.ts";
 
 const SPTE_MOMENTS = ["call-left", "run-ended"] as const;
+const SPTE_RETURNS = ["page_mkclean", "try_to_unmap"];
 
 /** One frame of one spte, looked at when nobody is in the middle of changing the place. */
 interface SettledSpte {
@@ -70,7 +71,6 @@ function settledSptes(
   visit: (subject: SettledSpte) => void,
 ): void {
   if (moment.kind === "call-left") {
-    if (moment.function !== "page_mkclean" && moment.function !== "try_to_unmap") return;
     const { first, end } = l.pages.framesOf(moment.pfn);
     for (let pfn = first; pfn < end; pfn++) {
       l.listeners.byPfn.on(pfn, (spte) => offer(spte, pfn, moment.function, visit));
@@ -233,6 +233,7 @@ export const GUEST_RULES: readonly Rule[] = [
     when: "try_to_unmap or page_mkclean returned, run ended",
     source: "mm/gup.c: a guest may write only what the host could",
     after: SPTE_MOMENTS,
+    returns: SPTE_RETURNS,
     subjects: settledSptes,
     broken: (l, subject) => subject.spte.writable && !hostOf(l, subject).writable,
     breach: settledBreach,
@@ -243,6 +244,7 @@ export const GUEST_RULES: readonly Rule[] = [
     when: "try_to_unmap or page_mkclean returned, run ended",
     source: "include/linux/mmu_notifier.h: every change of a frame is notified",
     after: SPTE_MOMENTS,
+    returns: SPTE_RETURNS,
     subjects: settledSptes,
     broken: (l, subject) => hostOf(l, subject).pfn !== subject.pfn,
     breach: settledBreach,

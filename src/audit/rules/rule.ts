@@ -32,6 +32,8 @@ export interface Rule extends RuleHead {
   /** The moments that it judges on: before the ledger takes them in, or after. */
   readonly before: readonly MomentKind[];
   readonly after: readonly MomentKind[];
+  /** Of calls left: those of these functions; null where it judges on none, or on all. */
+  readonly returns: readonly string[] | null;
   /** Everything that the rule has a say in at a moment. */
   subjects(l: Ledger, moment: Moment, visit: (subject: unknown) => void): void;
   /** Whether the rule is broken there. */
@@ -47,14 +49,16 @@ export interface RuleRow<K extends MomentKind, S> {
   readonly source: string;
   readonly before?: readonly K[];
   readonly after?: readonly K[];
+  readonly returns?: readonly string[];
   subjects(l: Ledger, moment: MomentOf<K>, visit: (subject: S) => void): void;
   broken(l: Ledger, subject: S): boolean;
   breach(l: Ledger, subject: S): Breach;
 }
 
 /** A row of the table of rules. */
-export function rule<K extends MomentKind, S>({ before = [], after = [], ...row }: RuleRow<K, S>): Rule {
-  return { ...row, before, after } as unknown as Rule;
+export function rule<K extends MomentKind, S>(given: RuleRow<K, S>): Rule {
+  const { before = [], after = [], returns = null, ...row } = given;
+  return { ...row, before, after, returns } as unknown as Rule;
 }
 
 /** What a recording must have for a rule to be judged: kinds of records; and whether its end says something, too. */

@@ -76,8 +76,8 @@ export const WRITEBACK_RULES: readonly Rule[] = [
     when: "page_mkclean returned",
     source: "mm/page-writeback.c clear_page_dirty_for_io",
     after: ["call-left"],
-    subjects(l, { function: name, pfn: page }, visit: (writer: Writer) => void) {
-      if (name !== "page_mkclean") return;
+    returns: ["page_mkclean"],
+    subjects(l, { pfn: page }, visit: (writer: Writer) => void) {
       const { first, end } = l.pages.framesOf(page);
       const ofFile = !l.pages.isAnon(page);
       for (let pfn = first; pfn < end; pfn++) {
