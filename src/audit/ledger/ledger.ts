@@ -101,13 +101,7 @@ export class Ledger {
     "flush-begun": (record) => this.#flushBegun(record),
     "flush-ended": (record) => this.#flushEnded(record),
     "batch-added": (record) => this.#batchAdded(record),
-    "cpumask-changed": ({ space, cpus }) => {
-      const known = this.spaces.get(space);
-      if (known !== undefined) {
-        this.journal.keep(known, "cpus");
-        known.cpus = cpus;
-      }
-    },
+    "cpumask-changed": ({ space, cpus }) => this.spaces.cpusChanged(space, cpus),
     "lazy-entered": ({ cpu }) => {
       this.contexts.cpu(cpu).lazy = true;
     },
@@ -303,10 +297,7 @@ export class Ledger {
 
   #rootLoaded({ cpu, root: physical, pcid, keep, seq, agent }: TraceRecordOf<"cr3-loaded">): void {
     const root = this.tables.watch(physical);
-    if (root.space === null) {
-      this.journal.keep(root, "space");
-      root.space = this.spaces.ofRoot(physical);
-    }
+    if (root.space === null) this.spaces.claim(root, this.spaces.ofRoot(physical));
     this.contexts.loaded(cpu, root, pcid, keep);
     if (!keep) return;
     const { current } = this.contexts.cpu(cpu);
@@ -345,9 +336,7 @@ export class Ledger {
     this.seq = record.seq;
     const task = this.task(record.agent);
     const { batch, lastChange: change } = task;
-    record.cpus.forEach((word, i) => {
-      batch.cpus[i] = (batch.cpus[i] ?? 0) | word;
-    });
+    task.putOff(record.cpus);
     if (change === null || change.deferred || this.spaceOf(change.leaf.reach)?.id !== record.space) return;
     change.deferred = true;
     batch.changes.push(change);
@@ -358,11 +347,7 @@ export class Ledger {
   #spaceCreated(record: TraceRecordOf<"address-space-created">): void {
     const space = this.spaces.created(record);
     for (const root of [space.root, space.userRoot]) {
-      if (root !== NONE) {
-        const watched = this.tables.watch(root);
-        this.journal.keep(watched, "space");
-        watched.space = space;
-      }
+      if (root !== NONE) this.spaces.claim(this.tables.watch(root), space);
     }
   }
 

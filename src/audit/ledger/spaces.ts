@@ -58,6 +58,20 @@ export class Spaces {
     return this.#byRoot.get(physical) ?? null;
   }
 
+  /** A root is an address space's. */
+  claim(root: Root, space: Space | null): void {
+    this.#journal.keep(root, "space");
+    root.space = space;
+  }
+
+  /** mm_cpumask is another. */
+  cpusChanged(id: number, cpus: readonly number[]): void {
+    const space = this.#byId.get(id);
+    if (space === undefined) return;
+    this.#journal.keep(space, "cpus");
+    space.cpus = cpus;
+  }
+
   named({ subject, id, name }: TraceRecordOf<"named">): void {
     this.#names.set(`${subject} ${id}`, name);
   }

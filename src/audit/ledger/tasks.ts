@@ -151,6 +151,14 @@ export class TaskState {
     return this.batch.changes.length > 0 || this.batch.cpus.some((word) => word !== 0);
   }
 
+  /** A flush of these CPUs, as words, is put off. */
+  putOff(cpus: readonly number[]): void {
+    const { cpus: words } = this.batch;
+    cpus.forEach((word, i) => {
+      words[i] = (words[i] ?? 0) | word;
+    });
+  }
+
   forgetBatch(): void {
     this.batch = emptyBatch();
   }
