@@ -83,6 +83,17 @@ describe("what an operation drops, and what it leaves", () => {
   });
 
   it.each<[string, (f: Fixture) => void, string[], string[]]>([
+    ["nothing", () => {}, ALL_LEAVES, TABLES_OF(1, 2)],
+    ["INVLPG", (f) => f.cpu.invlpg(T), ["T@2", "next@all"], TABLES_OF(2)],
+    ["INVLPG of a global page", (f) => f.cpu.invlpg(SAME_TABLE), ["T@1", "T@2"], TABLES_OF(2)],
+    ["INVLPG elsewhere", (f) => f.cpu.invlpg(NEXT_PML4E), ALL_LEAVES, TABLES_OF(2)],
+    ["INVPCID 0", (f) => invpcid(f.cpu, 0, 2, T), ["T@1", "next@all"], TABLES_OF(1)],
+    ["INVPCID 0 of a global page", (f) => invpcid(f.cpu, 0, 1, SAME_TABLE), ALL_LEAVES, TABLES_OF(2)],
+    ["INVPCID 0 in another 512 GiB", (f) => invpcid(f.cpu, 0, 1, NEXT_PML4E), ALL_LEAVES, TABLES_OF(2)],
+    ["INVPCID 1", (f) => invpcid(f.cpu, 1, 1), ["T@2", "next@all"], TABLES_OF(2)],
+    ["INVPCID 2", (f) => invpcid(f.cpu, 2, 0), [], []],
+    ["INVPCID 3", (f) => invpcid(f.cpu, 3, 0), ["next@all"], []],
+    ["MOV CR3 to PCID 2", (f) => f.cpu.loadCr3(ROOT, 2), ["T@1", "next@all"], TABLES_OF(1)],
     ["PGE cleared", (f) => f.cpu.setControl({ pge: false }), [], []],
     ["PCIDE cleared", (f) => f.cpu.setControl({ pcide: false }), [], []],
     ["PSE set", (f) => f.cpu.setControl({ pse: true }), [], []],
@@ -114,11 +125,14 @@ describe("what an operation drops, and what it leaves", () => {
     }
   });
 
-  it("a page fault drops the page and the table entries that lead to it", () => {
-    const f = cached();
-    read(f, NEXT_TABLE);
-    expect(left(f)).toEqual({ leaves: ALL_LEAVES, tables: [...TABLES_OF(2), "2@1"].sort() });
-  });
+  it.each([MODEL, AMD])(
+    "a page fault on $name drops the page and the table entries that lead to it",
+    (model) => {
+      const f = cached(model);
+      read(f, NEXT_TABLE);
+      expect(left(f)).toEqual({ leaves: ALL_LEAVES, tables: [...TABLES_OF(2), "2@1"].sort() });
+    },
+  );
 
   it("an Alder Lake with old microcode leaves global translations at INVLPG while PCIDE=1", () => {
     const f = cached({ ...MODEL, invlpgKeepsGlobal: true });
