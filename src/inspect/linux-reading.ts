@@ -7,7 +7,7 @@ import {
   LINUX_BITS,
   type LinuxBit,
 } from "../../arch/x86/mm/pgtable_types.ts";
-import { PteFormat, pteLayout } from "../../arch/x86/mm/pte-format.ts";
+import { PteFormat, pteLayout, swapOffsetBits } from "../../arch/x86/mm/pte-format.ts";
 import { swp_offset, swp_type } from "../../arch/x86/mm/swap-entry.ts";
 import type { GuestSwapTypes } from "../formats/guest-manifest.ts";
 import { formatCount, hex } from "../text/hex.ts";
@@ -55,6 +55,7 @@ export interface SwapFlags {
 const MARKER_NAMES = ["uffd-wp", "poisoned"] as const;
 /** Since 5.19 the offset of a migration entry has young and dirty bits above the frame number. */
 const MIGRATION_PFN = 2 ** 40;
+const GENERIC_OFFSET_BITS = 50;
 /** Pages, and swap entries in their place, exist up to the PUD. */
 const LAST_HUGE_LEVEL = 3;
 
@@ -79,7 +80,7 @@ export function linuxPteFormat(layout: string, types: GuestSwapTypes | null): Pt
 export function readLinux(pteFormat: PteFormat, level: number, entry: Entry): LinuxReading {
   const { lo, hi } = entry;
   const huge = level > 1 && (lo & PTE_PS) !== 0;
-  if (((lo & ~_PAGE_KNL_ERRATUM_MASK) | hi) === 0) return { kind: "none" };
+  if (((lo & ~strayBits(pteFormat)) | hi) === 0) return { kind: "none" };
   if ((lo & PTE_P) !== 0) {
     // Nothing maps a page above the pud: the kernel calls such an entry bad and clears it.
     if (huge && level > LAST_HUGE_LEVEL) return { kind: "bad" };
@@ -140,7 +141,7 @@ function readSwap(pteFormat: PteFormat, entry: Entry): LinuxReading {
   const { types } = pteFormat;
   const generic = pteFormat.pte_to_swp_entry(pteFormat.pte_swp_clear_soft_dirty(entry));
   const type = swp_type(generic);
-  const offset = swp_offset(generic);
+  const offset = swp_offset(generic) + offsetAbove(pteFormat, entry);
   if (!pteFormat.non_swap_entry(generic))
     return { kind: "swap", type, offset, ...swapFlagsOf(pteFormat, entry) };
   if (pteFormat.is_migration_entry(generic)) {
@@ -159,6 +160,17 @@ function readSwap(pteFormat: PteFormat, entry: Entry): LinuxReading {
   }
   if (type === types.swapinError) return { kind: "swapin-error", type };
   return { kind: "unknown-type", type, offset };
+}
+
+/** Bits that pte_none does not look at; before 4.8 the type has one of them, and only zero is none. */
+function strayBits({ layout }: PteFormat): number {
+  return layout.swap.typeBit < 8 ? 0 : _PAGE_KNL_ERRATUM_MASK;
+}
+
+/** The part of a swap offset above the 50 bits of the generic form: before 4.8 it has 55. Not exact above 2^53. */
+function offsetAbove({ layout }: PteFormat, entry: Entry): number {
+  const above = swapOffsetBits(layout.swap) - GENERIC_OFFSET_BITS;
+  return above === 0 ? 0 : (entry.hi >>> (32 - above)) * 2 ** GENERIC_OFFSET_BITS;
 }
 
 function swapFlagsOf(pteFormat: PteFormat, entry: Entry): SwapFlags {

@@ -37,6 +37,14 @@ export {
 } from "../inspect/decode-report.ts";
 export { fieldBits, fieldNames } from "../inspect/entry-flags.ts";
 export {
+  ERROR_CODE_BITS,
+  ERROR_CODE_CONFLICTS,
+  type ErrorCodeBit,
+  type ErrorCodeConflict,
+  errorCodeConflicts,
+  errorCodeWords,
+} from "../inspect/error-code.ts";
+export {
   foldLeaves,
   type LeafRange,
   linearOf,
@@ -89,5 +97,5 @@ export {
   type WalkStep,
   walkReport,
 } from "../inspect/walk-report.ts";
-export { errorCodeWords, missingTable, walkLines, walkObject } from "../inspect/walk-text.ts";
+export { missingTable, walkLines, walkObject } from "../inspect/walk-text.ts";
 export { coloured, type Paint, plain, type Tone } from "../text/paint.ts";
