@@ -36,9 +36,14 @@ export type LinuxReading =
   /** A broken frame: touching the address is SIGBUS. */
   | { readonly kind: "hwpoison"; readonly type: number; readonly pfn: number }
   /** No page; only marks that must outlive one. */
-  | { readonly kind: "marker"; readonly type: number; readonly marks: readonly string[] }
+  | {
+      readonly kind: "marker";
+      readonly type: number;
+      readonly offset: number;
+      readonly marks: readonly string[];
+    }
   /** The page could not be read back from swap. */
-  | { readonly kind: "swapin-error"; readonly type: number }
+  | { readonly kind: "swapin-error"; readonly type: number; readonly offset: number }
   /** A type above the swap areas that this layout does not name. */
   | { readonly kind: "unknown-type"; readonly type: number; readonly offset: number }
   /** Not present, in a table where Linux only has table pointers. */
@@ -155,10 +160,11 @@ function readSwap(pteFormat: PteFormat, entry: Entry): LinuxReading {
     return {
       kind: "marker",
       type,
+      offset,
       marks: MARKER_NAMES.filter((_, bit) => Math.floor(offset / 2 ** bit) % 2 === 1),
     };
   }
-  if (type === types.swapinError) return { kind: "swapin-error", type };
+  if (type === types.swapinError) return { kind: "swapin-error", type, offset };
   return { kind: "unknown-type", type, offset };
 }
 

@@ -239,7 +239,7 @@ describe("one entry, decoded", () => {
     expect(decodeObject(report, "a CPU")).toMatchObject({
       linux: { layout: "linux-4.7" },
       kernels: [
-        { kind: "prot-none" },
+        { kind: "swap" },
         { kind: "migration" },
         { kind: "unknown-type" },
         { kind: "swap" },
