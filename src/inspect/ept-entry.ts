@@ -5,6 +5,7 @@ import {
   type ForeignWord,
   fieldsOf,
   hasBitAt,
+  requireWord,
   type WordField,
   type WordFieldSpec,
 } from "./foreign-word.ts";
@@ -60,9 +61,16 @@ const MISCONFIGURATIONS: readonly Misconfiguration[] = [
 
 /**
  * Reads an entry of an extended page table at a level, 1 to 5 (SDM vol. 3, 28.2.2). `maxPhyAddr` is the CPU's. Rules
- * that depend on a capability (execute-only, mode-based execution, 1-GiB pages) are said, not judged.
+ * that depend on a capability (execute-only, mode-based execution, 1-GiB pages) are said, not judged. Throws RangeError.
  */
 export function readEptEntry(value: bigint, level: number, maxPhyAddr: number): ForeignWord {
+  requireWord(value);
+  if (!(Number.isInteger(level) && level >= 1 && level <= 5)) {
+    throw new RangeError(`level ${level}: give 1 to 5`);
+  }
+  if (!(Number.isInteger(maxPhyAddr) && maxPhyAddr >= 36 && maxPhyAddr <= 52)) {
+    throw new RangeError(`MAXPHYADDR ${maxPhyAddr}: give 36 to 52`);
+  }
   const kind: EptKind = level === 1 || (level <= LAST_LARGE && hasBitAt(value, PS)) ? "leaf" : "table";
   const entry = { value, level, kind, maxPhyAddr };
   const rwx = Number(value & 7n);

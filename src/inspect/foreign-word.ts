@@ -26,6 +26,12 @@ export interface ForeignWord {
   readonly fields: readonly WordField[];
 }
 
+/** Throws TypeError for what is no bigint and RangeError for one that does not fit 64 bits, naming it. */
+export function requireWord(value: bigint): void {
+  if (typeof value !== "bigint") throw new TypeError(`value ${String(value)}: give a bigint`);
+  if (value < 0n || value >= 2n ** 64n) throw new RangeError(`value ${value}: give one from 0 to 2^64-1`);
+}
+
 /** Some bits of a 64-bit value, shifted down. */
 export function bitsAt(value: bigint, [high, low]: readonly [number, number]): bigint {
   return (value >> BigInt(low)) & ((1n << BigInt(high - low + 1)) - 1n);

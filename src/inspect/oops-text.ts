@@ -51,8 +51,9 @@ const RIP = /\bRIP:?\s+(?:[0-9a-f]{4}:)?(?:\[<[0-9a-f]+>\]\s*)?(?:\[<[0-9a-f]+>\
 /** A log has many lines; an oops is near the first entry or error code of it. */
 const MOST_MATCHES = 1000;
 
-/** Finds the lines of an oops in a text, in any order. What it does not find stays open; nothing is an error. */
+/** Finds the lines of an oops in a text, in any order. What it does not find stays open; nothing is an error. Throws TypeError for no text. */
 export function parseOops(text: string): OopsText {
+  if (typeof text !== "string") throw new TypeError(`text ${String(text)}: give a string`);
   const twice = new Set<string>();
   const found = new Map<string, bigint>();
   const keep = (name: string, digits: string): void => {

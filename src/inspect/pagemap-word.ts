@@ -1,6 +1,13 @@
 import { PAGEMAP_BITS } from "../guest/pagemap-words.ts";
 import { formatCount, hex } from "../text/hex.ts";
-import { bitsAt, type ForeignWord, fieldsOf, hasBitAt, type WordFieldSpec } from "./foreign-word.ts";
+import {
+  bitsAt,
+  type ForeignWord,
+  fieldsOf,
+  hasBitAt,
+  requireWord,
+  type WordFieldSpec,
+} from "./foreign-word.ts";
 
 const FRAME = [54, 0] as const;
 const SWAP_TYPE = [4, 0] as const;
@@ -15,8 +22,9 @@ const MARKS = [
   { bit: 61, text: "of a file or shared" },
 ] as const;
 
-/** Reads one word of /proc/PID/pagemap (Documentation/admin-guide/mm/pagemap.rst). */
+/** Reads one word of /proc/PID/pagemap (Documentation/admin-guide/mm/pagemap.rst). Throws RangeError for no 64-bit value. */
 export function readPagemapWord(value: bigint): ForeignWord {
+  requireWord(value);
   const present = hasBitAt(value, 63);
   const swapped = !present && hasBitAt(value, 62);
   const marks = MARKS.filter(({ bit }) => hasBitAt(value, bit)).map(({ text }) => text);

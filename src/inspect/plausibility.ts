@@ -1,4 +1,5 @@
 import type { Entry } from "../../arch/x86/cpu/entry.ts";
+import { PTE_A, PTE_D, PTE_U } from "../../arch/x86/cpu/entry-layout.ts";
 import { PTE_LAYOUTS, PteFormat } from "../../arch/x86/mm/pte-format.ts";
 import { formatCount, hex } from "../text/hex.ts";
 import { readEptEntry } from "./ept-entry.ts";
@@ -80,7 +81,18 @@ export function otherReadings(entry: Entry, level: number, read: readonly PteFor
       .map(({ text, kernels }) => `${text} (${kernels})`);
   const value = entry.toBigInt();
   // A page on the move is rare, so that a shape of another system goes before it.
-  return [...said(true), ...windowsReading(value), ...eptReading(value, level), ...said(false)];
+  const kernel = unmappedReading(read[0]!, entry);
+  return [...kernel, ...said(true), ...windowsReading(value), ...eptReading(value, level), ...said(false)];
+}
+
+/** A page of the kernel's own maps whose P was cleared: A and D stay, the frame is stored as in PROT_NONE entries. */
+function unmappedReading(format: PteFormat, entry: Entry): string[] {
+  const pfn = format.pte_pfn(entry);
+  const isKernels =
+    (entry.lo & (PTE_A | PTE_D | PTE_U)) === (PTE_A | PTE_D) && (entry.hi & 0x7ff0_0000) === 0;
+  return isKernels && pfn > 0 && implausibleFrame(pfn) === null
+    ? [`a page that the kernel unmapped for itself (set_memory_np and the like), frame ${hex(pfn)}`]
+    : [];
 }
 
 function windowsReading(value: bigint): string[] {

@@ -1,5 +1,12 @@
 import { formatCount, hex } from "../text/hex.ts";
-import { bitsAt, type ForeignWord, fieldsOf, hasBitAt, type WordFieldSpec } from "./foreign-word.ts";
+import {
+  bitsAt,
+  type ForeignWord,
+  fieldsOf,
+  hasBitAt,
+  requireWord,
+  type WordFieldSpec,
+} from "./foreign-word.ts";
 
 /**
  * Entries with P=0 as Windows stores them, by the names of its public symbols (`_MMPTE_*`), in the order of the tests.
@@ -42,8 +49,12 @@ const NO_TYPE = "none";
 /** Bit that builds with the L1TF mitigation keep set in entries with P=0, as public dumps show; no part of the frame. */
 const INVALID_BIT = 45;
 
-/** Reads an entry as Windows does; a valid one is the processor's with Windows's use of the free bits. */
+/**
+ * Reads an entry as Windows does; a valid one is the processor's with Windows's use of the free bits. Throws
+ * RangeError for no 64-bit value.
+ */
 export function readWindowsEntry(value: bigint): ForeignWord {
+  requireWord(value);
   if (hasBitAt(value, 0)) return validEntry(value);
   const protection = `protection ${bitsAt(value, [9, 5])} (${hex(bitsAt(value, [9, 5]))}, newer builds)`;
   const software = (

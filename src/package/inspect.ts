@@ -35,7 +35,16 @@ export {
   type LinuxLevel,
   levelOf,
 } from "../inspect/decode-report.ts";
+export {
+  type DecodeSummary,
+  type SummaryContext,
+  summaryLines,
+  summaryOf,
+} from "../inspect/decode-summary.ts";
+export type { Doubt, Doubted, FoundDoubt } from "../inspect/doubt.ts";
+export { DOUBTS, doubtsOf } from "../inspect/doubts.ts";
 export { fieldBits, fieldNames } from "../inspect/entry-flags.ts";
+export { readEptEntry } from "../inspect/ept-entry.ts";
 export {
   ERROR_CODE_BITS,
   ERROR_CODE_CONFLICTS,
@@ -44,6 +53,7 @@ export {
   errorCodeConflicts,
   errorCodeWords,
 } from "../inspect/error-code.ts";
+export type { ForeignWord, WordField } from "../inspect/foreign-word.ts";
 export {
   foldLeaves,
   type LeafRange,
@@ -71,7 +81,18 @@ export {
   readLinux,
   type SwapFlags,
 } from "../inspect/linux-reading.ts";
+export { oopsLines, oopsObject } from "../inspect/oops-lines.ts";
+export { explainOops, type OopsReport } from "../inspect/oops-report.ts";
+export {
+  OOPS_REGISTERS,
+  type OopsEntry,
+  type OopsLevel,
+  type OopsRegister,
+  type OopsText,
+  parseOops,
+} from "../inspect/oops-text.ts";
 export { PAGE_TEST_NAMES, PAGE_TESTS, parseFilter } from "../inspect/page-filter.ts";
+export { readPagemapWord } from "../inspect/pagemap-word.ts";
 export {
   addCounts,
   countEntries,
@@ -98,4 +119,5 @@ export {
   walkReport,
 } from "../inspect/walk-report.ts";
 export { missingTable, walkLines, walkObject } from "../inspect/walk-text.ts";
+export { readWindowsEntry } from "../inspect/windows-entry.ts";
 export { coloured, type Paint, plain, type Tone } from "../text/paint.ts";

@@ -111,6 +111,14 @@ test("a frame beyond the CPU's own width is doubted", () => {
   );
 });
 
+test("a page of the kernel's that it unmapped is told from swap, with its frame", () => {
+  expect(doubts(0x800f_ffff_f79e_2060n)).toEqual([
+    expect.stringMatching(
+      /^swap-beyond: .*likelier: a page that the kernel unmapped for itself .*, frame 0x861d$/,
+    ),
+  ]);
+});
+
 test("a shape says it alone: its parts are not doubted", () => {
   expect(doubts(0xffff_8881_0123_4067n)).toEqual([expect.stringMatching(/^kernel-pointer: /)]);
 });
