@@ -6,7 +6,14 @@ import { parseOops } from "../inspect/oops-text.ts";
 import { type ParsedArguments, UsageError } from "./command.ts";
 import { pteFormatOf } from "./image.ts";
 import type { Terminal } from "./output.ts";
-import { controlOf, type SaidRegisters, stateFrom, stateLine, stateObject } from "./registers.ts";
+import {
+  controlOf,
+  type MachineState,
+  type SaidRegisters,
+  stateFrom,
+  stateLine,
+  stateObject,
+} from "./registers.ts";
 
 /** A console log of this size holds many an oops. */
 const MOST_BYTES = 2 ** 24;
@@ -38,7 +45,7 @@ export async function decodeOops(
   if (said.cr4 === undefined && oops.fiveLevels) said.cr4 = { value: 0x10a0n, from: "five entries" };
   const state = stateFrom(said, true, parsed);
   const cr3 = oops.registers.cr3 ?? 0n;
-  const control = controlOf(state, cr3);
+  const control = controlOf(forAnyCr4(state), cr3);
   const known = new Set([...Object.keys(said), ...["cr4", "pkru"].filter((each) => parsed.has(each))]);
   const report = explainOops(oops, control, pteFormatOf(null, parsed), state.mark, known);
   if (parsed.has("json")) {
@@ -49,6 +56,12 @@ export async function decodeOops(
   lines.push(terminal.paint("quiet", stateLine(state, cr3)));
   await terminal.write(`${lines.join("\n")}\n`);
   return 0;
+}
+
+/** Unless a model was asked for, whatever CR4 of the oops has on is taken for a feature that the CPU has. */
+function forAnyCr4(state: MachineState): MachineState {
+  if (state.modelFrom !== "default") return state;
+  return { ...state, model: { ...state.model, lam: true, lass: true, uai: true } };
 }
 
 function readText(file: string | null, name: string): string {

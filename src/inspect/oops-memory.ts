@@ -1,5 +1,5 @@
 import { PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
-import { Entry, frameOf } from "../../arch/x86/cpu/entry.ts";
+import { Entry, frameOf, sameEntry } from "../../arch/x86/cpu/entry.ts";
 import { PTE_P, PTE_PS } from "../../arch/x86/cpu/entry-layout.ts";
 import { PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
 import type { OopsEntry } from "./oops-text.ts";
@@ -13,33 +13,43 @@ export class OopsMemory extends PhysicalMemory {
   readonly #entries = new Map<number, Entry>();
   /** Levels whose entry was made up, because only lower ones are known. */
   readonly assumed: readonly number[];
+  /** Places where two entries with different values would stand: the text contradicts itself. */
+  readonly clashes: readonly number[];
 
-  /** `indexAt` says which entry of a table the address uses; `hidden` are bits of the high word that read as zero. */
+  /**
+   * `indexAt` says which entry of a table the address uses. `hidden` are bits of the high word that are no part of an
+   * address; they read as zero, unless they are `shown`.
+   */
   constructor(
     entries: readonly OopsEntry[],
     root: number,
     levels: number,
     indexAt: (level: number) => number,
     hidden: number,
+    shown: boolean,
   ) {
     super(PAGE_SIZE);
     const assumed: number[] = [];
+    const clashes: number[] = [];
     let table = root;
     for (let level = levels; level > 0; level--) {
       const known = entries.find((each) => each.level === level);
       if (known === undefined && !entries.some((each) => each.level < level)) break;
       if (known === undefined) assumed.push(level);
       const whole = known === undefined ? madeUp(level) : Entry.fromBigInt(known.value);
-      const entry = new Entry(whole.lo, whole.hi & ~hidden);
+      const entry = shown ? whole : new Entry(whole.lo, whole.hi & ~hidden);
       const at = table + 8 * indexAt(level);
+      const other = this.#entries.get(at);
+      if (other !== undefined && !sameEntry(other, entry)) clashes.push(at);
       this.#entries.set(at, entry);
       // The walk reads the page at address 0 by itself.
       if (table === 0) this.words.set([entry.lo, entry.hi], at / 4);
       const isLarge = level <= LAST_LARGE && (entry.lo & PTE_PS) !== 0;
       if ((entry.lo & PTE_P) === 0 || isLarge) break;
-      table = frameOf(entry.lo, entry.hi) * PAGE_SIZE;
+      table = frameOf(entry.lo, entry.hi & ~hidden) * PAGE_SIZE;
     }
     this.assumed = assumed;
+    this.clashes = clashes;
   }
 
   /** Whether an entry is known in the page at a physical address. */

@@ -13,6 +13,7 @@ import { Entry } from "../../arch/x86/cpu/entry.ts";
 import { LEVEL_NAMES } from "../../arch/x86/cpu/entry-layout.ts";
 import { PF_I, PF_SS, PF_U, PF_W } from "../../arch/x86/cpu/page-fault.ts";
 import type { PteFormat } from "../../arch/x86/mm/pte-format.ts";
+import { hex } from "../text/hex.ts";
 import { decodeEntry, type LinuxLevel } from "./decode-report.ts";
 import { doubtsOf } from "./doubts.ts";
 import { errorCodeConflicts } from "./error-code.ts";
@@ -56,8 +57,9 @@ export function explainOops(
   const address = oops.address ?? 0n;
   const index = (level: number): number => Number((address >> BigInt(12 + 9 * (level - 1))) & 0x1ffn);
   const { root, levels } = control;
-  const whole = new OopsMemory(oops.entries, root, levels, index, 0);
-  const memory = mark === null ? whole : new OopsMemory(oops.entries, root, levels, index, mark.mask);
+  const mask = mark?.mask ?? 0;
+  const memory = new OopsMemory(oops.entries, root, levels, index, mask, false);
+  const whole = new OopsMemory(oops.entries, root, levels, index, mask, true);
   const source = {
     memory,
     control,
@@ -83,7 +85,7 @@ export function explainOops(
   const { explained, verdict } = verdictOf(oops, walk, (at) =>
     known.has(WHAT_IFS[at]!.register) ? null : whatIf(WHAT_IFS[at]!.change),
   );
-  return { oops, walk, explained, verdict, notes: notesOf(oops, memory.assumed, control, pteFormat, mark) };
+  return { oops, walk, explained, verdict, notes: notesOf(oops, memory, control, pteFormat, mark) };
 }
 
 function accessOf({ errorCode, registers }: OopsText, address: bigint): WalkAccess {
@@ -143,7 +145,7 @@ function verdictOf(
 
 function notesOf(
   oops: OopsText,
-  assumed: readonly number[],
+  { assumed, clashes }: OopsMemory,
   { layout, levels, model }: ControlRegisters,
   pteFormat: PteFormat,
   mark: EntryMark | null,
@@ -154,6 +156,9 @@ function notesOf(
   if (assumed.length > 0) {
     const names = assumed.map((level) => LEVEL_NAMES[level]).join(", ");
     notes.push(`no line has the ${names}: taken as one that allows everything`);
+  }
+  for (const at of clashes) {
+    notes.push(`two of the entries would stand at ${hex(at)}: they are not of one walk, or CR3 is another`);
   }
   for (const name of oops.twice) notes.push(`${name} stands there with two values: the first counts`);
   const { errorCode } = oops;

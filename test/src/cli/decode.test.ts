@@ -118,6 +118,44 @@ describe("ptescope decode of an oops", () => {
     expect(output).toContain("explained: the entries and registers give error code 0x02");
   });
 
+  async function explained(...args: [string, ...string[]]): Promise<string> {
+    const [told, ...options] = args;
+    const file = directory.write("oops.txt", new TextEncoder().encode(told));
+    return (await lines("--oops", file, ...options)).join("\n");
+  }
+
+  test("the bit that marks pages is no part of a table's address", async () => {
+    const marked =
+      "PGD 8008000000007067 PUD 8000000200067 PMD 80080000004000e7\nCR2: 8 CR3: 80000010ff000 error 7";
+    const output = await explained(marked, "--cbit", "51");
+    expect(output).toMatch(/PDPTE {2}0x0000000007000 {2}0x0008000000200067 .* encrypted/);
+    expect(output).toContain("-> physical 0x400008");
+    expect(output).toContain("the page is encrypted");
+  });
+
+  test("features that CR4 has on are the CPU's, unless a model was asked for", async () => {
+    const lam = `${text}CR4: 00000000100006f0`;
+    expect(await explained(lam)).toContain("explained: ");
+    const file = directory.write("lam.txt", new TextEncoder().encode(lam));
+    const { status, errors } = await runHere(["decode", "--oops", file, "--cpu", "amd-zen3"]);
+    expect({ status, errors }).toEqual({ status: 2, errors: expect.stringContaining("amd-zen3 has no lam") });
+  });
+
+  test("what is missing or contradicts itself is said", async () => {
+    expect(await explained("PUD 2067\nCR2: 1000")).toMatch(
+      /the text has no entry of the table at 0x2000[\s\S]*give the entry of the next table[\s\S]*no line has the PML4E/,
+    );
+    expect(await explained("PGD 1067 PUD 2067 PMD 0\nCR2: 8 CR3: 1000")).toContain(
+      "two of the entries would stand at 0x1000: they are not of one walk",
+    );
+    const impossible = await explained("PTE 0\nerror_code(0x0022)");
+    expect(impossible).toContain("cannot be: PK without P");
+    expect(impossible).toContain("no line tells the address (CR2)");
+    expect(await explained("PTE 6b6b6b6b6b6b6b6b")).toContain(
+      "doubt about the PTE: the pattern of freed slab",
+    );
+  });
+
   test("as JSON", async () => {
     const file = directory.write("a.txt", new TextEncoder().encode(text));
     const [json = ""] = await lines("--oops", file, "--json");
