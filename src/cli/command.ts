@@ -9,6 +9,8 @@ export interface OptionSpec {
   readonly help: string;
   /** May be given more than once, and every time counts; others may not. */
   readonly repeats?: boolean;
+  /** One letter that says the same. */
+  readonly short?: string;
 }
 
 /** What a person can type after `ptescope`. Help and parsing both derive from it. */
@@ -79,9 +81,14 @@ export class ParsedArguments {
 export function parseArguments(command: Command, args: readonly string[]): ParsedArguments {
   const names = Object.keys(command.options);
   const options = Object.fromEntries(
-    Object.entries(command.options).map(([name, { value }]) => [
+    Object.entries(command.options).map(([name, { value, short }]) => [
       name,
-      value === undefined ? ({ type: "boolean" } as const) : ({ type: "string", multiple: true } as const),
+      {
+        ...(value === undefined
+          ? ({ type: "boolean" } as const)
+          : ({ type: "string", multiple: true } as const)),
+        ...(short === undefined ? {} : { short }),
+      },
     ]),
   );
   let parsed: ReturnType<typeof parseArgs>;
@@ -129,8 +136,8 @@ export function requirePositionals(
 
 /** The full help of a command. */
 export function helpOf(command: Command): string {
-  const flags = Object.entries(command.options).map(([name, { value, help }]) => ({
-    flag: `--${name}${value === undefined ? "" : ` ${value}`}`,
+  const flags = Object.entries(command.options).map(([name, { value, help, short }]) => ({
+    flag: `${short === undefined ? "" : `-${short}, `}--${name}${value === undefined ? "" : ` ${value}`}`,
     help,
   }));
   const all = [...flags, { flag: "--help", help: "print this" }];

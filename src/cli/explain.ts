@@ -2,15 +2,19 @@ import { explainJson, rulesJson } from "../audit/histories/explain-json.ts";
 import { explainText, rulesText } from "../audit/histories/explain-text.ts";
 import { explainRule } from "../audit/histories/explained-rule.ts";
 import { quote } from "../formats/format-error.ts";
+import { faultLines, faultObject } from "../inspect/fault-text.ts";
 import { type Command, parseArguments, requirePositionals, UsageError } from "./command.ts";
+import { parseWord } from "./word.ts";
 
 export const explainCommand: Command = {
   name: "explain",
-  summary: "what a rule of the auditor says, a history that breaks it and one that keeps it",
-  usage: "rule ID | rules [--json]",
+  summary:
+    "a rule of the auditor with a history that breaks it and one that keeps it; a page fault's error code",
+  usage: "rule ID | rules | fault CODE [--json]",
   options: { json: { help: "the same as JSON" } },
   notes: [
     "explain rules lists the rules. The two histories of a rule are played when you ask, and judged by the auditor.",
+    "explain fault 0x15 spells an error code of a page fault: its bits, which cannot stand together, what causes it.",
     "A line marked - or + is one that only the one that breaks, or keeps, has.",
   ],
 
@@ -23,13 +27,28 @@ export const explainCommand: Command = {
       await terminal.write(asJson ? jsonText(rulesJson()) : rulesText());
       return 0;
     }
-    if (what !== "rule") throw new UsageError(`${quote(what)}: give rule ID, or rules`);
+    if (what !== "rule" && what !== "fault") {
+      throw new UsageError(`${quote(what)}: give rule ID, rules, or fault CODE`);
+    }
     const [, id = ""] = requirePositionals(explainCommand, parsed, 2);
+    if (what === "fault") {
+      const code = parseErrorCode(id);
+      const lines = (): string => `${faultLines(code, terminal.paint).join("\n")}\n`;
+      await terminal.write(asJson ? jsonText(faultObject(code)) : lines());
+      return 0;
+    }
     const explained = explainRule(id);
     await terminal.write(asJson ? jsonText(explainJson(explained)) : explainText(explained, terminal.paint));
     return 0;
   },
 };
+
+/** An error code, hexadecimal as the kernel prints it, or binary. Throws UsageError. */
+function parseErrorCode(text: string): number {
+  const value = parseWord("error code", text);
+  if (value >= 2n ** 32n) throw new UsageError(`error code ${quote(text)}: it has 32 bits`);
+  return Number(value);
+}
 
 function jsonText(value: unknown): string {
   return `${JSON.stringify(value, null, 2)}\n`;

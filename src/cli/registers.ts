@@ -43,7 +43,7 @@ export const STATE_OPTIONS = {
 } as const satisfies Record<string, OptionSpec>;
 
 /** A value, and who says so. */
-interface Sourced {
+export interface Sourced {
   readonly value: bigint;
   readonly from: string;
 }
@@ -85,10 +85,17 @@ export function modelOf(parsed: ParsedArguments): CpuModel {
 
 /** Collects the state from the options, the image and habit, in this order. Throws UsageError and RangeError. */
 export function stateOf(image: Image, vcpu: number, parsed: ParsedArguments): MachineState {
-  const said = saidBy(image, vcpu);
+  const linux = image.manifest !== null || parsed.text("kernel") !== undefined;
+  return stateFrom(saidBy(image, vcpu), linux, parsed);
+}
+
+/**
+ * Collects the state from the options, what something else said, and habit, in this order; with Linux's PAT where the
+ * kernel is Linux. Throws UsageError and RangeError.
+ */
+export function stateFrom(said: SaidRegisters | null, linux: boolean, parsed: ParsedArguments): MachineState {
   const levels = levelsOf(said, parsed);
   const usual = { ...USUAL, cr4: USUAL.cr4 | (levels === 5 ? CR4_LA57 : 0n) };
-  const linux = image.manifest !== null || parsed.text("kernel") !== undefined;
   const control = (name: "cr0" | "cr4" | "efer"): Sourced =>
     optionOf(parsed, name) ?? said?.[name] ?? { value: usual[name], from: DEFAULT };
   const none = { value: 0n, from: DEFAULT };
@@ -100,7 +107,7 @@ export function stateOf(image: Image, vcpu: number, parsed: ParsedArguments): Ma
       cr0: control("cr0"),
       cr4: control("cr4"),
       efer: withoutNx(control("efer"), parsed),
-      pkru: optionOf(parsed, "pkru", MAX_KEYS) ?? none,
+      pkru: optionOf(parsed, "pkru", MAX_KEYS) ?? said?.pkru ?? none,
       pkrs: optionOf(parsed, "pkrs", MAX_KEYS) ?? none,
       pat: optionOf(parsed, "pat") ?? pat,
     },
@@ -190,10 +197,11 @@ function doubts({ registers, model }: MachineState, cr3: bigint): string[] {
   return found;
 }
 
-type Said = Partial<Record<"cr0" | "cr4" | "efer", Sourced>>;
+/** Registers that an image or a report gives. */
+export type SaidRegisters = Partial<Record<"cr0" | "cr4" | "efer" | "pkru", Sourced>>;
 
 /** What the image says; null when nothing. Throws UsageError for a CPU that the file does not have. */
-function saidBy({ core, manifest }: Image, vcpu: number): Said | null {
+function saidBy({ core, manifest }: Image, vcpu: number): SaidRegisters | null {
   const { note, cpus, legacyMode } = core;
   if (note !== null || manifest !== null) {
     const { cr0, cr4, efer } = (note ?? manifest)!;
@@ -219,7 +227,7 @@ export function isPaging({ cr0, cr4 }: { readonly cr0: bigint; readonly cr4: big
   return ((cr0 >> 31n) & 1n) === 1n && ((cr4 >> 5n) & 1n) === 1n;
 }
 
-function levelsOf(said: Said | null, parsed: ParsedArguments): 4 | 5 {
+function levelsOf(said: SaidRegisters | null, parsed: ParsedArguments): 4 | 5 {
   const asked = parsed.text("levels");
   if (asked !== undefined && asked !== "4" && asked !== "5") {
     throw new UsageError(`--levels ${quote(asked)}: give 4 or 5`);

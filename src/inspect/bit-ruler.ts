@@ -1,12 +1,11 @@
 import type { Entry } from "../../arch/x86/cpu/entry.ts";
 import type { DecodedField } from "../../arch/x86/cpu/entry-layout.ts";
-import type { PteFormat } from "../../arch/x86/mm/pte-format.ts";
+import { type PteFormat, swapOffsetBits } from "../../arch/x86/mm/pte-format.ts";
 import type { Paint } from "../text/paint.ts";
 import { fieldBits } from "./entry-flags.ts";
 
 const BITS = 64;
 const SWAP_TYPE_BITS = 5;
-const SWAP_OFFSET_BITS = 50;
 
 /** What fields of a present entry become in one that Linux has closed. */
 const CLOSED_NAMES: Readonly<Record<string, string>> = { G: "PROTNONE", address: "frame", reserved: "-" };
@@ -54,7 +53,7 @@ export function swapColumns(pteFormat: PteFormat): RulerField[] {
     { name: "type", bits: [typeBit + SWAP_TYPE_BITS - 1, typeBit] },
     {
       name: offsetInverted ? "offset, inverted" : "offset",
-      bits: [offsetBit + SWAP_OFFSET_BITS - 1, offsetBit],
+      bits: [offsetBit + swapOffsetBits(pteFormat.layout.swap) - 1, offsetBit],
     },
     ...single("PROTNONE", 8),
     ...single("soft-dirty", softDirtyBit),

@@ -7,7 +7,7 @@ import {
   LINUX_BITS,
   type LinuxBit,
 } from "../../arch/x86/mm/pgtable_types.ts";
-import { PteFormat, pteLayout } from "../../arch/x86/mm/pte-format.ts";
+import { PteFormat, pteLayout, swapOffsetBits } from "../../arch/x86/mm/pte-format.ts";
 import { swp_offset, swp_type } from "../../arch/x86/mm/swap-entry.ts";
 import type { GuestSwapTypes } from "../formats/guest-manifest.ts";
 import { formatCount, hex } from "../text/hex.ts";
@@ -36,9 +36,14 @@ export type LinuxReading =
   /** A broken frame: touching the address is SIGBUS. */
   | { readonly kind: "hwpoison"; readonly type: number; readonly pfn: number }
   /** No page; only marks that must outlive one. */
-  | { readonly kind: "marker"; readonly type: number; readonly marks: readonly string[] }
+  | {
+      readonly kind: "marker";
+      readonly type: number;
+      readonly offset: number;
+      readonly marks: readonly string[];
+    }
   /** The page could not be read back from swap. */
-  | { readonly kind: "swapin-error"; readonly type: number }
+  | { readonly kind: "swapin-error"; readonly type: number; readonly offset: number }
   /** A type above the swap areas that this layout does not name. */
   | { readonly kind: "unknown-type"; readonly type: number; readonly offset: number }
   /** Not present, in a table where Linux only has table pointers. */
@@ -55,6 +60,7 @@ export interface SwapFlags {
 const MARKER_NAMES = ["uffd-wp", "poisoned"] as const;
 /** Since 5.19 the offset of a migration entry has young and dirty bits above the frame number. */
 const MIGRATION_PFN = 2 ** 40;
+const GENERIC_OFFSET_BITS = 50;
 /** Pages, and swap entries in their place, exist up to the PUD. */
 const LAST_HUGE_LEVEL = 3;
 
@@ -79,7 +85,7 @@ export function linuxPteFormat(layout: string, types: GuestSwapTypes | null): Pt
 export function readLinux(pteFormat: PteFormat, level: number, entry: Entry): LinuxReading {
   const { lo, hi } = entry;
   const huge = level > 1 && (lo & PTE_PS) !== 0;
-  if (((lo & ~_PAGE_KNL_ERRATUM_MASK) | hi) === 0) return { kind: "none" };
+  if (((lo & ~strayBits(pteFormat)) | hi) === 0) return { kind: "none" };
   if ((lo & PTE_P) !== 0) {
     // Nothing maps a page above the pud: the kernel calls such an entry bad and clears it.
     if (huge && level > LAST_HUGE_LEVEL) return { kind: "bad" };
@@ -140,7 +146,7 @@ function readSwap(pteFormat: PteFormat, entry: Entry): LinuxReading {
   const { types } = pteFormat;
   const generic = pteFormat.pte_to_swp_entry(pteFormat.pte_swp_clear_soft_dirty(entry));
   const type = swp_type(generic);
-  const offset = swp_offset(generic);
+  const offset = swp_offset(generic) + offsetAbove(pteFormat, entry);
   if (!pteFormat.non_swap_entry(generic))
     return { kind: "swap", type, offset, ...swapFlagsOf(pteFormat, entry) };
   if (pteFormat.is_migration_entry(generic)) {
@@ -154,11 +160,23 @@ function readSwap(pteFormat: PteFormat, entry: Entry): LinuxReading {
     return {
       kind: "marker",
       type,
+      offset,
       marks: MARKER_NAMES.filter((_, bit) => Math.floor(offset / 2 ** bit) % 2 === 1),
     };
   }
-  if (type === types.swapinError) return { kind: "swapin-error", type };
+  if (type === types.swapinError) return { kind: "swapin-error", type, offset };
   return { kind: "unknown-type", type, offset };
+}
+
+/** Bits that pte_none does not look at; before 4.8 the type has one of them, and only zero is none. */
+function strayBits({ layout }: PteFormat): number {
+  return layout.swap.typeBit < 8 ? 0 : _PAGE_KNL_ERRATUM_MASK;
+}
+
+/** The part of a swap offset above the 50 bits of the generic form: before 4.8 it has 55. Not exact above 2^53. */
+function offsetAbove({ layout }: PteFormat, entry: Entry): number {
+  const above = swapOffsetBits(layout.swap) - GENERIC_OFFSET_BITS;
+  return above === 0 ? 0 : (entry.hi >>> (32 - above)) * 2 ** GENERIC_OFFSET_BITS;
 }
 
 function swapFlagsOf(pteFormat: PteFormat, entry: Entry): SwapFlags {

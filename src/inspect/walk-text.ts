@@ -2,20 +2,11 @@ import { ACCESS_FETCH, ACCESS_WRITE, MODE_USER } from "../../arch/x86/cpu/access
 import { PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
 import { LEVEL_NAMES, PTE_P } from "../../arch/x86/cpu/entry-layout.ts";
 import { linearHi, linearLo } from "../../arch/x86/cpu/linear-address.ts";
-import { PF_I, PF_P, PF_PK, PF_RSVD, PF_U, PF_W } from "../../arch/x86/cpu/page-fault.ts";
 import { formatBytes, hex, hexPhysical, hexWords } from "../text/hex.ts";
 import type { Paint } from "../text/paint.ts";
+import { errorCodeWords } from "./error-code.ts";
 import { pageBytes } from "./leaves.ts";
 import type { RightsSoFar, WalkAccess, WalkEnd, WalkReport } from "./walk-report.ts";
-
-const ERROR_CODE_BITS = [
-  { bit: PF_P, name: "P", set: "page present" },
-  { bit: PF_W, name: "W/R", set: "write" },
-  { bit: PF_U, name: "U/S", set: "user mode" },
-  { bit: PF_RSVD, name: "RSVD", set: "reserved bit set" },
-  { bit: PF_I, name: "I/D", set: "instruction fetch" },
-  { bit: PF_PK, name: "PK", set: "protection key" },
-] as const;
 
 /** The report as lines for a person. */
 export function walkLines(report: WalkReport, paint: Paint): string[] {
@@ -57,16 +48,6 @@ export function walkObject(report: WalkReport): object {
     differences,
     linux,
   };
-}
-
-/** Bits of a page fault's error code, with their meaning. */
-export function errorCodeWords(code: number): string {
-  const words = ERROR_CODE_BITS.filter(({ bit }) => (code & bit) !== 0).map(
-    ({ name, set }) => `${name} (${set})`,
-  );
-  if (words.length === 0) return "none set: a read by the supervisor, page not present";
-  const without = (code & PF_RSVD) === 0 ? "page not present" : "as QEMU reports it";
-  return words.join(", ") + ((code & PF_P) === 0 ? `; P is clear (${without})` : "");
 }
 
 function endLines(end: WalkEnd, paint: Paint): string[] {

@@ -35,7 +35,25 @@ export {
   type LinuxLevel,
   levelOf,
 } from "../inspect/decode-report.ts";
+export {
+  type DecodeSummary,
+  type SummaryContext,
+  summaryLines,
+  summaryOf,
+} from "../inspect/decode-summary.ts";
+export type { Doubt, Doubted, FoundDoubt } from "../inspect/doubt.ts";
+export { DOUBTS, doubtsOf } from "../inspect/doubts.ts";
 export { fieldBits, fieldNames } from "../inspect/entry-flags.ts";
+export { readEptEntry } from "../inspect/ept-entry.ts";
+export {
+  ERROR_CODE_BITS,
+  ERROR_CODE_CONFLICTS,
+  type ErrorCodeBit,
+  type ErrorCodeConflict,
+  errorCodeConflicts,
+  errorCodeWords,
+} from "../inspect/error-code.ts";
+export type { ForeignWord, WordField } from "../inspect/foreign-word.ts";
 export {
   foldLeaves,
   type LeafRange,
@@ -63,7 +81,18 @@ export {
   readLinux,
   type SwapFlags,
 } from "../inspect/linux-reading.ts";
+export { oopsLines, oopsObject } from "../inspect/oops-lines.ts";
+export { explainOops, type OopsReport } from "../inspect/oops-report.ts";
+export {
+  OOPS_REGISTERS,
+  type OopsEntry,
+  type OopsLevel,
+  type OopsRegister,
+  type OopsText,
+  parseOops,
+} from "../inspect/oops-text.ts";
 export { PAGE_TEST_NAMES, PAGE_TESTS, parseFilter } from "../inspect/page-filter.ts";
+export { readPagemapWord } from "../inspect/pagemap-word.ts";
 export {
   addCounts,
   countEntries,
@@ -89,5 +118,6 @@ export {
   type WalkStep,
   walkReport,
 } from "../inspect/walk-report.ts";
-export { errorCodeWords, missingTable, walkLines, walkObject } from "../inspect/walk-text.ts";
+export { missingTable, walkLines, walkObject } from "../inspect/walk-text.ts";
+export { readWindowsEntry } from "../inspect/windows-entry.ts";
 export { coloured, type Paint, plain, type Tone } from "../text/paint.ts";

@@ -27,7 +27,7 @@ import {
   TYPE_SHIFT_HI,
 } from "./swap-entry.ts";
 
-/** Where a swap entry keeps its parts inside a pte that is not present. Type fields are 5 bits, offsets 50. */
+/** Where a swap entry keeps its parts inside a pte that is not present. Type fields are 5 bits; see {@link swapOffsetBits}. */
 export interface SwapLayout {
   readonly typeBit: number;
   readonly offsetBit: number;
@@ -36,6 +36,11 @@ export interface SwapLayout {
   readonly softDirtyBit: number;
   readonly uffdWpBit: number | null;
   readonly exclusiveBit: number | null;
+}
+
+/** Bits of the offset in a swap entry: up to the type above it, or to bit 63. 50, and 55 before 4.8. */
+export function swapOffsetBits({ typeBit, offsetBit }: SwapLayout): number {
+  return (typeBit > offsetBit ? typeBit : 64) - offsetBit;
 }
 
 /** The numbers of the swap types that are not swap areas. Configuration moves them; a snapshot may override. */
@@ -69,6 +74,15 @@ export interface PteLayout {
   readonly decodeOnly: boolean;
 }
 
+/** Until the series that made room for the KNL erratum: the type's highest bit lies under A. */
+const SWAP_4_7: SwapLayout = {
+  typeBit: 1,
+  offsetBit: 9,
+  offsetInverted: false,
+  softDirtyBit: 7,
+  uffdWpBit: null,
+  exclusiveBit: null,
+};
 const SWAP_4_13: SwapLayout = {
   typeBit: 9,
   offsetBit: 14,
@@ -115,6 +129,13 @@ const LINUX_4_13: PteLayout = {
   keepsLateBits: false,
   decodeOnly: false,
 };
+const LINUX_4_7: PteLayout = {
+  ...LINUX_4_13,
+  name: "linux-4.7",
+  kernels: "before 4.8, from 4.0; 3.10 of distributions too",
+  swap: SWAP_4_7,
+  decodeOnly: true,
+};
 const LINUX_6_1: PteLayout = {
   ...LINUX_4_13,
   name: "linux-6.1",
@@ -137,6 +158,7 @@ const LINUX_6_1: PteLayout = {
 
 /** The layouts that are known, by name. */
 export const PTE_LAYOUTS: Readonly<Record<string, PteLayout>> = {
+  "linux-4.7": LINUX_4_7,
   "linux-4.13": LINUX_4_13,
   "linux-4.14": {
     ...LINUX_4_13,

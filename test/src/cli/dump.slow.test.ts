@@ -172,6 +172,6 @@ describe("ps, walk and decode", () => {
 
   test("decode takes a kernel's layout", async () => {
     const { output } = await runHere(["decode", "0x0000000048d17a00", "--kernel", "linux-4.13"]);
-    expect(output).toContain("linux-4.13  hwpoison: broken frame 0x12345");
+    expect(output).toContain("Linux    hwpoison: broken frame 0x12345, touching it is SIGBUS (linux-4.13)");
   });
 });

@@ -12,6 +12,34 @@ function read(layout: string, value: bigint, level = 1): ReturnType<typeof readL
 
 const NO_FLAGS = { softDirty: false, uffdWp: false, exclusive: false };
 
+describe("entries as Linux before 4.8 reads them", () => {
+  test.each([
+    { value: 0n, reading: { kind: "none" } },
+    // The type's highest bit lies under A here, so that A alone is no empty entry.
+    { value: 0x20n, reading: { kind: "swap", type: 16, offset: 0, ...NO_FLAGS } },
+    { value: 0x200n, reading: { kind: "swap", type: 0, offset: 1, ...NO_FLAGS } },
+    {
+      value: 0xfd20b080n,
+      reading: { kind: "swap", type: 0, offset: 0x7e9058, ...NO_FLAGS, softDirty: true },
+    },
+    { value: 0x246802n, reading: { kind: "swap", type: 1, offset: 0x1234, ...NO_FLAGS } },
+    { value: 0x1579bc38n, reading: { kind: "swap", type: 28, offset: 0xabcde, ...NO_FLAGS } },
+    { value: 0x0800000000000200n, reading: { kind: "swap", type: 0, offset: 2 ** 50 + 1, ...NO_FLAGS } },
+    { value: 0x02468a3an, reading: { kind: "hwpoison", type: 29, pfn: 0x12345 } },
+    {
+      value: 0x02468a3cn,
+      reading: { kind: "migration", type: 30, pfn: 0x12345, access: "read", ...NO_FLAGS },
+    },
+    {
+      value: 0x02468a3en,
+      reading: { kind: "migration", type: 31, pfn: 0x12345, access: "write", ...NO_FLAGS },
+    },
+    { value: 0x12345960n, reading: { kind: "prot-none", pfn: 0x12345 } },
+  ])("$value", ({ value, reading }) => {
+    expect(read("linux-4.7", value)).toMatchObject(reading);
+  });
+});
+
 describe("entries as Linux 4.13 reads them", () => {
   test.each([
     { value: 0n, reading: { kind: "none" } },
@@ -90,7 +118,7 @@ describe("entries of later layouts", () => {
 
   test("an unknown layout is refused with the list of known ones", () => {
     expect(() => linuxPteFormat("linux-2.4", null)).toThrow(
-      /unknown kernel layout "linux-2.4": known are linux-4.13,/,
+      /unknown kernel layout "linux-2.4": known are linux-4.7, linux-4.13,/,
     );
   });
 });

@@ -12,9 +12,10 @@ import { Entry } from "../../../arch/x86/cpu/entry.ts";
 import { WIDEST_LAYOUT } from "../../../arch/x86/cpu/entry-layout.ts";
 import { PTE_LAYOUTS } from "../../../arch/x86/mm/pte-format.ts";
 import { decodeEntry, decodeLines, decodeObject } from "../../../src/inspect/decode-report.ts";
+import { errorCodeWords } from "../../../src/inspect/error-code.ts";
 import { linuxPteFormat } from "../../../src/inspect/linux-reading.ts";
 import { type WalkSource, walkReport } from "../../../src/inspect/walk-report.ts";
-import { errorCodeWords, walkLines, walkObject } from "../../../src/inspect/walk-text.ts";
+import { walkLines, walkObject } from "../../../src/inspect/walk-text.ts";
 import { coloured, plain } from "../../../src/text/paint.ts";
 import { TableBuilder } from "./table-builder.ts";
 
@@ -234,10 +235,17 @@ describe("one entry, decoded", () => {
     const report = decodeEntry(Entry.fromBigInt(0x07ff_ffff_ffff_fc00n), "pte", 4, WIDEST_LAYOUT, pteFormats);
     const told = decodeLines(report, "a CPU", plain);
     expect(told).toContain("linux-6.1, linux-6.12");
-    expect(told.filter((line) => line.includes("swapped out: area 0, slot 1"))).toHaveLength(3);
+    expect(told.filter((line) => line.includes("area 0, slot 1 ("))).toHaveLength(3);
     expect(decodeObject(report, "a CPU")).toMatchObject({
-      linux: { layout: "linux-4.13" },
-      kernels: [{ kind: "migration" }, { kind: "unknown-type" }, { kind: "swap" }, {}, { offset: 1 }],
+      linux: { layout: "linux-4.7" },
+      kernels: [
+        { kind: "swap" },
+        { kind: "migration" },
+        { kind: "unknown-type" },
+        { kind: "swap" },
+        {},
+        { offset: 1 },
+      ],
     });
   });
 
