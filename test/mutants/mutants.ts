@@ -83,6 +83,8 @@ function* rowMutants(
     ] as const) {
       const value = widths[at + step]?.[0];
       if (value === undefined) continue;
+      // Of every PCID, those filled under it are all.
+      if (column === "globals" && value === "own" && row.pcid === "every") continue;
       // Of all pages, the tables that lead to them are all tables.
       if (column === "tables" && value === "path" && row.page === "all") continue;
       yield {
