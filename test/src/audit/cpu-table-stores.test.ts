@@ -5,9 +5,10 @@ import {
   type HardwareRecord,
   type HardwareRecordOf,
   OutcomeOracle,
+  SparseMemory,
 } from "../../../src/package/cpu.ts";
 import { Recorder } from "../../../src/trace/recorder.ts";
-import { Fixture, PAGE_A, PAGE_B, PTE, T } from "../../arch/x86/cpu/fixture.ts";
+import { Fixture, PAGE_A, PAGE_B, PDE, PTE, T } from "../../arch/x86/cpu/fixture.ts";
 
 /** Where the page table of T is mapped, too. */
 const TABLE = T + 0x1000;
@@ -103,5 +104,34 @@ describe("a CPU's store into a page table", () => {
     kept.cpu.invlpg(T);
     silent.pageFreed((PAGE_A / 4096) as never);
     expect(silent.findings).toEqual([]);
+  });
+});
+
+describe("tables beyond the buffer", () => {
+  /** The last gibibyte below 2^40, which is all that the fixture's model has. */
+  const HIGH = 2 ** 40 - 2 ** 30;
+
+  test("are the auditor's, too, where the bus says that they are memory", () => {
+    const f = new Fixture({ bus: new SparseMemory(HIGH) });
+    const table = BigInt(HIGH);
+    f.set(PDE, table | 7n).set(PDE + 8, table | 7n);
+    f.set(HIGH + (PTE % 4096), BigInt(PAGE_A | 7)).set(HIGH + (PTE % 4096) + 8, table | 7n);
+    const auditor = new Auditor(f.machine);
+    f.cpu.load(T);
+    expect(f.cpu.store(SLOT, BigInt(PAGE_B | 7))).toMatchObject({ ok: true, physical: HIGH + (PTE % 4096) });
+    auditor.pageFreed((PAGE_A / 4096) as never);
+    expect(auditor.findings.length).toBeGreaterThan(0);
+  });
+
+  test("are not looked for in devices", () => {
+    const log: number[] = [];
+    const read = (at: number): bigint => BigInt(log.push(at));
+    const f = new Fixture({ bus: { read, write: () => {} } });
+    f.set(PDE, BigInt(HIGH) | 7n);
+    const auditor = new Auditor(f.machine);
+    const recorder = new Recorder(f.machine, () => {});
+    f.machine.storeEntry(PDE + 8, 0xc000_0007 | 0, 0xff, 0);
+    recorder.stop();
+    expect([log, auditor.findings]).toEqual([[], []]);
   });
 });

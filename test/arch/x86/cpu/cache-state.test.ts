@@ -34,7 +34,7 @@ const OPTIONS: readonly [string, Partial<MachineOptions>][] = [
 
 /** T's page table filled with pages, every third of them global, and a 2-MiB page after it. */
 function scene(options: Partial<MachineOptions>): Fixture {
-  const f = new Fixture({ memory: "64MiB", ...options });
+  const f = new Fixture({ memory: "2MiB", ...options });
   for (let i = 0; i < 512; i++) {
     f.set(0x10_2000 + 8 * i, (BigInt(0x1000 + i) << 12n) | (i % 3 === 0 ? 0x107n : 7n));
   }

@@ -8,7 +8,7 @@ import type { Task } from "./shared-memory-worker.ts";
 
 const LINEAR = 0x7f00_0000_0000;
 const PAGES = 64;
-const ROUNDS = 300;
+const ROUNDS = 60;
 
 /** Two levels of tables and a page table, with PAGES pages at 2 MiB and one more for a counter. */
 function shared(): { machine: Machine; memory: SharedArrayBuffer } {
