@@ -1,30 +1,45 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
+import { format } from "node:util";
 import { expect, test, vi } from "vitest";
 
 const README = readFileSync("README.md", "utf8");
 
-test("the library example in the README runs and prints what the README says", async () => {
-  const code = /```ts\n(.*?)```/s.exec(README)?.[1];
-  const promised = /It prints:\n\n```text\n(.*?)```/s.exec(README)?.[1];
-  if (code === undefined || promised === undefined) throw new Error("README.md has no example or no output");
-  const folder = mkdtempSync(join(resolve("test"), "readme-"));
-  const printed: string[] = [];
-  const log = vi.spyOn(console, "log").mockImplementation((text: string) => printed.push(text));
-  try {
-    const file = join(folder, "example.ts");
-    writeFileSync(
-      file,
-      code.replace(/"ptescope\/([a-z]+)"/g, (_, entry) => JSON.stringify(resolve(`src/package/${entry}.ts`))),
-    );
-    await import(pathToFileURL(file).href);
-  } finally {
-    log.mockRestore();
-    rmSync(folder, { recursive: true });
-  }
-  expect(`${printed.join("\n")}\n`).toBe(promised);
-});
+/** The program and the output of a section of the README. */
+function exampleOf(section: string): { code: string; promised: string } {
+  const text = README.split("\n## ").find((each) => each.startsWith(`${section}\n`)) ?? "";
+  const code = /```ts\n(.*?)```/s.exec(text)?.[1];
+  const promised = /It prints:\n\n```text\n(.*?)```/s.exec(text)?.[1];
+  if (code === undefined || promised === undefined) throw new Error(`${section}: no example or no output`);
+  return { code, promised };
+}
+
+test.each(["The library", "Embed the CPU"])(
+  "the example in the README runs and prints what it says: %s",
+  async (section) => {
+    const { code, promised } = exampleOf(section);
+    const folder = mkdtempSync(join(resolve("test"), "readme-"));
+    const printed: string[] = [];
+    const log = vi
+      .spyOn(console, "log")
+      .mockImplementation((...values) => void printed.push(format(...values)));
+    try {
+      const file = join(folder, "example.ts");
+      writeFileSync(
+        file,
+        code.replace(/"ptescope\/([a-z]+)"/g, (_, entry) =>
+          JSON.stringify(resolve(`src/package/${entry}.ts`)),
+        ),
+      );
+      await import(pathToFileURL(file).href);
+    } finally {
+      log.mockRestore();
+      rmSync(folder, { recursive: true });
+    }
+    expect(`${printed.join("\n")}\n`).toBe(promised);
+  },
+);
 
 test("the story in the README is the one that is told", async () => {
   const { runHere } = await import("./src/cli/test-terminal.ts");

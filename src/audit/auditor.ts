@@ -86,7 +86,8 @@ export class Auditor {
     };
     const handlers = this.#handlers();
     this.observe = dispatcher(handlers);
-    this.#stop = records === null ? () => {} : records.listen(handlers);
+    this.#stop =
+      records === null ? () => {} : records.listen(handlers, (pfn) => this.#ledger.tables.isTable(pfn));
   }
 
   /** What was found so far, in the order of finding. */

@@ -32,6 +32,11 @@ export class ImageMemory extends PhysicalMemory {
     return this.#image.holds(pfn * PAGE_SIZE);
   }
 
+  override fetch(address: number): void {
+    this.lo = this.readLo(address);
+    this.hi = this.readHi(address);
+  }
+
   override readLo(address: number): number {
     return this.#wordAt(address);
   }

@@ -9,7 +9,6 @@ export const MAX_PHYSICAL = 2 ** 52;
 
 /** Bytes that are read at once by whoever reads all of an image. */
 const PIECE_SIZE = 2 ** 16;
-const ZEROS = new Uint8Array(PIECE_SIZE);
 
 /** A run of physical memory: whole pages. */
 export interface MemoryRange {
@@ -129,7 +128,10 @@ export function wholePages(
 }
 
 function isZero(bytes: Uint8Array): boolean {
-  return Buffer.compare(bytes, ZEROS.subarray(0, bytes.length)) === 0;
+  const skewed = (bytes.byteOffset | bytes.length) % 4 !== 0;
+  const words = skewed ? bytes : new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
+  for (let i = 0; i < words.length; i++) if (words[i] !== 0) return false;
+  return true;
 }
 
 /**

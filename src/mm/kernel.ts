@@ -2,7 +2,8 @@ import { NO_PFN, NONE, PAGE_SIZE, type Pfn, Slot } from "../../arch/x86/cpu/addr
 import type { Entry } from "../../arch/x86/cpu/entry.ts";
 import type { Machine } from "../../arch/x86/cpu/machine.ts";
 import type { RecordHeader } from "../../arch/x86/cpu/record.ts";
-import type { RecordListener, RecordStream } from "../../arch/x86/cpu/record-stream.ts";
+import type { IsTable, RecordListener, RecordStream } from "../../arch/x86/cpu/record-stream.ts";
+import { CPU_MASK_NONE, withCpu } from "../../arch/x86/mm/cpumask.ts";
 import { type MmContext, TLBSTATE_OK, type TlbState } from "../../arch/x86/mm/kernel-context.ts";
 import { pte_unused } from "../../arch/x86/mm/pgtable.ts";
 import type { pte_t } from "../../arch/x86/mm/pgtable_types.ts";
@@ -43,7 +44,7 @@ class KernelTask implements Task {
   readonly id: number;
   readonly name: string;
   readonly cpu: number;
-  readonly tlb_ubc = { cpumask: 0, flush_required: false, writable: false };
+  readonly tlb_ubc = { cpumask: CPU_MASK_NONE, flush_required: false, writable: false };
   locksHeld = 0;
   readonly calls: Call[] = [];
   depth = 0;
@@ -106,7 +107,7 @@ class RunningKernel implements KernelShape {
     this.init_mm = this.#newMm("init_mm", options.initPgd ?? this.#newRoot());
     this.cpu_tlbstate = machine.cpus.map(() => ({ loaded_mm: this.init_mm, state: TLBSTATE_OK }));
     for (const cpu of machine.cpus) cpu.loadCr3(this.init_mm.pgd);
-    this.init_mm.cpu_bitmap = machine.cpus.reduce((mask, cpu) => mask | (1 << cpu.id), 0);
+    this.init_mm.cpu_bitmap = machine.cpus.reduce((mask, { id }) => withCpu(mask, id), CPU_MASK_NONE);
   }
 
   /** The thread that executes now: whoever switches it says so, and the machine's records name it from then on. */
@@ -180,8 +181,8 @@ class RunningKernel implements KernelShape {
     return physical;
   }
 
-  attach(listener: RecordListener<MmRecord>): () => void {
-    return this.records.listen(listener);
+  attach(listener: RecordListener<MmRecord>, isTable: IsTable | null = null): () => void {
+    return this.records.listen(listener, isTable);
   }
 
   /**
@@ -234,6 +235,6 @@ export function spaceRecords(mm: mm_struct): MmRecord[] {
   return [
     { kind: "address-space-created", ...k.header(mm), root: mm.pgd, userRoot: NONE },
     { kind: "named", ...k.header(mm), subject: "space", id: mm.id, name: mm.name },
-    { kind: "cpumask-changed", ...k.header(mm), cpus: [mm.cpu_bitmap] },
+    { kind: "cpumask-changed", ...k.header(mm), cpus: mm.cpu_bitmap },
   ];
 }

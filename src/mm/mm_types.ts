@@ -3,10 +3,10 @@ import { PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
 import type { Entry } from "../../arch/x86/cpu/entry.ts";
 import { linearHi, linearLo } from "../../arch/x86/cpu/linear-address.ts";
 import type { RecordHeader } from "../../arch/x86/cpu/record.ts";
-import type { RecordListener, RecordStream } from "../../arch/x86/cpu/record-stream.ts";
+import type { IsTable, RecordListener, RecordStream } from "../../arch/x86/cpu/record-stream.ts";
+import { CPU_MASK_NONE, type CpuMask } from "../../arch/x86/mm/cpumask.ts";
 import type {
   Task as ArchTask,
-  CpuMask,
   KernelContext,
   MmContext,
   TlbState,
@@ -79,7 +79,7 @@ export interface Kernel extends KernelContext {
   forgetMm(mm: mm_struct): void;
   run<T>(thread: KernelThread<T>): T;
   /** Adds a listener to everything that hardware, kernel and secondary MMUs record. Returns what ends it. */
-  attach(listener: RecordListener<MmRecord>): () => void;
+  attach(listener: RecordListener<MmRecord>, isTable?: IsTable | null): () => void;
   warnOnce(what: string, page: Pfn): void;
   plantEntry(slot: Slot, value: Entry): void;
 }
@@ -102,7 +102,7 @@ export class mm_struct implements MmContext {
   readonly name: string;
   readonly pgd: number;
   readonly mmap_sem = new rw_semaphore();
-  cpu_bitmap: CpuMask = 0;
+  cpu_bitmap: CpuMask = CPU_MASK_NONE;
   tlb_flush_pending = 0;
   tlb_flush_batched = false;
   mmu_notifier_mm: mmu_notifier_mm | null = null;

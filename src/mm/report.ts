@@ -1,5 +1,6 @@
 import { NONE, type Pfn } from "../../arch/x86/cpu/address.ts";
 import { linearHi, linearLo } from "../../arch/x86/cpu/linear-address.ts";
+import type { CpuMask } from "../../arch/x86/mm/cpumask.ts";
 import type { Kernel, mm_struct } from "./mm_types.ts";
 import type { LockClass, MmRecord, NotifierOp } from "./records.ts";
 
@@ -179,7 +180,7 @@ export function reportRss(mm: mm_struct, counter: number, delta: number): void {
   });
 }
 
-export function reportDeferred(mm: mm_struct, mask: number, dirty: boolean): void {
+export function reportDeferred(mm: mm_struct, cpus: CpuMask, dirty: boolean): void {
   const { records, current } = mm.kernel;
   const tell = records.hearer("batch-added");
   if (tell === null) return;
@@ -189,7 +190,7 @@ export function reportDeferred(mm: mm_struct, mask: number, dirty: boolean): voi
     agent: records.agent,
     cpu: current.cpu,
     space: mm.id,
-    cpus: [mask],
+    cpus,
     dirty,
   });
 }

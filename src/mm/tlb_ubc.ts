@@ -1,4 +1,5 @@
 import { NO_PFN } from "../../arch/x86/cpu/address.ts";
+import { hasOtherCpu } from "../../arch/x86/mm/cpumask.ts";
 import type { KernelThread } from "../../arch/x86/mm/step.ts";
 import { flush_tlb_mm, mm_cpumask } from "../../arch/x86/mm/tlb.ts";
 import { arch_tlbbatch_add_mm, arch_tlbbatch_flush } from "../../arch/x86/mm/tlbbatch.ts";
@@ -20,7 +21,7 @@ import { TTU_BATCH_FLUSH } from "./ttu-flags.ts";
 /** Whether try_to_unmap_one may leave the flush for later: reclaim asks for it and another CPU is concerned. */
 export function should_defer_flush(k: Kernel, mm: mm_struct, flags: number): boolean {
   if ((flags & TTU_BATCH_FLUSH) === 0) return false;
-  return (mm_cpumask(mm) & ~(1 << k.current.cpu)) !== 0;
+  return hasOtherCpu(mm_cpumask(mm), k.current.cpu);
 }
 
 /** Notes the debt, under the page-table lock, right after the entry was cleared. */

@@ -53,6 +53,16 @@ export {
   Pfn,
   Slot,
 } from "../../arch/x86/cpu/address.ts";
+export type { Bus, BusSize } from "../../arch/x86/cpu/bus.ts";
+export {
+  CACHE_FLUSHES,
+  CACHE_LINE,
+  type CacheFlush,
+  type CacheHook,
+  LINE_FLUSHES,
+  type LineFlush,
+} from "../../arch/x86/cpu/cache-hook.ts";
+export { type CacheState, restoreCaches, saveCaches } from "../../arch/x86/cpu/cache-state.ts";
 export {
   CONTROL_BITS,
   type ControlBit,
@@ -155,6 +165,7 @@ export {
   Mtrrs,
   type MtrrType,
   memoryTypesOf,
+  pageTypeOf,
   patIndex,
   type WalkMemoryTypes,
 } from "../../arch/x86/cpu/memory-type.ts";
@@ -202,6 +213,7 @@ export {
 } from "../../arch/x86/cpu/record.ts";
 export {
   type Agent,
+  type IsTable,
   NO_FLUSH,
   OUTSIDE_AGENT,
   type RecordListener,
@@ -233,6 +245,7 @@ export {
   wrpkru,
 } from "../../arch/x86/cpu/register-write.ts";
 export type { Replacement } from "../../arch/x86/cpu/set-associative-tlb.ts";
+export { SparseMemory } from "../../arch/x86/cpu/sparse-memory.ts";
 export type { Broadcast, System } from "../../arch/x86/cpu/system.ts";
 export { TLB_POLICIES, type Tlb, type TlbPolicy } from "../../arch/x86/cpu/tlb.ts";
 export { TLB_DIRTY, TLB_GLOBAL, TLB_MISS, type TlbEntry } from "../../arch/x86/cpu/tlb-entry.ts";
@@ -243,6 +256,7 @@ export {
   type TlbStructure,
   type TlbUse,
 } from "../../arch/x86/cpu/tlb-geometry.ts";
+export type { SavedLargePage, SavedTranslation, TlbState } from "../../arch/x86/cpu/tlb-state.ts";
 export {
   HARDWARE_WALK,
   INSPECT,

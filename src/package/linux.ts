@@ -28,7 +28,16 @@ export {
   update_mmu_cache_pud,
 } from "../../arch/x86/mm/cacheflush.ts";
 export {
+  CPU_MASK_NONE,
   type CpuMask,
+  cpumask_empty,
+  cpumask_test_cpu,
+  hasOtherCpu,
+  unionOf,
+  withCpu,
+  withoutCpu,
+} from "../../arch/x86/mm/cpumask.ts";
+export {
   hintPrimitive,
   type KernelContext,
   type MmContext,
@@ -209,7 +218,6 @@ export {
   TYPE_SHIFT_HI,
 } from "../../arch/x86/mm/swap-entry.ts";
 export {
-  cpumask_test_cpu,
   enter_lazy_tlb,
   flush_tlb_mm,
   flush_tlb_mm_range,

@@ -1,5 +1,6 @@
 import { NO_SLOT, NONE, Pfn } from "../../arch/x86/cpu/address.ts";
 import { Machine } from "../../arch/x86/cpu/machine.ts";
+import { ReachableTables, type ReachedTable } from "../../arch/x86/cpu/reachable-tables.ts";
 import {
   introductionOf,
   NO_FLUSH,
@@ -12,7 +13,6 @@ import { headerOf } from "./file/header.ts";
 import { Introductions } from "./file/introductions.ts";
 import type { ByteSink, RecordWriter } from "./file/record-codec.ts";
 import { kernelOpening, machineOpening } from "./opening.ts";
-import { ReachableTables, type ReachedTable } from "./reachable-tables.ts";
 import type { TraceRecord, TraceRecordOf } from "./record.ts";
 import { RecordedTables } from "./recorded-tables.ts";
 
@@ -56,7 +56,10 @@ export class Recorder {
     this.#told = new RecordedTables(header.memory, Infinity);
     this.#open(subject);
     const records = machine.records as unknown as RecordStream<TraceRecord>;
-    this.#stopListening = records.listen((record) => this.#hear(record));
+    this.#stopListening = records.listen(
+      (record) => this.#hear(record),
+      (pfn) => this.#reachable.has(pfn),
+    );
   }
 
   /** Ends the file. Nothing more is heard. */

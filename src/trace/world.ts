@@ -1,9 +1,12 @@
-import type { Slot } from "../../arch/x86/cpu/address.ts";
+import { Pfn, type Slot } from "../../arch/x86/cpu/address.ts";
 import type { ControlRegisters } from "../../arch/x86/cpu/control-registers.ts";
 import type { CpuModel } from "../../arch/x86/cpu/cpu-model.ts";
-import type { Entry } from "../../arch/x86/cpu/entry.ts";
+import { Entry } from "../../arch/x86/cpu/entry.ts";
 import type { Machine } from "../../arch/x86/cpu/machine.ts";
 import type { PteFormat } from "../../arch/x86/mm/pte-format.ts";
+
+/** What stands where there is no memory. */
+const NOWHERE = new Entry(-1, -1);
 
 /** What a judge may look at besides records: a live machine and a recording both have it, and nothing more. */
 export interface World {
@@ -35,7 +38,10 @@ export class LiveWorld implements World {
   }
 
   entry(slot: Slot): Entry {
-    return this.#machine.memory.read(slot);
+    const { memory } = this.#machine;
+    // A device's registers are no table, and may change when they are read.
+    const isMemory = slot < memory.size || memory.hasFrame(Pfn.truncate(slot));
+    return isMemory ? memory.read(slot) : NOWHERE;
   }
 
   /** Stores an entry as it was, for a judge that goes back; nothing is recorded. */

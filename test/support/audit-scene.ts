@@ -3,7 +3,7 @@ import { Entry } from "../../arch/x86/cpu/entry.ts";
 import { linearHi, linearLo } from "../../arch/x86/cpu/linear-address.ts";
 import type { RecordHeader } from "../../arch/x86/cpu/record.ts";
 import type { RecordSink } from "../../arch/x86/cpu/record-stream.ts";
-import type { CpuMask } from "../../arch/x86/mm/kernel-context.ts";
+import type { CpuMask } from "../../arch/x86/mm/cpumask.ts";
 import type { KernelThread } from "../../arch/x86/mm/step.ts";
 import { Auditor, type AuditorOptions } from "../../src/audit/auditor.ts";
 import type { Kernel } from "../../src/mm/kernel.ts";
@@ -180,7 +180,7 @@ export function rangeFields(start: number, bytes: number) {
 /** Somebody writes mm_cpumask, and says so. */
 export function setCpumask(mm: mm_struct, mask: CpuMask): void {
   mm.cpu_bitmap = mask;
-  tell(mm.kernel as Kernel, "cpumask-changed", { cpus: [mask] }, mm);
+  tell(mm.kernel as Kernel, "cpumask-changed", { cpus: mask }, mm);
 }
 
 /** The id of the only listener of an mm. */

@@ -79,7 +79,7 @@ export class RandomHistory {
       );
     }
     this.#oracle = new OutcomeOracle(this.machine, { pages: this.#pages });
-    this.machine.records.listen(this.#oracle.observe);
+    this.machine.records.listen(this.#oracle.observe, this.#oracle.isTable);
     for (const frame of TABLES) for (const index of INDICES) this.#writeEntry(frame, index);
     for (const cpu of this.machine.cpus) {
       cpu.setControl({ pcide: model.pcid });

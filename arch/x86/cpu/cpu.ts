@@ -6,6 +6,8 @@ import {
   ACCESS_WRITE,
   MODE_USER,
 } from "./access-rights.ts";
+import { CACHE_FLUSHES, CACHE_LINE, type CacheFlush, LINE_FLUSHES, type LineFlush } from "./cache-hook.ts";
+import type { ControlResult } from "./control-bits.ts";
 import {
   interruptHandlerOf,
   reportAccess,
@@ -23,10 +25,10 @@ import {
   locate,
   readBytes,
   type Segment,
-  writeBytes,
 } from "./memory-access.ts";
-import { Mmu } from "./mmu.ts";
+import { Mmu, notPrivileged } from "./mmu.ts";
 import { type FaultReason, PageFault } from "./page-fault.ts";
+import { modifyAt, storeAt } from "./stores.ts";
 
 // A module's own const is a constant to V8; an imported one is read from its cell at each use.
 const READ = ACCESS_READ;
@@ -103,7 +105,8 @@ export class Cpu extends Mmu {
 
   /**
    * ADD, XCHG, CMPXCHG and their like: one access that counts as a write, also when it stores what was there.
-   * `change` maps the old value to the new one (taken modulo the size); the result holds the old one.
+   * `change` maps the old value to the new one (taken modulo the size); the result holds the old one. In shared memory,
+   * inside 8 aligned bytes, it is one locked cycle: `change` is asked again when another thread was faster.
    */
   readModifyWrite(
     address: number | bigint,
@@ -118,10 +121,34 @@ export class Cpu extends Mmu {
     }
     const at = this.locate(ACCESS_WRITE, address, size, segment);
     if (at instanceof PageFault) return { ok: false, fault: at };
-    const value = readBytes(this.machine.memory, at, size);
-    writeBytes(this.machine.memory, at, size, BigInt.asUintN(8 * size, change(value)));
+    const value = modifyAt(this.machine, this.id, at, size, change);
     this.reportLocated(ACCESS_WRITE, size, at);
     return { ok: true, physical: at.first, value };
+  }
+
+  /**
+   * CLFLUSH, CLFLUSHOPT or CLWB of the line that holds a byte: checked and translated as a load of that byte (SDM vol. 2,
+   * CLFLUSH), told to the machine's cache hook. Nothing is loaded: the result's value is 0.
+   */
+  flushLine(instruction: LineFlush, address: number | bigint, segment: Segment = "data"): AccessResult {
+    if (!LINE_FLUSHES.includes(instruction)) {
+      throw new TypeError(`instruction "${instruction}": known are ${LINE_FLUSHES.join(", ")}`);
+    }
+    const at = this.locate(ACCESS_READ, address, 1, segment);
+    if (at instanceof PageFault) return { ok: false, fault: at };
+    const physical = at.first - (at.first % CACHE_LINE);
+    this.machine.cacheHook?.line?.(this.id, instruction, physical);
+    return { ok: true, physical, value: 0n };
+  }
+
+  /** WBINVD, WBNOINVD or INVD: told to the machine's cache hook; #GP but at CPL 0. */
+  flushCaches(instruction: CacheFlush): ControlResult {
+    if (!CACHE_FLUSHES.includes(instruction)) {
+      throw new TypeError(`instruction "${instruction}": known are ${CACHE_FLUSHES.join(", ")}`);
+    }
+    if (this.cpl !== 0) return notPrivileged(instruction, this.cpl);
+    this.machine.cacheHook?.all?.(this.id, instruction);
+    return { ok: true };
   }
 
   /**
@@ -152,10 +179,15 @@ export class Cpu extends Mmu {
       this.counter = (this.counter + 1) | 0;
       this.dataLo = this.counter;
       this.dataHi = 0;
-      machine.memory.write(physical, this.counter, 0);
+      if (machine.records.live && machine.records.watches(physical)) {
+        machine.storeEntry(physical, this.counter, 0, this.id);
+      } else {
+        machine.memory.write(physical, this.counter, 0);
+      }
     } else {
-      this.dataLo = machine.memory.readLo(physical);
-      this.dataHi = machine.memory.readHi(physical);
+      machine.memory.fetch(physical);
+      this.dataLo = machine.memory.lo;
+      this.dataHi = machine.memory.hi;
     }
     const { records } = machine;
     if (records.live) {
@@ -216,7 +248,7 @@ export class Cpu extends Mmu {
     const bytes = checkValue(value, size);
     const at = this.locate(kind, address, size, segment);
     if (at instanceof PageFault) return { ok: false, fault: at };
-    writeBytes(this.machine.memory, at, size, bytes);
+    storeAt(this.machine, this.id, at, size, bytes);
     this.reportLocated(kind, size, at);
     return { ok: true, physical: at.first, value: bytes };
   }

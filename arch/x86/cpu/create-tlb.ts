@@ -4,6 +4,7 @@ import { StaleTlb } from "./stale-tlb.ts";
 import { TLB_POLICIES, type Tlb, type TlbPolicy } from "./tlb.ts";
 import { TLB_MISS, type TlbEntry } from "./tlb-entry.ts";
 import { checkGeometry, TLB_GEOMETRIES, type TlbGeometry } from "./tlb-geometry.ts";
+import { checkPolicy, type TlbState } from "./tlb-state.ts";
 
 /** How a TLB behaves beyond its policy; the first matters only where a geometry makes it evict. */
 export interface TlbSettings {
@@ -50,6 +51,16 @@ class NoTlb implements Tlb {
 
   entries(): TlbEntry[] {
     return [];
+  }
+
+  save(): TlbState {
+    return { policy: this.policy, entries: [] };
+  }
+
+  restore(state: TlbState): void {
+    checkPolicy(this.policy, state);
+    if (state.entries.length > 0)
+      throw new RangeError(`${state.entries.length} saved translations: this TLB keeps none`);
   }
 }
 

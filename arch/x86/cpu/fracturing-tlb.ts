@@ -1,7 +1,10 @@
+import { BYTES_OF_LEVEL } from "./address.ts";
 import { coversLeaf, type InvalidationScope } from "./invalidation-scope.ts";
+import { linearHi, linearLo, linearNumber } from "./linear-address.ts";
 import { OFFSET_MASK, WalkResult } from "./page-walk.ts";
 import type { Tlb } from "./tlb.ts";
 import type { TlbEntry } from "./tlb-entry.ts";
+import { checkTranslation, type TlbState } from "./tlb-state.ts";
 
 /** A large page of which pieces may be held under a PCID, or for every PCID. */
 interface LargePage {
@@ -97,6 +100,32 @@ export class FracturingTlb implements Tlb {
 
   entries(): TlbEntry[] {
     return this.inner.entries();
+  }
+
+  save(): TlbState {
+    const owners = [...this.broken.values()].flatMap((each) => [...each.values()]);
+    const large = owners.map(({ level, lo, hi, pcid, global, pieces }) => ({
+      level,
+      page: linearNumber(lo, hi),
+      pcid,
+      global,
+      pieces: [...pieces].map((piece) => linearNumber(piece, hi)),
+    }));
+    return { ...this.inner.save(), large };
+  }
+
+  restore(state: TlbState): void {
+    const { large = [] } = state;
+    for (const { level, page, pcid, pieces } of large) {
+      checkTranslation({ page, level, pcid, pfn: 0, rights: 0, global: false, dirty: false });
+      const outside = pieces.find((piece) => piece - (piece % BYTES_OF_LEVEL[level]!) !== page);
+      if (outside !== undefined || level < 2) throw new RangeError(`saved piece ${outside} of page ${page}`);
+    }
+    this.inner.restore(state);
+    this.broken.clear();
+    for (const { level, pcid, global, pieces } of large) {
+      for (const piece of pieces) this.remember(level, linearLo(piece), linearHi(piece), pcid, global);
+    }
   }
 
   private remember(level: LargeLevel, lo: number, hi: number, pcid: number, global: boolean): void {

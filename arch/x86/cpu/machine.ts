@@ -1,22 +1,34 @@
-import { NONE, Slot } from "./address.ts";
+import { NONE, Pfn, Slot } from "./address.ts";
+import type { Bus } from "./bus.ts";
+import type { CacheHook } from "./cache-hook.ts";
 import { Cpu, type Ipi } from "./cpu.ts";
 import { type CpuModel, cpuModel, DEFAULT_CPU_MODEL } from "./cpu-model.ts";
 import { reportEntryWritten, reportIpiSent } from "./cpu-report.ts";
-import { type Entry, sameEntry } from "./entry.ts";
+import type { Entry } from "./entry.ts";
+import { Mtrrs } from "./memory-type.ts";
 import type { CacheOptions } from "./mmu.ts";
 import { PhysicalMemory } from "./physical-memory.ts";
 import { NO_FLUSH, RecordStream } from "./record-stream.ts";
 import type { HardwareRecord } from "./records.ts";
 import type { Broadcast, System } from "./system.ts";
 
-/** Most logical CPUs of one machine: a set of them is the bits of one word. */
-export const MAX_CPUS = 32;
+/** Most logical CPUs of one machine. */
+export const MAX_CPUS = 1024;
 
 /** What a {@link Machine} is made of. */
 export interface MachineOptions extends CacheOptions {
-  /** Bytes, or a text like "64MiB", "512KiB", "2GiB". */
-  memory: number | string;
-  /** Logical CPUs, 1..32; default 1. */
+  /**
+   * Bytes, or a text like "64MiB", "512KiB", "2GiB"; or the memory itself: an ArrayBuffer, that of a WebAssembly.Memory, or
+   * a SharedArrayBuffer, which the CPUs of other threads' machines may use at the same time.
+   */
+  memory: number | string | ArrayBufferLike;
+  /** What answers beyond the memory; without it, all ones are read there and stores are dropped. */
+  bus?: Bus | null;
+  /** Who is told of cache flushes and memory types. */
+  cacheHook?: CacheHook | null;
+  /** The memory types of physical ranges; default: all of it is WB. */
+  mtrrs?: Mtrrs;
+  /** Logical CPUs, 1..1024; default 1. */
   cpus?: number;
   /** A preset's name or a model; default intel-skylake-sp. */
   model?: string | CpuModel;
@@ -37,16 +49,20 @@ export class Machine implements System {
   readonly model: CpuModel;
   /** All that happens, from every layer: `machine.records.listen(record => ...)`. */
   readonly records = new RecordStream<HardwareRecord>();
+  readonly cacheHook: CacheHook | null;
+  readonly mtrrs: Mtrrs;
   broadcasts: readonly Broadcast[] = [];
 
   constructor(options: MachineOptions) {
-    const { memory, cpus = 1, model = DEFAULT_CPU_MODEL, levels = 4 } = options;
+    const { memory, bus = null, cpus = 1, model = DEFAULT_CPU_MODEL, levels = 4 } = options;
     if (!(Number.isInteger(cpus) && cpus >= 1 && cpus <= MAX_CPUS)) {
       throw new RangeError(`${cpus} CPUs: give 1 to ${MAX_CPUS}`);
     }
     if (levels !== 4 && levels !== 5) throw new RangeError(`${levels} paging levels: give 4 or 5`);
     this.model = typeof model === "string" ? cpuModel(model) : model;
-    this.memory = new PhysicalMemory(typeof memory === "string" ? parseSize(memory) : memory);
+    this.cacheHook = options.cacheHook ?? null;
+    this.mtrrs = options.mtrrs ?? new Mtrrs();
+    this.memory = new PhysicalMemory(typeof memory === "string" ? parseSize(memory) : memory, bus);
     this.cpus = Array.from({ length: cpus }, (_, id) => new Cpu(id, this, levels, options));
     for (const { id } of this.cpus) {
       this.records.introduce("walker", id, `walker of CPU ${id}`);
@@ -67,16 +83,8 @@ export class Machine implements System {
    * unless the slot is a multiple of 8 below 2^52; so do the next two.
    */
   storeEntry(slot: number, lo: number, hi: number, by: CpuNumber): void {
-    const at = Slot.of(slot);
-    const { memory, records } = this;
-    if (!records.live || at >= memory.size) {
-      memory.write(at, lo, hi);
-      return;
-    }
-    const oldLo = memory.readLo(at);
-    const oldHi = memory.readHi(at);
-    memory.write(at, lo, hi);
-    reportEntryWritten(records, by ?? NONE, at, oldLo, oldHi, lo | 0, hi | 0);
+    if (this.records.live) this.exchangeEntry(slot, lo, hi, by);
+    else this.memory.write(Slot.of(slot), lo, hi);
   }
 
   /**
@@ -84,8 +92,9 @@ export class Machine implements System {
    * nothing is stored or recorded.
    */
   exchangeEntry(slot: number, lo: number, hi: number, by: CpuNumber): Entry {
-    const old = this.memory.read(Slot.of(slot));
-    this.storeEntry(slot, lo, hi, by);
+    const at = Slot.of(slot);
+    const old = this.memory.exchange(at, lo, hi);
+    this.reportWritten(at, old, lo, hi, by);
     return old;
   }
 
@@ -94,9 +103,16 @@ export class Machine implements System {
    * nothing, nor does one outside memory, where all ones are read and a store is dropped.
    */
   compareExchangeEntry(slot: number, old: Entry, value: Entry, by: CpuNumber): boolean {
-    if (!sameEntry(this.memory.read(Slot.of(slot)), old)) return false;
-    this.storeEntry(slot, value.lo, value.hi, by);
+    const at = Slot.of(slot);
+    if (!this.memory.compareExchange(at, old.lo, old.hi, value.lo, value.hi)) return false;
+    this.reportWritten(at, old, value.lo, value.hi, by);
     return true;
+  }
+
+  private reportWritten(at: Slot, old: Entry, lo: number, hi: number, by: CpuNumber): void {
+    const { memory, records } = this;
+    if (!records.live || !memory.hasFrame(Pfn.truncate(at))) return;
+    reportEntryWritten(records, by ?? NONE, at, old.lo, old.hi, lo | 0, hi | 0);
   }
 
   /**

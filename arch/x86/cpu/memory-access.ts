@@ -1,5 +1,8 @@
 import { ACCESS_READ, ACCESS_WRITE, type AccessMode, MODE_IMPLICIT, violatesLass } from "./access-rights.ts";
+import { Slot } from "./address.ts";
+import type { BusSize } from "./bus.ts";
 import type { ControlRegisters } from "./control-registers.ts";
+import { Entry } from "./entry.ts";
 import { checkLinear, isCanonical, linearHi, linearLo, untagHi } from "./linear-address.ts";
 import { PageFault } from "./page-fault.ts";
 import type { PhysicalMemory } from "./physical-memory.ts";
@@ -97,17 +100,85 @@ function faultOf({ fault }: Translator): PageFault {
 /** The bytes of an access as a little-endian number; all ones where there is no memory. */
 export function readBytes(memory: PhysicalMemory, at: Location, size: AccessSize): bigint {
   let value = 0n;
-  for (let i = size - 1; i >= 0; i--) {
-    value = (value << 8n) | BigInt(memory.readByte(addressOf(at, i)));
-  }
+  eachPiece(at, size, (physical, bytes, offset) => {
+    value |= memory.readPiece(physical, bytes) << BigInt(8 * offset);
+  });
   return value;
 }
 
 /** Stores the low bytes of a value; bytes outside memory are dropped. */
 export function writeBytes(memory: PhysicalMemory, at: Location, size: AccessSize, value: bigint): void {
-  for (let i = 0; i < size; i++) {
-    memory.writeByte(addressOf(at, i), Number((value >> BigInt(8 * i)) & 0xffn));
+  eachPiece(at, size, (physical, bytes, offset) => {
+    memory.writePiece(physical, bytes, BigInt.asUintN(8 * bytes, value >> BigInt(8 * offset)));
+  });
+}
+
+/**
+ * Cuts an access into the fewest parts that a bus carries, from the lowest address on: the physical address of each, its
+ * bytes, and how many bytes of the access are below it.
+ */
+function eachPiece(
+  at: Location,
+  size: AccessSize,
+  visit: (physical: number, bytes: BusSize, offset: number) => void,
+): void {
+  for (let offset = 0; offset < size; ) {
+    const physical = addressOf(at, offset);
+    const left = (offset < at.inFirst ? Math.min(size, at.inFirst) : size) - offset;
+    let bytes: BusSize = 8;
+    while (bytes > left || (physical & (bytes - 1)) !== 0) bytes = (bytes / 2) as BusSize;
+    visit(physical, bytes, offset);
+    offset += bytes;
   }
+}
+
+/** Stores the low bytes of a value entry by entry, lowest first: `store` is given each whole entry that changes. */
+export function writeEntries(
+  memory: PhysicalMemory,
+  at: Location,
+  size: AccessSize,
+  value: bigint,
+  store: (slot: Slot, entry: Entry) => void,
+): void {
+  for (let offset = 0; offset < size; ) {
+    const physical = addressOf(at, offset);
+    const left = (offset < at.inFirst ? Math.min(size, at.inFirst) : size) - offset;
+    const bytes = Math.min(left, 8 - (physical & 7));
+    const slot = Slot.truncate(physical);
+    store(slot, withBytes(memory.read(slot), physical & 7, bytes, value >> BigInt(8 * offset)));
+    offset += bytes;
+  }
+}
+
+/**
+ * Replaces the bytes of an access that lies in 8 aligned bytes by what `change` makes of them, in one locked cycle; returns
+ * what was there. `swap` is the compare-and-swap of all 8; where it fails, `change` is asked again.
+ */
+export function swapBytes(
+  memory: PhysicalMemory,
+  { first }: Location,
+  size: AccessSize,
+  change: (old: bigint) => bigint,
+  swap: (slot: Slot, old: Entry, value: Entry) => boolean,
+): bigint {
+  const slot = Slot.truncate(first);
+  for (;;) {
+    const entry = memory.read(slot);
+    const old = BigInt.asUintN(8 * size, entry.toBigInt() >> BigInt(8 * (first & 7)));
+    if (swap(slot, entry, withBytes(entry, first & 7, size, change(old)))) return old;
+  }
+}
+
+/** Whether all bytes of an access are in 8 aligned bytes. */
+export function isInEntry({ first, second }: Location, size: AccessSize): boolean {
+  return second < 0 && (first & 7) + size <= 8;
+}
+
+/** An entry with the low bytes of a value in place of its own from `from` on. */
+function withBytes(entry: Entry, from: number, bytes: number, value: bigint): Entry {
+  const shift = BigInt(8 * from);
+  const own = BigInt.asUintN(8 * bytes, -1n) << shift;
+  return Entry.fromBigInt((entry.toBigInt() & ~own) | (BigInt.asUintN(8 * bytes, value) << shift));
 }
 
 /** The value to store as a bigint. Throws RangeError when it is negative, not whole or wider than the access. */

@@ -1,3 +1,5 @@
+import { BYTES_OF_LEVEL } from "./address.ts";
+import type { CacheHook } from "./cache-hook.ts";
 import type { ControlRegisters } from "./control-registers.ts";
 import { PTE_PAT, PTE_PAT_LARGE, PTE_PCD, PTE_PWT } from "./entry-layout.ts";
 import type { MemoryType } from "./pat.ts";
@@ -111,11 +113,38 @@ export interface WalkMemoryTypes {
  * everything UC (SDM vol. 3, 4.9 and 11.5.2).
  */
 export function memoryTypesOf(walk: WalkResult, control: ControlRegisters, mtrrs: Mtrrs): WalkMemoryTypes {
-  const { pat, cd, model, rootCaching } = control;
-  const typeOf = (physical: number, index: number): MemoryType =>
-    cd ? "UC" : combineMemoryTypes(mtrrs.typeAt(physical), pat[index]!, model.memoryTypeMerge);
+  const { rootCaching } = control;
+  const typeOf = (physical: number, index: number): MemoryType => typeAt(physical, index, control, mtrrs);
   // Each table's type stands in what points to it.
   const pointers = [rootCaching, ...walk.path.map(({ entry }) => entry.lo)];
   const tables = walk.path.map(({ address }, i) => typeOf(address, tableIndexOf(pointers[i]!)));
-  return { page: typeOf(walk.physical, patIndex(walk.level, walk.lo)), tables };
+  return { page: pageTypeOf(walk, control, mtrrs), tables };
+}
+
+/** The memory type of the byte that a walk reached. */
+export function pageTypeOf(walk: WalkResult, control: ControlRegisters, mtrrs: Mtrrs): MemoryType {
+  return typeAt(walk.physical, patIndex(walk.level, walk.lo), control, mtrrs);
+}
+
+/** Tells a hook of the page that a walk reached, with its memory type. */
+export function tellPageType(
+  hook: CacheHook,
+  cpu: number,
+  walk: WalkResult,
+  control: ControlRegisters,
+  mtrrs: Mtrrs,
+): void {
+  if (hook.walked === undefined) return;
+  const bytes = BYTES_OF_LEVEL[walk.level]!;
+  const { physical } = walk;
+  hook.walked(cpu, physical - (physical % bytes), bytes, pageTypeOf(walk, control, mtrrs));
+}
+
+function typeAt(
+  physical: number,
+  index: number,
+  { cd, pat, model }: ControlRegisters,
+  mtrrs: Mtrrs,
+): MemoryType {
+  return cd ? "UC" : combineMemoryTypes(mtrrs.typeAt(physical), pat[index]!, model.memoryTypeMerge);
 }

@@ -7,6 +7,7 @@ import {
   violatesLass,
 } from "./access-rights.ts";
 import type { Slot } from "./address.ts";
+import type { CacheHook } from "./cache-hook.ts";
 import { ControlRegisters, type ControlResult, type ControlState, CR3_KEEP } from "./control-registers.ts";
 import {
   registersOf,
@@ -32,6 +33,7 @@ import {
 } from "./invalidation-scope.ts";
 import { checkLinearPage, isCanonical, linearBigInt, linearHi, linearLo, untagHi } from "./linear-address.ts";
 import { type AccessResult, isPointer } from "./memory-access.ts";
+import { tellPageType } from "./memory-type.ts";
 import { PageFault, WALK_OK } from "./page-fault.ts";
 import { deniedBy, HARDWARE_WALK, INSPECT, type WalkOptions, WalkResult, walk } from "./page-walk.ts";
 import { PagingStructureCache } from "./paging-structure-cache.ts";
@@ -85,6 +87,7 @@ export class Mmu {
   /** How this CPU walks; a test may set a `beforeUpdate` hook here. */
   walkOptions: WalkOptions;
 
+  private readonly cacheHook: CacheHook | null;
   private readonly recent = new RecentTranslations();
   private readonly found = new WalkResult();
   private currentMode: AccessMode = MODE_SUPERVISOR;
@@ -96,6 +99,7 @@ export class Mmu {
   constructor(id: number, machine: System, levels: 4 | 5, caches: CacheOptions) {
     this.id = id;
     this.machine = machine;
+    this.cacheHook = machine.cacheHook;
     this.control = new ControlRegisters(machine.model, levels);
     const { tlb = "stale", pagingStructureCaches = false, tlbSeed = 1 } = caches;
     const forget = (): void => this.recent.clear();
@@ -325,6 +329,7 @@ export class Mmu {
     this.tlb.fill(found, pcid, global, kind);
     const { records } = this.machine;
     if (records.live) reportFill(records, this.id, pcid, found, global);
+    if (this.cacheHook !== null) tellPageType(this.cacheHook, this.id, found, control, this.machine.mtrrs);
     return found.physical;
   }
 
@@ -383,6 +388,7 @@ export class Mmu {
   }
 }
 
-function notPrivileged(instruction: string, cpl: number): ControlResult {
+/** The #GP of an instruction that only CPL 0 may execute. */
+export function notPrivileged(instruction: string, cpl: number): ControlResult {
   return { ok: false, fault: "#GP", why: `${instruction} at CPL ${cpl}` };
 }

@@ -138,10 +138,10 @@ function descend(memory: PhysicalMemory, control: ControlRegisters, result: Walk
     // Word index of the entry: frame * 1024 + index * 2. Memory ends at 2^33, so it is an int32 or does not exist.
     const slot = high | ((lo >>> 2) & 0x3fff_fc00) | ((bits >>> 23) << 1);
     if (slot >>> 0 > lastWord) {
-      // Beyond the words a memory may still answer, as an image in its file does; the bus reads as all ones.
-      const address = frameOf(tableLo, tableHi) * 4096 + (bits >>> 23) * 8;
-      lo = memory.readLo(address);
-      hi = memory.readHi(address);
+      // Beyond the words a bus may answer, or an image in its file; and shared memory reads each entry whole.
+      memory.fetch(frameOf(tableLo, tableHi) * 4096 + (bits >>> 23) * 8);
+      lo = memory.lo;
+      hi = memory.hi;
     } else {
       lo = words[slot]!;
       hi = words[slot + 1]!;
@@ -211,8 +211,9 @@ function keepPath(memory: PhysicalMemory, control: ControlRegisters, result: Wal
   for (let level = result.top; level >= result.level; level--) {
     const address = frameOf(lo, hi) * 4096 + tableIndex(level, linearLo, linearHi) * 8;
     result.pathAddress[level] = address;
-    lo = memory.readLo(address);
-    hi = memory.readHi(address);
+    memory.fetch(address);
+    lo = memory.lo;
+    hi = memory.hi;
     result.pathLo[level] = lo;
     result.pathHi[level] = hi;
   }
@@ -309,15 +310,14 @@ function strayBits(
   options: WalkOptions,
 ): void {
   const address = result.pathAddress[result.level]!;
-  const lo = memory.readLo(address);
-  const hi = memory.readHi(address);
+  const { lo, hi } = memory.read(address);
   const unmapped = model.strayAD && (lo & P) === 0;
   const wasWritable = result.pathLo[result.level]!;
   const protectedOnly =
     (wasWritable ^ lo) === PTE_W && (lo & PTE_W) === 0 && hi === result.pathHi[result.level];
   if (!unmapped && !(model.dirtyOnReadOnly && (bits & D) !== 0 && protectedOnly)) return;
   if ((bits & ~lo) === 0) return;
-  memory.write(address, lo | bits, hi);
+  if (!memory.compareExchange(address, lo, hi, lo | bits, hi)) return;
   if (options.updated !== null) options.updated(address, lo, lo | bits, hi);
 }
 

@@ -1,8 +1,9 @@
 import { BYTES_OF_LEVEL } from "./address.ts";
 import { PTE_A } from "./entry-layout.ts";
 import { coversTable, type InvalidationScope } from "./invalidation-scope.ts";
-import { linearNumber } from "./linear-address.ts";
+import { linearHi, linearLo, linearNumber } from "./linear-address.ts";
 import { WALK_OK } from "./page-fault.ts";
+import { checkPcid } from "./tlb-state.ts";
 import type { WalkResult, WalkStart } from "./walk-result.ts";
 
 /** One cached table entry, for people and tools to look at. */
@@ -78,6 +79,21 @@ export class PagingStructureCache {
     if (scope.tables === "keep") return;
     for (const [key, { level, lo, hi, pcid }] of this.slots) {
       if (coversTable(scope, level, lo, hi, pcid)) this.slots.delete(key);
+    }
+  }
+
+  /** Puts these entries in place of what is cached. Throws RangeError for a level or a PCID that there is not. */
+  restore(entries: readonly CachedTableEntry[]): void {
+    for (const { level, pcid } of entries) {
+      if (!(level >= 2 && level <= this.top && Number.isInteger(level)))
+        throw new RangeError(`saved table entry of level ${level}: give 2 to ${this.top}`);
+      checkPcid(pcid);
+    }
+    this.slots.clear();
+    for (const { level, region, pcid, start } of entries) {
+      const lo = linearLo(region);
+      const hi = linearHi(region);
+      this.slots.set(keyOf(level, lo, hi, pcid), { level, lo, hi, pcid, start: { ...start } });
     }
   }
 

@@ -1,5 +1,7 @@
 import { PAGE_SIZE, type Pfn } from "./address.ts";
+import { type Bus, type BusSize, busWord, exchangeOnBus, readBus } from "./bus.ts";
 import { Entry } from "./entry.ts";
+import { SharedWords } from "./shared-words.ts";
 
 /** A slot that is not memory; the slot after it is not memory either. */
 export const OUTSIDE = -2;
@@ -19,48 +21,98 @@ export const MAX_MEMORY_BYTES = 2 ** 33;
 const CLEAR_STEP = 2 ** 30;
 
 /**
- * Physical memory: one ArrayBuffer from address 0, of which the host commits what is touched. Addresses are byte
- * addresses as Numbers (a physical address has at most 52 bits, so a Number is exact).
+ * Physical memory: one buffer from address 0, of which the host commits what is touched, and beyond it what a bus serves.
+ * Addresses are byte addresses as Numbers (a physical address has at most 52 bits, so a Number is exact).
+ *
+ *   0 ........ size ................................. 2^52
+ *   | buffer  | bus: sparse memory, devices          |
  *
  * Reads where nothing answers return all ones and writes there are dropped, as on a PC's bus: page tables
  * may point anywhere, and a walk through them must stay bounded and must not throw.
+ *
+ * In a SharedArrayBuffer entries are read, stored and compared whole, so that the threads that share it see what the
+ * CPUs of one machine would see of each other (SDM vol. 3, 8.1.1).
  */
 export class PhysicalMemory {
   // A field without "declare" is undefined first, and V8 then looks at what it holds at each use.
+  /** Bytes of the buffer. */
   declare readonly size: number;
-  /** Index of the last word: unlike the count of words, it is a small integer even for the largest memory. */
+  /**
+   * Index of the last word that a walk reads by itself: unlike the count of words, it is a small integer even for the
+   * largest memory. -1 for shared memory, where {@link fetch} reads an entry whole.
+   */
   declare readonly lastWord: number;
-  /** All of memory as 32-bit little-endian words: word i is at address 4 * i. */
+  /** The whole buffer as 32-bit little-endian words: word i is at address 4 * i. */
   declare readonly words: Int32Array;
+  /** What answers beyond the buffer, or null. */
+  declare readonly bus: Bus | null;
+  /** Words of the entry that {@link fetch} read last. */
+  lo = 0;
+  hi = 0;
 
-  constructor(size: number) {
+  /** The buffer where other threads may use it, else null. */
+  private readonly shared: SharedWords | null;
+  /** Bytes that one thread alone uses: size, or 0. */
+  declare private readonly ownBytes: number;
+
+  /**
+   * Memory of a size in bytes, or in a buffer, also one of a WebAssembly.Memory (which must not grow, for that takes the
+   * buffer away). Throws RangeError for a size that is not a multiple of 4096 up to {@link MAX_MEMORY_BYTES}, TypeError
+   * for what is no buffer.
+   */
+  constructor(source: number | ArrayBufferLike, bus: Bus | null = null) {
+    const size = typeof source === "number" ? source : bytesOf(source);
     if (!Number.isInteger(size) || size <= 0 || size % PAGE_SIZE !== 0 || size > MAX_MEMORY_BYTES) {
       throw new RangeError(
         `memory of ${size} bytes: give a positive multiple of ${PAGE_SIZE} up to ${MAX_MEMORY_BYTES}`,
       );
     }
+    const buffer = typeof source === "number" ? new ArrayBuffer(size) : source;
     this.size = size;
-    this.lastWord = size / 4 - 1;
-    this.words = new Int32Array(new ArrayBuffer(size));
+    this.words = new Int32Array(buffer, 0, size / 4);
+    this.shared = tagOf(buffer) === SHARED ? new SharedWords(buffer) : null;
+    this.lastWord = this.shared === null ? size / 4 - 1 : -1;
+    this.ownBytes = this.shared === null ? size : 0;
+    this.bus = bus;
   }
 
-  /** Whether every byte of the frame exists. */
+  /** Whether every byte of the frame is memory: in the buffer, or where the bus says so. */
   hasFrame(pfn: number): boolean {
-    return pfn >= 0 && pfn * PAGE_SIZE < this.size;
+    if (pfn >= 0 && pfn * PAGE_SIZE < this.size) return true;
+    return pfn >= 0 && this.bus?.isMemory?.(pfn * PAGE_SIZE) === true;
+  }
+
+  /** Whether other threads may use the byte at a physical address. */
+  isShared(address: number): boolean {
+    return this.shared !== null && address < this.size;
+  }
+
+  /** Reads the aligned entry at a physical address whole, into {@link lo} and {@link hi}. */
+  fetch(address: number): void {
+    const { shared } = this;
+    if (address >= this.size || shared !== null) {
+      const entry = address >= this.size ? readBus(this.bus, address, 8) : shared!.load(address);
+      this.lo = Number(BigInt.asIntN(32, entry));
+      this.hi = Number(BigInt.asIntN(32, entry >> 32n));
+      return;
+    }
+    const index = indexOf(address);
+    this.lo = this.words[index]!;
+    this.hi = this.words[index + 1]!;
   }
 
   /** Low word of the aligned entry at a physical address. */
   readLo(address: number): number {
-    return address < this.size ? this.words[indexOf(address)]! : -1;
+    return address < this.size ? this.words[indexOf(address)]! : busWord(this.bus, address);
   }
 
   /** High word of the aligned entry at a physical address. */
   readHi(address: number): number {
-    return address < this.size ? this.words[indexOf(address) + 1]! : -1;
+    return address < this.size ? this.words[indexOf(address) + 1]! : busWord(this.bus, address + 4);
   }
 
   /**
-   * The bytes of a range, as a view of memory and not a copy. Throws RangeError when the range leaves memory. Node 20
+   * The bytes of a range, as a view of memory and not a copy. Throws RangeError when the range leaves the buffer. Node 20
    * has no view of more than 4 GiB.
    */
   bytesAt(address: number, length: number): Uint8Array {
@@ -70,21 +122,27 @@ export class PhysicalMemory {
 
   /** A copy of a table's 512 entries, low word and high word in turn; all ones where there is no memory. */
   tableWords(table: Pfn): Int32Array {
-    if (!this.hasFrame(table)) return new Int32Array(PAGE_SIZE / 4).fill(-1);
-    const first = (table * PAGE_SIZE) / 4;
-    return this.words.slice(first, first + PAGE_SIZE / 4);
+    const words = this.tableAt(table * PAGE_SIZE);
+    return words === null ? new Int32Array(PAGE_SIZE / 4).fill(-1) : words.slice();
   }
 
   /**
    * The words of the table page at a physical address, low and high of each entry in turn: a view that is only read, or
-   * null where no memory is.
+   * null where no memory is. What the bus holds is a copy.
    */
   tableAt(page: number): Int32Array | null {
     if (!this.hasFrame(page / PAGE_SIZE)) return null;
-    return this.words.subarray(page / 4, (page + PAGE_SIZE) / 4);
+    if (page < this.size) return this.words.subarray(page / 4, (page + PAGE_SIZE) / 4);
+    const words = new Int32Array(PAGE_SIZE / 4);
+    for (let i = 0; i < words.length; i += 2) {
+      this.fetch(page + 4 * i);
+      words[i] = this.lo;
+      words[i + 1] = this.hi;
+    }
+    return words;
   }
 
-  /** Zeroes a range of any length. Throws RangeError when the range leaves memory. */
+  /** Zeroes a range of any length. Throws RangeError when the range leaves the buffer. */
   clear(address: number, length: number): void {
     this.checkInside(address, length);
     const end = address + length;
@@ -95,16 +153,39 @@ export class PhysicalMemory {
 
   /** The byte at a physical address. */
   readByte(address: number): number {
-    const word = address < this.size ? this.words[Math.floor(address / 4)]! : -1;
-    return (word >>> (8 * (address & 3))) & 0xff;
+    return Number(this.readPiece(address, 1));
   }
 
   /** Stores the low eight bits. */
   writeByte(address: number, byte: number): void {
-    if (address >= this.size) return;
-    const index = Math.floor(address / 4);
-    const shift = 8 * (address & 3);
-    this.words[index] = (this.words[index]! & ~(0xff << shift)) | ((byte & 0xff) << shift);
+    this.writePiece(address, 1, BigInt(byte & 0xff));
+  }
+
+  /** 1, 2, 4 or 8 bytes at a multiple of as many. */
+  readPiece(address: number, size: BusSize): bigint {
+    if (size === 8) {
+      this.fetch(address);
+      return (BigInt(this.hi >>> 0) << 32n) | BigInt(this.lo >>> 0);
+    }
+    if (address >= this.size) return readBus(this.bus, address, size);
+    const word = this.words[Math.floor(address / 4)]! >>> (8 * (address & 3));
+    return BigInt.asUintN(8 * size, BigInt(word));
+  }
+
+  /** Stores 1, 2, 4 or 8 bytes at a multiple of as many, in one cycle. */
+  writePiece(address: number, size: BusSize, value: bigint): void {
+    if (size === 8) {
+      this.write(address, Number(BigInt.asIntN(32, value)), Number(BigInt.asIntN(32, value >> 32n)));
+    } else if (address >= this.size) {
+      this.bus?.write(address, size, value);
+    } else {
+      const index = Math.floor(address / 4);
+      const shift = 8 * (address & 3);
+      const bits = size === 4 ? -1 : ((1 << (8 * size)) - 1) << shift;
+      const put = Number(value) << shift;
+      if (this.shared !== null) this.shared.merge(index, bits, put);
+      else this.words[index] = (this.words[index]! & ~bits) | put;
+    }
   }
 
   /**
@@ -119,15 +200,30 @@ export class PhysicalMemory {
 
   /** One single-copy-atomic 64-bit read of an aligned entry. */
   read(address: number): Entry {
-    return new Entry(this.readLo(address), this.readHi(address));
+    this.fetch(address);
+    return new Entry(this.lo, this.hi);
   }
 
   /** One 64-bit store. Nothing is reported: page-table writes that must be seen go through Machine. */
   write(address: number, lo: number, hi: number): void {
-    if (address >= this.size) return;
+    if (address >= this.ownBytes) {
+      if (address >= this.size) this.bus?.write(address, 8, wideOf(lo, hi));
+      else this.shared!.store(address, wideOf(lo, hi));
+      return;
+    }
     const index = indexOf(address);
     this.words[index] = lo;
     this.words[index + 1] = hi;
+  }
+
+  /** XCHG: one 64-bit store; returns what was there, all ones where nothing answers. */
+  exchange(address: number, lo: number, hi: number): Entry {
+    if (address < this.size && this.shared !== null) {
+      return Entry.fromBigInt(this.shared.exchange(address, wideOf(lo, hi)));
+    }
+    const old = this.read(address);
+    this.write(address, lo, hi);
+    return old;
   }
 
   /**
@@ -135,6 +231,12 @@ export class PhysicalMemory {
    * Compares all 64 bits; returns whether the new value was stored.
    */
   compareExchange(address: number, oldLo: number, oldHi: number, newLo: number, newHi: number): boolean {
+    if (address >= this.size || this.shared !== null) {
+      const old = wideOf(oldLo, oldHi);
+      const value = wideOf(newLo, newHi);
+      if (address >= this.size) return exchangeOnBus(this.bus, address, old, value);
+      return this.shared!.compareExchange(address, old, value);
+    }
     if (this.readLo(address) !== oldLo || this.readHi(address) !== oldHi) return false;
     this.write(address, newLo, newHi);
     return true;
@@ -153,4 +255,24 @@ export class PhysicalMemory {
 /** Index of the word at an aligned address; below 2^31 a shift finds it, without floating point. */
 function indexOf(address: number): number {
   return address <= 0x7fff_ffff ? address >> 2 : address / 4;
+}
+
+const SHARED = "SharedArrayBuffer";
+
+/** What kind of object it is, of whatever realm. */
+function tagOf(value: unknown): string {
+  return Object.prototype.toString.call(value).slice(8, -1);
+}
+
+/** Bytes of a buffer. Throws TypeError for what is none. */
+function bytesOf(source: ArrayBufferLike): number {
+  const tag = tagOf(source);
+  if (tag === "ArrayBuffer" || tag === SHARED) return source.byteLength;
+  throw new TypeError(
+    `memory ${String(source)}: give bytes, a size like "64MiB", an ArrayBuffer or a SharedArrayBuffer`,
+  );
+}
+
+function wideOf(lo: number, hi: number): bigint {
+  return (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0);
 }

@@ -1,4 +1,4 @@
-import { NONE } from "./address.ts";
+import { NONE, Pfn } from "./address.ts";
 import { type Handlers, handlerOf, IGNORED, type RecordHeader } from "./record.ts";
 import type { AgentType, HardwareRecordOf } from "./records.ts";
 
@@ -19,6 +19,14 @@ export interface Agent {
 
 /** Who listens: a function that hears every record, or one for each kind, with those that it ignores. */
 export type RecordListener<R extends RecordHeader> = ((record: R) => void) | Handlers<R>;
+
+/** Whether a frame is a page table to whoever listens. */
+export type IsTable = (pfn: Pfn) => boolean;
+
+interface Listening<R extends RecordHeader> {
+  readonly listener: RecordListener<R>;
+  readonly isTable: IsTable | null;
+}
 
 type RecordOf<R extends RecordHeader, K extends R["kind"]> = Extract<R, { readonly kind: K }>;
 
@@ -69,7 +77,7 @@ export class RecordStream<R extends RecordHeader> implements RecordSink<R> {
   live = false;
   agent: number = OUTSIDE_AGENT;
   flush: number = NO_FLUSH;
-  #listeners: readonly { readonly listener: RecordListener<R> }[] = [];
+  #listeners: readonly Listening<R>[] = [];
   /** Who hears a kind, as one function: found out at the first record of the kind. */
   readonly #hearers = new Map<string, (record: R) => void>();
   #seq = 0;
@@ -125,17 +133,31 @@ export class RecordStream<R extends RecordHeader> implements RecordSink<R> {
     }
   }
 
-  /** From now on the listener hears records. Returns what ends it. Throws TypeError for what is no listener. */
-  listen(listener: RecordListener<R>): () => void {
+  /**
+   * From now on the listener hears records. Returns what ends it. Throws TypeError for what is no listener.
+   *
+   * A CPU does not know which frames are page tables. `isTable` is asked at each store of a CPU: where it says so, what the
+   * store changes is told as entries written, too.
+   */
+  listen(listener: RecordListener<R>, isTable: IsTable | null = null): () => void {
     if (typeof listener !== "function" && (typeof listener !== "object" || listener === null)) {
       throw new TypeError(`listener ${String(listener)}: give a function, or one for each kind of record`);
     }
-    const own = { listener };
+    if (isTable !== null && typeof isTable !== "function") {
+      throw new TypeError(`isTable ${String(isTable)}: give a function of a frame number, or nothing`);
+    }
+    const own = { listener, isTable };
     this.#set([...this.#listeners, own]);
     return () => this.#set(this.#listeners.filter((each) => each !== own));
   }
 
-  #set(listeners: readonly { readonly listener: RecordListener<R> }[]): void {
+  /** Whether some listener watches the frame of a physical address as a page table. */
+  watches(physical: number): boolean {
+    for (const { isTable } of this.#listeners) if (isTable?.(Pfn.truncate(physical))) return true;
+    return false;
+  }
+
+  #set(listeners: readonly Listening<R>[]): void {
     this.#listeners = listeners;
     this.#hearers.clear();
     this.live = listeners.length > 0;

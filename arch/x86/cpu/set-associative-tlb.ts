@@ -1,8 +1,10 @@
 import { coversLeaf, type InvalidationScope } from "./invalidation-scope.ts";
-import { OFFSET_MASK, type WalkResult } from "./page-walk.ts";
+import { linearHi, linearLo } from "./linear-address.ts";
+import { OFFSET_MASK, WalkResult } from "./page-walk.ts";
 import type { TlbPolicy } from "./tlb.ts";
 import { TLB_DIRTY, TLB_GLOBAL, TLB_MISS, type TlbEntry } from "./tlb-entry.ts";
 import type { LeafLevel, TlbGeometry, TlbStructure, TlbUse } from "./tlb-geometry.ts";
+import { checkPolicy, checkTranslation, type SavedTranslation, type TlbState, walkOf } from "./tlb-state.ts";
 import { nextXorshift32 } from "./xorshift32.ts";
 
 /** Who leaves a full set: the entry used longest ago, or one chosen by a seeded generator. */
@@ -108,16 +110,7 @@ export class SetAssociativeTlb {
 
   fill(walk: WalkResult, pcid: number, global: boolean, kind = 0): void {
     const size = walk.level as LeafLevel;
-    const offset = OFFSET_MASK[size];
-    const { linearLo, linearHi, rights, dirty } = walk;
-    const entry = [
-      ((linearLo & ~offset) >>> 12) | (linearHi << 20),
-      (linearHi >>> 12) | (size << LEVEL_SHIFT),
-      global ? EVERYONE : pcid + 1,
-      rights | (dirty ? TLB_DIRTY : 0) | (global ? TLB_GLOBAL : 0) | (pcid << PCID_SHIFT),
-      walk.lo & ~offset,
-      walk.hi & 0xf_ffff,
-    ];
+    const entry = wordsOf(walk, pcid, global);
     for (const { bank, size: taken } of this.probes[kind & 3]!) {
       if (taken === size) this.put(bank, entry);
     }
@@ -160,6 +153,43 @@ export class SetAssociativeTlb {
 
   entries(): TlbEntry[] {
     return [...this.live].map((slot) => this.entryAt(slot));
+  }
+
+  save(): TlbState {
+    const slots = [...this.live].sort((a, b) => this.lastUse[a / STRIDE]! - this.lastUse[b / STRIDE]!);
+    const entries = slots.map((slot) => ({ ...this.entryAt(slot), slot: slot / STRIDE }));
+    return { policy: this.policy, entries, random: this.random };
+  }
+
+  restore(state: TlbState): void {
+    checkPolicy(this.policy, state);
+    const { entries, random = 1 } = state;
+    const places = entries.map((entry) => this.placeOf(entry));
+    if (!Number.isInteger(random) || (random | 0) !== random || random === 0)
+      throw new RangeError(`saved generator ${random}: give a whole number of 32 bits but 0`);
+    this.flushAll();
+    this.random = random;
+    const walk = new WalkResult();
+    entries.forEach((entry, i) => {
+      const { bank, slot } = places[i]!;
+      this.words.set(wordsOf(walkOf(entry, walk), entry.pcid, entry.global), slot);
+      this.words[slot + HOME] = bank.index;
+      this.live.add(slot);
+      this.lastUse[slot / STRIDE] = ++this.time;
+    });
+  }
+
+  /** Where a saved translation goes. Throws RangeError for a place that is not its own. */
+  private placeOf(entry: SavedTranslation): { readonly bank: Bank; readonly slot: number } {
+    checkTranslation(entry);
+    const { page, slot = -1 } = entry;
+    const level = entry.level as LeafLevel;
+    const bank = this.banks.find(({ base, sets, ways }) => slot >= base && slot < base + sets * ways);
+    if (bank?.sizes.includes(level) && Number.isInteger(slot)) {
+      const way = slot - this.setOf(bank, level, linearLo(page), linearHi(page)) / STRIDE;
+      if (way >= 0 && way < bank.ways) return { bank, slot: slot * STRIDE };
+    }
+    throw new RangeError(`saved translation of page ${page} in slot ${slot}: it has no place there`);
   }
 
   /** Copies an entry of level 2 to level 1, and returns where it can be read. */
@@ -267,6 +297,21 @@ export class SetAssociativeTlb {
     this.random = nextXorshift32(this.random);
     return this.random >>> 0;
   }
+}
+
+/** The words of a slot, but for its structure. */
+function wordsOf(walk: WalkResult, pcid: number, global: boolean): number[] {
+  const size = walk.level as LeafLevel;
+  const offset = OFFSET_MASK[size];
+  const { linearLo, linearHi, rights, dirty } = walk;
+  return [
+    ((linearLo & ~offset) >>> 12) | (linearHi << 20),
+    (linearHi >>> 12) | (size << LEVEL_SHIFT),
+    global ? EVERYONE : pcid + 1,
+    rights | (dirty ? TLB_DIRTY : 0) | (global ? TLB_GLOBAL : 0) | (pcid << PCID_SHIFT),
+    walk.lo & ~offset,
+    walk.hi & 0xf_ffff,
+  ];
 }
 
 function sizeOf(high: number): LeafLevel {

@@ -1,6 +1,7 @@
 import { ALL_PCIDS, coversLeaf, type InvalidationScope } from "./invalidation-scope.ts";
-import { OFFSET_MASK, type WalkResult } from "./page-walk.ts";
+import { OFFSET_MASK, WalkResult } from "./page-walk.ts";
 import { TLB_DIRTY, TLB_GLOBAL, TLB_MISS, type TlbEntry } from "./tlb-entry.ts";
+import { checkPolicy, checkTranslation, type TlbState, walkOf } from "./tlb-state.ts";
 
 /** Words of a slot; 32 bytes, so that a slot never straddles a cache line. */
 const STRIDE = 8;
@@ -133,6 +134,18 @@ export class StaleTlb {
       if (this.isLive(slot)) list.push(this.entryAt(slot));
     }
     return list;
+  }
+
+  save(): TlbState {
+    return { policy: this.policy, entries: this.entries() };
+  }
+
+  restore(state: TlbState): void {
+    checkPolicy(this.policy, state);
+    state.entries.forEach(checkTranslation);
+    this.flushAll();
+    const walk = new WalkResult();
+    for (const entry of state.entries) this.fill(walkOf(entry, walk), entry.pcid, entry.global);
   }
 
   private dropPage(lo: number, hi: number, tag: number): void {

@@ -2,6 +2,7 @@ import type { InvalidationScope } from "./invalidation-scope.ts";
 import type { WalkResult } from "./page-walk.ts";
 import type { TlbEntry } from "./tlb-entry.ts";
 import { TLB_GEOMETRIES } from "./tlb-geometry.ts";
+import type { TlbState } from "./tlb-state.ts";
 
 /**
  * `stale` keeps every translation until an operation must remove it: the bug finder. `none` keeps nothing. Any other
@@ -46,4 +47,8 @@ export interface Tlb {
   flushAll(): void;
   /** Every entry that a lookup can still hit, in no particular order. */
   entries(): TlbEntry[];
+  /** All that it holds, as plain data. */
+  save(): TlbState;
+  /** Puts back what a TLB of the same policy saved. Throws RangeError, naming it, for what this one cannot hold. */
+  restore(state: TlbState): void;
 }

@@ -2,11 +2,9 @@ import { NONE, type Slot } from "../cpu/address.ts";
 import type { Entry } from "../cpu/entry.ts";
 import type { Machine } from "../cpu/machine.ts";
 import type { RecordSink } from "../cpu/record-stream.ts";
+import type { CpuMask } from "./cpumask.ts";
 import type { PteFormat } from "./pte-format.ts";
 import type { ArchMmRecord } from "./records.ts";
-
-/** A set of logical CPUs, bit n for CPU n; a machine has at most 32. */
-export type CpuMask = number;
 
 /** The part of struct task_struct that this layer uses: where it runs and which flushes it owes. */
 export interface Task {

@@ -1,8 +1,8 @@
 import { type Linear, NONE, PAGE_SIZE } from "../cpu/address.ts";
 import type { Cpu } from "../cpu/cpu.ts";
 import { linearHi, linearLo } from "../cpu/linear-address.ts";
+import { type CpuMask, cpumask_test_cpu, hasOtherCpu, withCpu, withoutCpu } from "./cpumask.ts";
 import {
-  type CpuMask,
   hintPrimitive,
   type KernelContext,
   type MmContext,
@@ -40,19 +40,9 @@ interface FlushInfo {
   readonly id: number;
 }
 
-/** Whether the CPU is in the mask. */
-export function cpumask_test_cpu(cpu: number, mask: CpuMask): boolean {
-  return ((mask >>> cpu) & 1) !== 0;
-}
-
 /** The CPUs that may hold user translations of an mm. */
 export function mm_cpumask(mm: MmContext): CpuMask {
   return mm.cpu_bitmap;
-}
-
-/** CPUs of the mask other than this one. */
-function others(mask: CpuMask, cpu: number): CpuMask {
-  return mask & ~(1 << cpu);
 }
 
 /**
@@ -72,9 +62,9 @@ export function switch_mm(kernel: KernelContext, cpuNumber: number, next: MmCont
   tlbstate.state = TLBSTATE_OK;
   if (!loaded) {
     tlbstate.loaded_mm = next;
-    setCpumask(next, next.cpu_bitmap | (1 << cpuNumber), cpuNumber);
+    setCpumask(next, withCpu(next.cpu_bitmap, cpuNumber), cpuNumber);
     kernel.machine.cpu(cpuNumber).loadCr3(next.pgd);
-    setCpumask(previous, others(previous.cpu_bitmap, cpuNumber), cpuNumber);
+    setCpumask(previous, withoutCpu(previous.cpu_bitmap, cpuNumber), cpuNumber);
   }
   if (lazy) reportLazy(kernel, "lazy-left", cpuNumber, next);
 }
@@ -90,7 +80,7 @@ function setCpumask(mm: MmContext, mask: CpuMask, cpu: number): void {
     agent: records.agent,
     cpu,
     space: mm.id,
-    cpus: [mask],
+    cpus: mask,
   });
 }
 
@@ -138,13 +128,13 @@ function flush_tlb_func(kernel: KernelContext, cpu: Cpu, info: FlushInfo, local:
   for (let address = info.start; address < info.end; address += PAGE_SIZE) cpu.dropPage(address);
 }
 
-/** Interrupts the CPUs of the mask and waits until each has flushed (flush_tlb_others, wait = 1). */
+/** Interrupts the other CPUs of the mask and waits until each has flushed (flush_tlb_others, wait = 1). */
 function* flush_tlb_others(kernel: KernelContext, mask: CpuMask, info: FlushInfo): KernelThread<void> {
   const { machine } = kernel;
   const from = smp_processor_id(kernel);
   const sent = [];
   for (const cpu of machine.cpus) {
-    if (!cpumask_test_cpu(cpu.id, mask)) continue;
+    if (cpu.id === from || !cpumask_test_cpu(cpu.id, mask)) continue;
     sent.push({
       cpu,
       ipi: machine.sendIpi(from, cpu.id, (target) => flush_tlb_func(kernel, target, info, false), info.id),
@@ -184,7 +174,7 @@ function flushRange(
   const partial = (vmflag & VM_HUGETLB) === 0 && pages <= tlb_single_page_flush_ceiling;
   const id = kernel.newFlush();
   const info = partial ? { mm, start, end, id } : { mm, start: 0, end: TLB_FLUSH_ALL, id };
-  if (!kernel.contended && others(mm_cpumask(mm), smp_processor_id(kernel)) === 0) {
+  if (!kernel.contended && !hasOtherCpu(mm_cpumask(mm), smp_processor_id(kernel))) {
     flushLocally(mm, info, primitive);
     reportFlushEnded(kernel, id);
     return FINISHED;
@@ -218,8 +208,8 @@ function* flushEverywhere(mm: MmContext, info: FlushInfo, primitive: string): Ke
   if (kernel.contended) yield step("flush", mm.id);
   flushLocally(mm, info, primitive);
   // Read after the entry was changed: a CPU that loads the mm from here on walks the new entry.
-  const remote = others(mm_cpumask(mm), smp_processor_id(kernel));
-  if (remote !== 0) yield* flush_tlb_others(kernel, remote, info);
+  const cpus = mm_cpumask(mm);
+  if (hasOtherCpu(cpus, smp_processor_id(kernel))) yield* flush_tlb_others(kernel, cpus, info);
   reportFlushEnded(kernel, info.id);
 }
 
@@ -239,7 +229,7 @@ function reportFlushBegun(kernel: KernelContext, info: FlushInfo, cpus: CpuMask)
     linearHi: linearHi(start),
     bytes: all ? 0 : end - start,
     all,
-    cpus: [cpus],
+    cpus,
   });
 }
 
@@ -278,7 +268,6 @@ export function* flushBatchedCpus(kernel: KernelContext, mask: CpuMask): KernelT
   hintPrimitive(kernel, "arch_tlbbatch_flush");
   reportFlushBegun(kernel, info, mask);
   if (cpumask_test_cpu(cpu, mask)) flushOwnCpu(kernel, info);
-  const remote = others(mask, cpu);
-  if (remote !== 0) yield* flush_tlb_others(kernel, remote, info);
+  if (hasOtherCpu(mask, cpu)) yield* flush_tlb_others(kernel, mask, info);
   reportFlushEnded(kernel, info.id);
 }

@@ -1,5 +1,6 @@
 import { NONE } from "../cpu/address.ts";
-import type { CpuMask, KernelContext, MmContext } from "./kernel-context.ts";
+import { CPU_MASK_NONE, type CpuMask, unionOf } from "./cpumask.ts";
+import type { KernelContext, MmContext } from "./kernel-context.ts";
 import { type KernelThread, step } from "./step.ts";
 import { flushBatchedCpus, mm_cpumask } from "./tlb.ts";
 
@@ -10,7 +11,7 @@ export interface arch_tlbflush_unmap_batch {
 
 /** Adds the CPUs that may hold translations of an mm to the batch. */
 export function arch_tlbbatch_add_mm(batch: arch_tlbflush_unmap_batch, mm: MmContext): void {
-  batch.cpumask |= mm_cpumask(mm);
+  batch.cpumask = unionOf(batch.cpumask, mm_cpumask(mm));
 }
 
 /** One full flush on every CPU of the batch; then the batch is empty. */
@@ -20,5 +21,5 @@ export function* arch_tlbbatch_flush(
 ): KernelThread<void> {
   if (kernel.contended) yield step("flush", NONE);
   yield* flushBatchedCpus(kernel, batch.cpumask);
-  batch.cpumask = 0;
+  batch.cpumask = CPU_MASK_NONE;
 }

@@ -1,4 +1,5 @@
 import { ACCESS_WRITE } from "../cpu/access-rights.ts";
+import { NO_SLOT, Pfn } from "../cpu/address.ts";
 import { ControlRegisters } from "../cpu/control-registers.ts";
 import type { Cpu } from "../cpu/cpu.ts";
 import { PTE_P } from "../cpu/entry-layout.ts";
@@ -15,6 +16,7 @@ import {
   type WalkStart,
   walk,
 } from "../cpu/page-walk.ts";
+import { ReachableTables } from "../cpu/reachable-tables.ts";
 import { dispatcher, ignoring } from "../cpu/record.ts";
 import type { HardwareRecord, HardwareRecordOf } from "../cpu/records.ts";
 import { type CachedLeaf, type Change, PageHistory, type Silicon, type View } from "./page-history.ts";
@@ -55,14 +57,16 @@ const LONG_LOG = 4096;
  * A store through a leaf with D=0 is a walk: D is set in memory, by a cycle that sees the entry as it is. A CPU that
  * confirms its faults (AMD) has those alone that memory explains.
  *
- * Give it every record from a moment when all caches are empty: `machine.records.listen(oracle.observe)`. Entries must be
- * written through {@link Machine.storeEntry} and its kin.
+ * Give it every record from a moment when all caches are empty: `machine.records.listen(oracle.observe, oracle.isTable)`.
+ * Entries must be written through {@link Machine.storeEntry} and its kin, or by the CPUs themselves.
  */
 export class OutcomeOracle {
   private readonly machine: Machine;
   private readonly silicon: Silicon;
   private readonly histories = new Map<string, PageHistory>();
   private readonly found = new WalkResult();
+  private readonly reachable: ReachableTables;
+  private readonly roots = new Set<number>();
   /** What happened since `firstViews`, for the history of a page that is first asked about later. */
   private log: Change[] = [];
   private firstViews: View[];
@@ -81,16 +85,29 @@ export class OutcomeOracle {
     this.machine = machine;
     this.silicon = { memory, levels, rules: (nxe) => controls[Number(nxe)]! };
     this.firstViews = machine.cpus.map(viewOf);
+    this.reachable = new ReachableTables(memory, model);
+    for (const { contexts, control } of machine.cpus) {
+      for (const root of [control.root, ...contexts.values()]) this.reach(root);
+    }
     this.fixed = pages !== null;
     this.cleanStore = cleanStore;
     for (const page of pages ?? []) this.begin(linearLo(page), linearHi(page));
   }
 
+  /** Whether a frame has been a page table under some root that a CPU loaded, for {@link RecordStream.listen}. */
+  readonly isTable = (pfn: Pfn): boolean => this.reachable.has(pfn);
+
   /** Takes in what a machine recorded. */
   readonly observe: (record: HardwareRecord) => void = dispatcher<HardwareRecord>({
-    "entry-written": (record) => this.write(record),
+    "entry-written": (record) => {
+      this.write(record);
+      this.reachable.underEntry(record.slot, record.entryLo, record.entryHi, () => {});
+    },
     "accessed-dirty-set": (record) => this.write(record),
-    "cr3-loaded": ({ cpu, keep }) => this.look(cpu, !keep),
+    "cr3-loaded": ({ cpu, root, keep }) => {
+      this.reach(root);
+      this.look(cpu, !keep);
+    },
     "register-loaded": ({ cpu }) => this.look(cpu, false),
     invalidated: (record) => this.record({ type: "drop", cpu: record.cpu, scope: recordedScope(record) }),
     ...ignoring("tlb-filled", "access", "fault", "ipi-sent", "ipi-handled", "interrupt-taken"),
@@ -165,6 +182,13 @@ export class OutcomeOracle {
     }
     for (const [address, { lo, hi }] of now) memory.write(address, lo, hi);
     return history;
+  }
+
+  /** Every table under a root, from now on. */
+  private reach(root: number): void {
+    if (this.roots.has(root)) return;
+    this.roots.add(root);
+    this.reachable.under(Pfn.truncate(root), this.silicon.levels, NO_SLOT, () => {});
   }
 
   private look(cpu: number, drops: boolean): void {

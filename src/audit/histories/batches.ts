@@ -1,4 +1,5 @@
 import { NO_PFN } from "../../../arch/x86/cpu/address.ts";
+import { withoutCpu } from "../../../arch/x86/mm/cpumask.ts";
 import { ptep_get_and_clear } from "../../../arch/x86/mm/ptep.ts";
 import { enter, leave } from "../../mm/calls.ts";
 import { lock_page } from "../../mm/locks.ts";
@@ -30,7 +31,7 @@ export const BATCH_HISTORIES: readonly HistoryPair[] = [
       begin(s.kernel);
       s.store();
       s.run(try_to_unmap(s.kernel, s.page, UNMAP));
-      if (!keeps) s.kernel.current.tlb_ubc.cpumask &= ~0b100;
+      if (!keeps) s.kernel.current.tlb_ubc.cpumask = withoutCpu(s.kernel.current.tlb_ubc.cpumask, 2);
       s.run(try_to_unmap_flush(s.kernel));
       return s.page;
     },

@@ -23,7 +23,7 @@ class Scene {
   constructor(caches: Partial<MachineOptions>) {
     this.f = new Fixture(caches);
     this.#oracle = new OutcomeOracle(this.f.machine);
-    this.f.machine.records.listen(this.#oracle.observe);
+    this.f.machine.records.listen(this.#oracle.observe, this.#oracle.isTable);
   }
 
   entry(address: number, value: bigint): this {

@@ -56,9 +56,9 @@ describe("set_tlb_ubc_flush_pending", () => {
     const one = built.mm("one", [0, 1]);
     const two = built.mm("two", [2]);
     set_tlb_ubc_flush_pending(kernel, one, true);
-    expect(kernel.current.tlb_ubc).toEqual({ cpumask: 0b011, flush_required: true, writable: true });
+    expect(kernel.current.tlb_ubc).toEqual({ cpumask: [0b011], flush_required: true, writable: true });
     set_tlb_ubc_flush_pending(kernel, two, false);
-    expect(kernel.current.tlb_ubc).toEqual({ cpumask: 0b111, flush_required: true, writable: true });
+    expect(kernel.current.tlb_ubc).toEqual({ cpumask: [0b111], flush_required: true, writable: true });
     expect([one.tlb_flush_batched, two.tlb_flush_batched]).toEqual([true, true]);
   });
 
@@ -99,7 +99,7 @@ describe("the flush", () => {
     kernel.run(try_to_unmap_flush(kernel));
     expect(trace.take()).toBe("F(batch) IPI(0->1) IPI-done(1)");
     expect([machine.cpu(0).tlb.entries(), machine.cpu(1).tlb.entries()]).toEqual([[], []]);
-    expect(batch).toEqual({ cpumask: 0, flush_required: false, writable: false });
+    expect(batch).toEqual({ cpumask: [0], flush_required: false, writable: false });
     // Nothing is owed: nothing happens.
     kernel.run(try_to_unmap_flush(kernel));
     expect(trace.take()).toBe("");

@@ -62,7 +62,7 @@ describe("T5: a dirty anonymous page goes to swap with its flush deferred", () =
     expect([mm.rss_stat[MM_ANONPAGES], mm.rss_stat[MM_SWAPENTS], mm.hiwater_rss]).toEqual([0, 1, 1]);
     expect([mem_map._refcount[page], mem_map._mapcount[page]]).toEqual([2, -1]);
     expect([mm.tlb_flush_batched, mm.onMmlist]).toEqual([true, true]);
-    expect(kernel.current.tlb_ubc).toEqual({ cpumask: 0b11, flush_required: true, writable: true });
+    expect(kernel.current.tlb_ubc).toEqual({ cpumask: [0b11], flush_required: true, writable: true });
     expect(kernel.swap.swap_map[SLOT]).toBe(0x41);
     expect(mem_map.PageDirty(page)).toBe(true);
   });

@@ -125,7 +125,7 @@ function played(scene: Scene, model: CpuModel, caches: Partial<MachineOptions>):
       f.machine.storeEntry(at, Number(value & 0xffff_ffffn) | 0, Number(value >> 32n) | 0, 0);
   };
   const oracle = new OutcomeOracle(f.machine);
-  f.machine.records.listen(oracle.observe);
+  f.machine.records.listen(oracle.observe, oracle.isTable);
   store(scene.warm);
   const [kind, who, address] = scene.last;
   act(f, ...scene.first, T);

@@ -21,7 +21,7 @@ class Watched {
   constructor(machine: Partial<MachineOptions> = {}, options: OracleOptions = {}) {
     this.f = new Fixture(machine);
     this.oracle = new OutcomeOracle(this.f.machine, options);
-    this.f.machine.records.listen(this.oracle.observe);
+    this.f.machine.records.listen(this.oracle.observe, this.oracle.isTable);
   }
 
   /** A store of an entry that the oracle sees. */

@@ -23,12 +23,12 @@ describe("PCIDs that are not loaded", () => {
   const leftBehind = (entry = ENTRY) => {
     const { machine, kernel, mm, store, staleAtFree, auditor } = stalePage(entry);
     const cpu = machine.cpu(0);
-    setCpumask(kernel.init_mm, 0b11);
+    setCpumask(kernel.init_mm, [0b11]);
     machine.cpu(1).loadCr3(kernel.init_mm.pgd);
     // Drops the global ones, too.
     machine.cpu(1).setControl({ pge: false });
     const other = kernel.createMm("other");
-    setCpumask(other, 0b01);
+    setCpumask(other, [0b01]);
     cpu.setControl({ pcide: true });
     cpu.loadCr3(mm.pgd, 1);
     cpu.loadCr3(other.pgd, 2, true);
@@ -71,7 +71,7 @@ describe("a global user leaf, which should not be", () => {
   test("stays on a CPU that has gone to another root, until something drops global ones", () => {
     for (const dropped of [false, true]) {
       const { machine, kernel, store, staleAtFree } = stalePage(GLOBAL_ENTRY);
-      setCpumask(kernel.init_mm, 0b11);
+      setCpumask(kernel.init_mm, [0b11]);
       const cpu = machine.cpu(1);
       cpu.loadCr3(kernel.init_mm.pgd);
       if (dropped) cpu.setControl({ pge: false });

@@ -19,7 +19,7 @@ function scene(options: Partial<MachineOptions> = {}) {
   cpu.setControl({ pcide: true });
   cpu.loadCr3(root, 1);
   const oracle = new OutcomeOracle(machine);
-  machine.records.listen(oracle.observe);
+  machine.records.listen(oracle.observe, oracle.isTable);
   const auditor = new Auditor(machine);
   const mayRead = (pfn: number) =>
     permits(oracle.allowed(0, ACCESS_READ, ...words(T)), { physical: pfn * PAGE_SIZE });

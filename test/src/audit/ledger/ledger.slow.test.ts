@@ -119,7 +119,7 @@ const LEFT_BEHIND: readonly (readonly [string, ListenerKind | null, (made: TwoPa
   ["an unpaid debt", null, ({ mm }) => void ptep_get_and_clear(mm, AT, pteSlot(mm, AT))],
   ["a freed page", null, ({ kernel, page }) => free_page(kernel, page)],
   ["a CPU in another mm", null, ({ kernel }) => switch_mm(kernel, 1, kernel.init_mm)],
-  ["a mask without a CPU", null, ({ mm }) => setCpumask(mm, 0b01)],
+  ["a mask without a CPU", null, ({ mm }) => setCpumask(mm, [0b01])],
   ["an open range", "kvm", ({ kernel, mm }) => kernel.run(mmu_notifier_invalidate_range_start(mm, AT, NEXT))],
   [
     "counters that have moved",

@@ -44,7 +44,7 @@ describe("46 and 47: putting a flush off", () => {
     const { scene, kernel, mm, slot, auditor } = anonymous();
     ptep_get_and_clear(mm, AT, slot);
     set_tlb_ubc_flush_pending(kernel, mm, true);
-    kernel.current.tlb_ubc.cpumask = 0b01;
+    kernel.current.tlb_ubc.cpumask = [0b01];
     scene.run(try_to_unmap_flush(kernel));
     expect(auditor.findings.map(({ moment, agent }) => [moment, agent])).toEqual([
       ["deferred flush begun", "CPU 1"],

@@ -38,7 +38,7 @@ describe("50: mm_cpumask", () => {
 
   test("is read by a flush that then misses a CPU", () => {
     const { scene, mm, vma, page, slot, auditor } = anonymous();
-    setCpumask(mm, 0b01);
+    setCpumask(mm, [0b01]);
     scene.run(ptep_clear_flush(vma, AT, slot));
     expect(rulesOf(auditor)).toEqual([50]);
     expect(auditor.findings[0]).toMatchObject({ moment: "flush begun", agent: "CPU 1" });
@@ -49,7 +49,7 @@ describe("50: mm_cpumask", () => {
   test("lacks a CPU that fills its TLB; for a kernel address it would not matter", () => {
     const { scene, mm, auditor } = anonymous();
     const cpu = scene.machine.cpu(1);
-    setCpumask(mm, 0b01);
+    setCpumask(mm, [0b01]);
     expect(rulesOf(auditor)).toEqual([]);
     expect(cpu.touch(AT, false)).toBeNull();
     expect(rulesOf(auditor)).toEqual([50]);

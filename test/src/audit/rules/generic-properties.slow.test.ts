@@ -44,7 +44,7 @@ class History {
     this.#tables = [system.frame(), system.frame(), system.frame()];
     this.#frames = [system.frame(), system.frame(), system.frame()];
     this.oracle = new OutcomeOracle(machine, { pages: PAGES });
-    machine.records.listen(this.oracle.observe);
+    machine.records.listen(this.oracle.observe, this.oracle.isTable);
     for (const cpu of machine.cpus) {
       if (pcids > 1) cpu.setControl({ pcide: true });
       cpu.loadCr3(this.#roots[0]!);

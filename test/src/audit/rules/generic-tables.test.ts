@@ -23,7 +23,7 @@ function watched(options: Partial<MachineOptions> = {}) {
   const system = new BareSystem({ pagingStructureCaches: true, ...options });
   const { machine, cpu } = system;
   const oracle = new OutcomeOracle(machine);
-  machine.records.listen(oracle.observe);
+  machine.records.listen(oracle.observe, oracle.isTable);
   const root = system.root();
   const page = system.frame();
   system.map(root, T, page);

@@ -1,10 +1,8 @@
-import type { Pfn, Slot } from "../../arch/x86/cpu/address.ts";
-import type { CpuModel } from "../../arch/x86/cpu/cpu-model.ts";
-import type { Entry } from "../../arch/x86/cpu/entry.ts";
-import { frameOf } from "../../arch/x86/cpu/entry.ts";
-import { kindOf, PTE_P, PTE_PS, reservedMask } from "../../arch/x86/cpu/entry-layout.ts";
-import type { PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
-import { TABLE_WORDS } from "./file/encodings.ts";
+import type { Pfn, Slot } from "./address.ts";
+import type { CpuModel } from "./cpu-model.ts";
+import { type Entry, frameOf } from "./entry.ts";
+import { kindOf, PTE_P, PTE_PS, reservedMask } from "./entry-layout.ts";
+import type { PhysicalMemory } from "./physical-memory.ts";
 
 /** A table that can be reached, the level of its entries, and the entry that leads to it; NO_SLOT for a root. */
 export interface ReachedTable {
@@ -47,6 +45,11 @@ export class ReachableTables {
     }
   }
 
+  /** Whether a frame was reached as a table, at whatever time. */
+  has(table: Pfn): boolean {
+    return this.#levels.has(table);
+  }
+
   #walk(
     table: Pfn,
     level: number,
@@ -61,7 +64,7 @@ export class ReachableTables {
     const words = this.#memory.tableWords(table);
     visit({ pfn: table, level, slot, words });
     if (level === 1) return;
-    for (let i = 0; i < TABLE_WORDS; i += 2) {
+    for (let i = 0; i < words.length; i += 2) {
       const lo = words[i]!;
       const hi = words[i + 1]!;
       if (!this.#leadsToTable(lo, hi, level)) continue;
