@@ -61,6 +61,11 @@ export class OopsMemory extends PhysicalMemory {
     return this.holds(pfn * PAGE_SIZE);
   }
 
+  override fetch(address: number): void {
+    this.lo = this.readLo(address);
+    this.hi = this.readHi(address);
+  }
+
   override readLo(address: number): number {
     return this.#entries.get(address)?.lo ?? 0;
   }
