@@ -1,6 +1,6 @@
+import { spawnSync } from "node:child_process";
 import { expect, test } from "vitest";
-import { auditGuest } from "../../../../src/jobs/reclaim/audit-report.ts";
-import { realGuest } from "../../../support/guests.ts";
+import type { AuditReport } from "../../../../src/jobs/reclaim/audit-report.ts";
 
 /*
  * What `npm start` says of the bundled guest. The numbers were the same before the auditor judged by records, but those of
@@ -8,15 +8,13 @@ import { realGuest } from "../../../support/guests.ts";
  */
 
 test("protocols that are right are found right, b wrong in three ways, each over the same work", () => {
-  const { truth, runs } = auditGuest(realGuest("guest-a1"), {
-    snapshot: "guest-a1",
-    protocols: ["a0", "c", "b", "d", "e1"],
-    listeners: ["kvm", "iommu"],
-    cpus: 4,
-    tlb: "stale",
-    seed: 1,
-    shuffle: false,
-  });
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    ["--import", "tsx", "src/cli/main.ts", "audit", "--json"],
+    { encoding: "utf8", maxBuffer: 2 ** 28 },
+  );
+  expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+  const { truth, runs } = JSON.parse(stdout) as AuditReport;
   expect(truth).toEqual({
     kpagecount: { frames: 12_578, equal: 12_578 },
     pagemap: { words: 75_853, equal: 75_853 },
