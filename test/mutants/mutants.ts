@@ -94,7 +94,7 @@ function* rowMutants(
         to: `Object.assign(INVALIDATIONS[${JSON.stringify(operation)}].${vendor}!, { ${column}: "${value}" });`,
         stages: [
           ["test/arch/x86/cpu/invalidation.test.ts"],
-          ["test/arch/x86/oracle/upgrade-histories.test.ts"],
+          ["test/arch/x86/oracle/upgrade-histories.slow.test.ts"],
           CPU_TESTS,
           AUDIT_TESTS,
         ],

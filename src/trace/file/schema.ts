@@ -1,6 +1,6 @@
 import type { Encoding, RecordClass } from "../../../arch/x86/cpu/record.ts";
 import { encodingOf, FIELDS, type FieldName, KINDS, type RecordKind } from "../record.ts";
-import { absentValue, checkText, isEncoding, isPair } from "./encodings.ts";
+import { absentValue, checkText, isEncoding } from "./encodings.ts";
 import { fieldsOf, listOf, Misfit, oneOf, refuse } from "./misfit.ts";
 
 /*
@@ -39,11 +39,6 @@ const MAX_KINDS = 1024;
 const MAX_FIELDS = 4096;
 const MAX_FIELDS_OF_KIND = 64;
 const MAX_LIST = 256;
-
-/** Properties of a record that hold a field. */
-export function propertiesOf(name: string, is: unknown): readonly string[] {
-  return isPair(is) ? [`${name}Lo`, `${name}Hi`] : [name];
-}
 
 /** All that this version knows: what its writers write. */
 export function currentSchema(): Schema {
