@@ -12,8 +12,6 @@ export default defineConfig({
     // Files share a worker and what its modules hold: each worker reads and scans a real guest once.
     pool: "threads",
     isolate: false,
-    // By default one CPU stays free.
-    maxWorkers: "100%",
     projects: [
       {
         extends: true,
