@@ -31,10 +31,10 @@ export interface RecordedRun {
   readonly opening: Iterable<TraceRecord>;
 }
 
-/** A rule with what it does for each of its subjects. */
+/** A rule with how it judges a moment. */
 interface Judge {
   readonly rule: Rule;
-  readonly visit: (subject: unknown) => void;
+  readonly of: (moment: Moment) => void;
 }
 
 /**
@@ -157,14 +157,19 @@ export class Auditor {
   }
 
   #appoint(rule: Rule): void {
+    const ledger = this.#ledger;
+    const { subjects } = rule;
+    const breached = (subject: unknown): void => {
+      const moment = this.#moment;
+      if (moment !== null && "seq" in moment) ledger.seq = moment.seq;
+      this.#report(rule, rule.breach(ledger, subject));
+    };
+    const visit = (subject: unknown): void => {
+      if (rule.broken(ledger, subject)) breached(subject);
+    };
     const judge: Judge = {
       rule,
-      visit: (subject) => {
-        if (!rule.broken(this.#ledger, subject)) return;
-        const moment = this.#moment;
-        if (moment !== null && "seq" in moment) this.#ledger.seq = moment.seq;
-        this.#report(rule, rule.breach(this.#ledger, subject));
-      },
+      of: subjects === null ? visit : (moment) => subjects(ledger, moment, visit),
     };
     for (const [kinds, judges] of [
       [rule.before, this.#before],
@@ -234,7 +239,7 @@ export class Auditor {
   #judge(judges: readonly Judge[] | undefined, moment: Moment): void {
     if (judges === undefined) return;
     this.#moment = moment;
-    for (const { rule, visit } of judges) rule.subjects(this.#ledger, moment, visit);
+    for (const judge of judges) judge.of(moment);
   }
 
   /**

@@ -70,6 +70,11 @@ export function leave(task: Task, result: CallResult): void {
   tell({ kind: "call-left", seq, agent, cpu, space, function: name, pfn: page, result: Number(result) });
 }
 
+/** The function that a task is in, undefined outside any. */
+export function innermostCall(task: Task): KernelFunction | undefined {
+  return task.depth > 0 ? task.calls[task.depth - 1]?.function : undefined;
+}
+
 function innermost(task: Task): Call {
   const call = task.depth > 0 ? task.calls[task.depth - 1] : undefined;
   if (call === undefined) throw new TypeError(`task ${task.name} leaves a function that it has not entered`);

@@ -16,7 +16,7 @@ import {
 } from "../../arch/x86/mm/pgtable.ts";
 import { HPAGE_PMD_NR, PMD_SIZE, type pmd_t, type pte_t, VM_WRITE } from "../../arch/x86/mm/pgtable_types.ts";
 import { pmd_populate, pmdp_invalidate, set_pmd_at } from "../../arch/x86/mm/ptep.ts";
-import { type KernelThread, step } from "../../arch/x86/mm/step.ts";
+import { type KernelThread, NEXT_STEP, stops } from "../../arch/x86/mm/step.ts";
 import { ABANDONED, type CallResult, enter, leave } from "./calls.ts";
 import { lockTable, unlockTable } from "./locks.ts";
 import { PG } from "./mem_map.ts";
@@ -97,7 +97,7 @@ export function* __split_huge_pmd(
   const task = enter(k.current, "__split_huge_pmd", page ?? NO_PFN, mm);
   let result: CallResult = ABANDONED;
   try {
-    if (k.contended) yield step("notify", mm.id);
+    if (stops(k, "notify", mm.id)) yield NEXT_STEP;
     yield* mmu_notifier_invalidate_range_start(mm, haddr, (haddr + PMD_SIZE) as Linear);
     const table = tableOf(pmdp);
     yield* lockTable(k, table, "pmd");
@@ -114,7 +114,7 @@ export function* __split_huge_pmd(
       throw error;
     }
     unlockTable(k, table, "pmd");
-    if (k.contended) yield step("notify", mm.id);
+    if (stops(k, "notify", mm.id)) yield NEXT_STEP;
     yield* mmu_notifier_invalidate_range_end(mm, haddr, (haddr + PMD_SIZE) as Linear);
     result = true;
   } finally {
@@ -135,7 +135,7 @@ function* __split_huge_pmd_locked(
   const page = k.format.pmd_pfn(huge);
   if (pmd_devmap(huge)) {
     // Device memory has no counts to move: faults fill the small entries.
-    if (k.contended) yield step("entry", pmdp);
+    if (stops(k, "entry", pmdp)) yield NEXT_STEP;
     yield* pmdp_huge_clear_flush_notify(vma, haddr, pmdp);
     return;
   }
@@ -158,11 +158,11 @@ function* __split_huge_pmd_locked(
   if (pmd_dirty(pmd)) set_page_dirty(k, page);
   countSplitMapping(k, page);
   yield* pmdp_invalidate(vma, haddr, pmdp);
-  if (k.contended) yield step("entry", pmdp);
+  if (stops(k, "entry", pmdp)) yield NEXT_STEP;
   pmd_populate(mm, pmdp, pgtable);
   if (!freeze) return;
   // Whoever faults now waits on a migration entry; the counts follow, all under the lock that the walks need.
-  if (k.contended) yield step("free", page);
+  if (stops(k, "free", page)) yield NEXT_STEP;
   for (let i = 0; i < HPAGE_PMD_NR; i++) {
     page_remove_rmap(k, (page + i) as Pfn, false);
     put_page(k, (page + i) as Pfn);
@@ -177,7 +177,7 @@ function* __split_huge_zero_page_pmd(
   pmdp: Slot,
 ): KernelThread<void> {
   const mm = vma.vm_mm;
-  if (k.contended) yield step("entry", pmdp);
+  if (stops(k, "entry", pmdp)) yield NEXT_STEP;
   yield* pmdp_huge_clear_flush_notify(vma, haddr, pmdp);
   const pgtable = pgtable_trans_huge_withdraw(mm, pmdp);
   for (let i = 0; i < HPAGE_PMD_NR; i++) {
@@ -187,7 +187,7 @@ function* __split_huge_zero_page_pmd(
       pte_mkspecial(k.format.pfn_pte(zero, vma.vm_page_prot)),
     );
   }
-  if (k.contended) yield step("entry", pmdp);
+  if (stops(k, "entry", pmdp)) yield NEXT_STEP;
   pmd_populate(mm, pmdp, pgtable);
 }
 
@@ -247,7 +247,7 @@ function* dropFilePmd(
   haddr: Linear,
   page: Pfn,
 ): KernelThread<void> {
-  if (k.contended) yield step("entry", pmdp);
+  if (stops(k, "entry", pmdp)) yield NEXT_STEP;
   const old = yield* pmdp_huge_clear_flush_notify(vma, haddr, pmdp);
   if (pmd_young(old)) k.mem_map.setFlag(page, PG.referenced);
   page_remove_rmap(k, page, true);

@@ -8,7 +8,7 @@ import { type MmContext, TLBSTATE_OK, type TlbState } from "../../arch/x86/mm/ke
 import { pte_unused } from "../../arch/x86/mm/pgtable.ts";
 import type { pte_t } from "../../arch/x86/mm/pgtable_types.ts";
 import { PteFormat, pteLayout } from "../../arch/x86/mm/pte-format.ts";
-import type { KernelThread } from "../../arch/x86/mm/step.ts";
+import type { Interleaver, KernelThread } from "../../arch/x86/mm/step.ts";
 import { FrameAllocator } from "./frame-allocator.ts";
 import { type KernelModel, kernelModel } from "./kernel-model.ts";
 import { MemMap } from "./mem_map.ts";
@@ -71,6 +71,7 @@ class RunningKernel implements KernelShape {
   huge_zero_page: Pfn = NO_PFN;
   readonly cpu_tlbstate: readonly TlbState[];
   contended = false;
+  interleaver: Interleaver | null = null;
   /** Replace it to reach the branch that x86 never takes. */
   pte_unused: (pte: pte_t) => boolean = pte_unused;
   #current: Task;
@@ -190,6 +191,16 @@ class RunningKernel implements KernelShape {
    * whenever the thread waits for them. Throws if it waits for a lock, which nobody could then release.
    */
   run<T>(thread: KernelThread<T>): T {
+    const { interleaver } = this;
+    this.interleaver = null;
+    try {
+      return this.#drive(thread);
+    } finally {
+      this.interleaver = interleaver;
+    }
+  }
+
+  #drive<T>(thread: KernelThread<T>): T {
     for (;;) {
       const next = thread.next();
       if (next.done) return next.value;

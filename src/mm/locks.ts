@@ -1,5 +1,5 @@
 import { NO_PFN, type Pfn } from "../../arch/x86/cpu/address.ts";
-import { type KernelThread, step } from "../../arch/x86/mm/step.ts";
+import { type KernelThread, NEXT_STEP, step, stops } from "../../arch/x86/mm/step.ts";
 import type { Kernel } from "./mm_types.ts";
 import type { LockLevel } from "./records.ts";
 import { reportLock } from "./report.ts";
@@ -36,7 +36,7 @@ export function down_read_trylock(k: Kernel, sem: rw_semaphore): boolean {
 
 /** Takes a semaphore for reading, waiting for its writer. */
 export function* down_read(k: Kernel, sem: rw_semaphore): KernelThread<void> {
-  if (k.contended) yield step("lock", semaphoreId(k, sem));
+  if (stops(k, "lock", semaphoreId(k, sem))) yield NEXT_STEP;
   while (!down_read_trylock(k, sem)) yield step("blocked", semaphoreId(k, sem));
 }
 
@@ -49,7 +49,7 @@ export function up_read(k: Kernel, sem: rw_semaphore): void {
 
 /** Takes a semaphore for writing, waiting for everybody who holds it. */
 export function* down_write(k: Kernel, sem: rw_semaphore): KernelThread<void> {
-  if (k.contended) yield step("lock", semaphoreId(k, sem));
+  if (stops(k, "lock", semaphoreId(k, sem))) yield NEXT_STEP;
   while (sem.writer || sem.readers > 0) yield step("blocked", semaphoreId(k, sem));
   sem.writer = true;
   reportLock(k, "lock-taken", semaphoreId(k, sem), "rwsem", NO_PFN);
@@ -81,7 +81,7 @@ export function tryLockTable(k: Kernel, table: Pfn, level: LockLevel): boolean {
 
 /** As tryLockTable, waiting for the lock. */
 export function* lockTable(k: Kernel, table: Pfn, level: LockLevel): KernelThread<void> {
-  if (k.contended) yield step("lock", tableLockId(table));
+  if (stops(k, "lock", tableLockId(table))) yield NEXT_STEP;
   while (!tryLockTable(k, table, level)) yield step("blocked", tableLockId(table));
 }
 
@@ -98,7 +98,7 @@ export function unlockTable(k: Kernel, table: Pfn, level: LockLevel): void {
 
 /** Takes the page lock (mm/filemap.c lock_page), waiting for its holder. */
 export function* lock_page(k: Kernel, page: Pfn): KernelThread<void> {
-  if (k.contended) yield step("lock", pageLockId(page));
+  if (stops(k, "lock", pageLockId(page))) yield NEXT_STEP;
   while (!trylock_page(k, page)) yield step("blocked", pageLockId(page));
 }
 

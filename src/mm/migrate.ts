@@ -4,7 +4,7 @@ import { readEntry } from "../../arch/x86/mm/kernel-context.ts";
 import { pte_mkhuge, pte_mkold, pte_mksoft_dirty, pte_mkwrite } from "../../arch/x86/mm/pgtable.ts";
 import { VM_WRITE } from "../../arch/x86/mm/pgtable_types.ts";
 import { set_pte_at } from "../../arch/x86/mm/ptep.ts";
-import { type KernelThread, step } from "../../arch/x86/mm/step.ts";
+import { type KernelThread, NEXT_STEP, stops } from "../../arch/x86/mm/step.ts";
 import { ABANDONED, type CallResult, enter, leave } from "./calls.ts";
 import { mlock_vma_page } from "./mlock.ts";
 import type { Kernel, vm_area_struct } from "./mm_types.ts";
@@ -89,7 +89,7 @@ function* restoreEntry(v: PageVmaMappedWalk, page: Pfn): KernelThread<void> {
     pte = pte_mkwrite(pte);
   }
   flush_dcache_page(k, subpage);
-  if (k.contended) yield step("entry", slot);
+  if (stops(k, "entry", slot)) yield NEXT_STEP;
   if (mem_map.PageHuge(page)) {
     set_pte_at(mm, address, slot, pte_mkhuge(pte));
     if (mem_map.PageAnon(page)) hugepage_add_anon_rmap(k, page, vma, address);

@@ -12,7 +12,7 @@ import type {
   TlbState,
 } from "../../arch/x86/mm/kernel-context.ts";
 import { type pgprot_t, type pte_t, vm_get_page_prot } from "../../arch/x86/mm/pgtable_types.ts";
-import type { KernelThread } from "../../arch/x86/mm/step.ts";
+import type { Interleaver, KernelThread } from "../../arch/x86/mm/step.ts";
 import type { FrameAllocator } from "./frame-allocator.ts";
 import { IntervalTree } from "./interval-tree.ts";
 import type { MemMap } from "./mem_map.ts";
@@ -65,6 +65,7 @@ export interface Kernel extends KernelContext {
   readonly cpu_tlbstate: readonly TlbState[];
   current: Task;
   contended: boolean;
+  interleaver: Interleaver | null;
   /** Whether an entry's page is known to hold nothing (s390's guests say so; x86 never does). */
   pte_unused: (pte: pte_t) => boolean;
   /** What a record made now begins with, after its kind. */

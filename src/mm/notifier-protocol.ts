@@ -1,5 +1,5 @@
 import type { Linear, Pfn } from "../../arch/x86/cpu/address.ts";
-import { FINISHED, finished, type KernelThread, step } from "../../arch/x86/mm/step.ts";
+import { FINISHED, finished, type KernelThread, NEXT_STEP, stops } from "../../arch/x86/mm/step.ts";
 import type { ChangeBranch, mm_struct, NotifierProtocol, Told } from "./mm_types.ts";
 import {
   mmu_notifier_invalidate_page,
@@ -43,7 +43,7 @@ abstract class Silent implements Told {
   /** A place where others may run, in front of a call. */
   protected *beforeCall(): KernelThread<void> {
     const { kernel, id } = this.mm;
-    if (kernel.contended) yield step("notify", id);
+    if (stops(kernel, "notify", id)) yield NEXT_STEP;
   }
 }
 
@@ -142,7 +142,7 @@ class BracketedLate extends Bracketed {
 /** A call that opens its bracket first. */
 function* bracketed(told: Bracketed, start: Linear, end: Linear): KernelThread<Told> {
   const { kernel, id } = told.mm;
-  if (kernel.contended) yield step("notify", id);
+  if (stops(kernel, "notify", id)) yield NEXT_STEP;
   yield* mmu_notifier_invalidate_range_start(told.mm, start, end);
   return told;
 }

@@ -1,5 +1,5 @@
 import type { Pfn } from "../../arch/x86/cpu/address.ts";
-import { type KernelThread, step } from "../../arch/x86/mm/step.ts";
+import { type KernelThread, NEXT_STEP, stops } from "../../arch/x86/mm/step.ts";
 import { ABANDONED, type CallResult, enter, leave } from "./calls.ts";
 import type { Kernel } from "./mm_types.ts";
 import { page_mkclean } from "./page_mkclean.ts";
@@ -31,7 +31,7 @@ export function* pageout(k: Kernel, page: Pfn): KernelThread<boolean> {
   try {
     const dirty = yield* clear_page_dirty_for_io(k, page);
     if (dirty) {
-      if (k.contended) yield step("io", page);
+      if (stops(k, "io", page)) yield NEXT_STEP;
       reportPage(k, "write-out", page);
     }
     result = dirty;

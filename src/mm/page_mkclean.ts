@@ -4,7 +4,7 @@ import { readEntry } from "../../arch/x86/mm/kernel-context.ts";
 import { pte_dirty, pte_mkclean, pte_write, pte_wrprotect } from "../../arch/x86/mm/pgtable.ts";
 import { PMD_SIZE, VM_SHARED } from "../../arch/x86/mm/pgtable_types.ts";
 import { pmdp_huge_clear_flush, ptep_clear_flush, set_pmd_at, set_pte_at } from "../../arch/x86/mm/ptep.ts";
-import { type KernelThread, step } from "../../arch/x86/mm/step.ts";
+import { type KernelThread, NEXT_STEP, stops } from "../../arch/x86/mm/step.ts";
 import { ABANDONED, type CallResult, enter, leave } from "./calls.ts";
 import type { Kernel, vm_area_struct } from "./mm_types.ts";
 import {
@@ -70,9 +70,9 @@ function* cleanEntry(v: PageVmaMappedWalk): KernelThread<boolean> {
   if (!pte_dirty(entry) && !pte_write(entry)) return false;
   // As in 4.13, the cache hook covers one 4K page even of a huge mapping.
   flush_cache_page(vma, address, huge ? v.page : k.format.pte_pfn(entry));
-  if (k.contended) yield step("entry", slot);
+  if (stops(k, "entry", slot)) yield NEXT_STEP;
   const old = yield* huge ? pmdp_huge_clear_flush(vma, address, slot) : ptep_clear_flush(vma, address, slot);
-  if (k.contended) yield step("entry", slot);
+  if (stops(k, "entry", slot)) yield NEXT_STEP;
   const clean = pte_mkclean(pte_wrprotect(old));
   if (huge) set_pmd_at(mm, address, slot, clean);
   else set_pte_at(mm, address, slot, clean);

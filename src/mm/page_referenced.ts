@@ -1,5 +1,5 @@
 import { type Linear, NO_SLOT, type Pfn } from "../../arch/x86/cpu/address.ts";
-import { type KernelThread, step } from "../../arch/x86/mm/step.ts";
+import { type KernelThread, NEXT_STEP, stops } from "../../arch/x86/mm/step.ts";
 import { ABANDONED, type CallResult, enter, leave } from "./calls.ts";
 import { trylock_page, unlock_page } from "./locks.ts";
 import { PG } from "./mem_map.ts";
@@ -92,7 +92,7 @@ function* page_referenced_one(
 /** Clears A of the entry at hand, and of its copies; returns whether that says that the page was used. */
 function* ageEntry(v: PageVmaMappedWalk): KernelThread<boolean> {
   const { k, vma, address, pte, pmd } = v;
-  if (k.contended) yield step("entry", pte === NO_SLOT ? pmd : pte);
+  if (stops(k, "entry", pte === NO_SLOT ? pmd : pte)) yield NEXT_STEP;
   if (pte === NO_SLOT) return yield* pmdp_clear_flush_young_notify(vma, address, pmd);
   // A sequential reader touches each page once: that says nothing about the future.
   return ptep_clear_flush_young_notify(vma, address, pte) && (vma.vm_flags & VM_SEQ_READ) === 0;

@@ -8,7 +8,7 @@ import {
   pte_present,
 } from "../../arch/x86/mm/pgtable.ts";
 import { HPAGE_PMD_ORDER, PMD_SIZE } from "../../arch/x86/mm/pgtable_types.ts";
-import { finished, type KernelThread, step } from "../../arch/x86/mm/step.ts";
+import { finished, type KernelThread, NEXT_STEP, step, stops } from "../../arch/x86/mm/step.ts";
 import { swp_offset } from "../../arch/x86/mm/swap-entry.ts";
 import { tableLockId, tryLockTable, unlockTable } from "./locks.ts";
 import type { Kernel, vm_area_struct } from "./mm_types.ts";
@@ -95,7 +95,7 @@ export function page_vma_mapped_walk(v: PageVmaMappedWalk): KernelThread<boolean
 function* waitAndWalk(v: PageVmaMappedWalk, first: number): KernelThread<boolean> {
   let result = first;
   do {
-    yield step(result === PVMW_OFFERED ? "lock" : "blocked", tableLockId(v.wanted));
+    yield result === PVMW_OFFERED ? NEXT_STEP : step("blocked", tableLockId(v.wanted));
     result = advance(v);
   } while (result >= PVMW_BLOCKED);
   return yield* found(v, result);
@@ -135,9 +135,9 @@ function advance(v: PageVmaMappedWalk): number {
 function lock(v: PageVmaMappedWalk, table: Pfn, level: LockLevel, state: number): number {
   v.state = state;
   v.wanted = table;
-  if (v.k.contended && !v.offered) {
+  if (!v.offered) {
     v.offered = true;
-    return PVMW_OFFERED;
+    if (stops(v.k, "lock", tableLockId(table))) return PVMW_OFFERED;
   }
   if (!tryLockTable(v.k, table, level)) return PVMW_BLOCKED;
   v.ptl = table;

@@ -1,7 +1,7 @@
 import { type Linear, NO_SLOT, type Pfn, type Slot } from "../../arch/x86/cpu/address.ts";
 import { readEntry } from "../../arch/x86/mm/kernel-context.ts";
 import { pmd_present, pmd_trans_huge } from "../../arch/x86/mm/pgtable.ts";
-import { type KernelThread, step } from "../../arch/x86/mm/step.ts";
+import { type KernelThread, NEXT_STEP, step, stops } from "../../arch/x86/mm/step.ts";
 import { put_anon_vma } from "./anon_vma.ts";
 import { down_read, down_read_trylock, semaphoreId, up_read } from "./locks.ts";
 import type { anon_vma, Kernel, mm_struct, vm_area_struct } from "./mm_types.ts";
@@ -136,7 +136,7 @@ export function* page_lock_anon_vma_read(k: Kernel, page: Pfn): KernelThread<ano
   const anon = page_anon_vma(k, page);
   if (anon === null || !mem_map.page_mapped(page)) return null;
   const sem: rw_semaphore = anon.root.rwsem;
-  if (k.contended) yield step("lock", semaphoreId(k, sem));
+  if (stops(k, "lock", semaphoreId(k, sem))) yield NEXT_STEP;
   if (down_read_trylock(k, sem)) {
     if (mem_map.page_mapped(page)) return anon;
     up_read(k, sem);

@@ -9,7 +9,7 @@ import {
   set_huge_swap_pte_at,
   set_pte_at,
 } from "../../arch/x86/mm/ptep.ts";
-import { type KernelThread, step } from "../../arch/x86/mm/step.ts";
+import { type KernelThread, NEXT_STEP, stops } from "../../arch/x86/mm/step.ts";
 import { ABANDONED, type CallResult, enter, leave } from "./calls.ts";
 import { split_huge_pmd_address } from "./huge_memory.ts";
 import { PG } from "./mem_map.ts";
@@ -125,11 +125,11 @@ function* unmapEntry(v: PageVmaMappedWalk, told: Told, flags: number): KernelThr
   if (pte === NO_SLOT) {
     throw new TypeError(`try_to_unmap_one: frame ${page} is mapped by a pmd: split it first`);
   }
-  if (k.contended) yield step("entry", pte);
+  if (stops(k, "entry", pte)) yield NEXT_STEP;
   if ((flags & TTU_IGNORE_ACCESS) === 0 && ptep_clear_flush_young_notify(vma, address, pte)) return false;
   const subpage = k.format.pte_pfn(readEntry(mm, pte));
   flush_cache_page(vma, address, subpage);
-  if (k.contended) yield step("entry", pte);
+  if (stops(k, "entry", pte)) yield NEXT_STEP;
   let pteval: pte_t;
   if (should_defer_flush(k, mm, flags)) {
     // A store through a cached clean translation faults; a cached dirty one is why the batch has `writable`.
@@ -138,7 +138,7 @@ function* unmapEntry(v: PageVmaMappedWalk, told: Told, flags: number): KernelThr
   } else {
     pteval = yield* ptep_clear_flush(vma, address, pte);
   }
-  if (k.contended) yield step("entry", pte);
+  if (stops(k, "entry", pte)) yield NEXT_STEP;
   const { branch, gone } = replaceEntry(v, subpage, pteval, flags);
   if (gone || branch === "swapbacked-mismatch") yield* told.replaced(address, PAGE_SIZE, branch);
   if (!gone) return false;

@@ -1,5 +1,5 @@
 import { NO_PFN, type Pfn } from "../../arch/x86/cpu/address.ts";
-import { type KernelThread, step } from "../../arch/x86/mm/step.ts";
+import { type KernelThread, NEXT_STEP, stops } from "../../arch/x86/mm/step.ts";
 import { ABANDONED, type CallResult, enter, leave } from "./calls.ts";
 import { pageLockId, trylock_page, unlock_page } from "./locks.ts";
 import { PG } from "./mem_map.ts";
@@ -76,7 +76,7 @@ export function* shrink_page_list(k: Kernel, pages: readonly Pfn[]): KernelThrea
     }
     yield* try_to_unmap_flush(k);
     for (const page of freed) {
-      if (k.contended) yield step("free", page);
+      if (stops(k, "free", page)) yield NEXT_STEP;
       free_page(k, page);
     }
     for (const page of kept.keys()) putback_lru_page(k, page);
@@ -89,7 +89,7 @@ export function* shrink_page_list(k: Kernel, pages: readonly Pfn[]): KernelThrea
 
 /** One page; null when it is ready to be freed, its count frozen at 0. */
 function* shrinkPage(k: Kernel, page: Pfn): KernelThread<KeptReason | null> {
-  if (k.contended) yield step("lock", pageLockId(page));
+  if (stops(k, "lock", pageLockId(page))) yield NEXT_STEP;
   if (!trylock_page(k, page)) return "page lock taken";
   const reason = (yield* unmapAndWrite(k, page)) ?? removeMapping(k, page);
   unlock_page(k, page);

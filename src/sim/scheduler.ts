@@ -1,4 +1,4 @@
-import type { KernelThread } from "../../arch/x86/mm/step.ts";
+import type { Interleaver, KernelThread, Step } from "../../arch/x86/mm/step.ts";
 import type { Kernel, Task } from "../mm/mm_types.ts";
 import type { Dice } from "./draws.ts";
 
@@ -23,10 +23,10 @@ interface SimThread {
 const STALLED = 200_000;
 
 /**
- * Interleaves threads at their yields, and interrupts at the same places, in an order that dice decide: the
+ * Interleaves threads at their steps, and interrupts at the same places, in an order that dice decide: the
  * one owner of everything that could happen in another order.
  */
-export class Scheduler {
+export class Scheduler implements Interleaver {
   readonly kernel: Kernel;
   readonly dice: Dice;
   readonly #threads: SimThread[] = [];
@@ -36,6 +36,9 @@ export class Scheduler {
   #blocked = 0;
   #readyWeight = 0;
   #idleSteps = 0;
+  /** The thread that is being resumed, and who was chosen to go on after its step. */
+  #running: SimThread | null = null;
+  #next: SimThread | null = null;
 
   constructor(kernel: Kernel, dice: Dice) {
     this.kernel = kernel;
@@ -53,50 +56,73 @@ export class Scheduler {
   /** Runs until every thread but the daemons has ended; the daemons are stopped. Throws on a deadlock. */
   run(): void {
     const { kernel } = this;
-    const before = kernel.current;
+    const { current, interleaver } = kernel;
     kernel.contended = true;
+    kernel.interleaver = this;
     try {
-      while (this.#awaited > 0) this.#step();
+      while (this.#awaited > 0) {
+        const thread = this.#next ?? this.#choose();
+        this.#next = null;
+        this.#resume(thread);
+      }
     } finally {
       kernel.contended = false;
+      kernel.interleaver = interleaver;
       for (const thread of this.#threads) thread.body.return(undefined);
       this.#threads.length = 0;
       this.#awaited = 0;
       this.#blocked = 0;
       this.#readyWeight = 0;
-      kernel.current = before;
+      this.#running = null;
+      this.#next = null;
+      kernel.current = current;
     }
     for (const cpu of kernel.machine.cpus) cpu.handleIpis();
   }
 
-  #step(): void {
+  /** The thread that runs has moved; who moves next is decided now, and it need not stop if it is the one. */
+  goesOn(_step: Step): boolean {
+    const running = this.#running;
+    if (running === null) return false;
+    this.#moved(running);
+    const next = this.#choose();
+    if (next === running) return true;
+    this.#next = next;
+    return false;
+  }
+
+  /** Lets interrupts be taken until a thread is chosen. */
+  #choose(): SimThread {
     const { cpus } = this.kernel.machine;
-    let interrupted = 0;
-    for (let i = 0; i < cpus.length; i++) if (cpus[i]!.pendingIpis > 0) interrupted++;
-    const total = interrupted + this.#readyWeight;
-    if (total === 0 || ++this.#idleSteps > STALLED) this.#stalled();
-    let choice = this.dice.below(total);
-    if (choice < interrupted) {
+    for (;;) {
+      let interrupted = 0;
+      for (let i = 0; i < cpus.length; i++) if (cpus[i]!.pendingIpis > 0) interrupted++;
+      const total = interrupted + this.#readyWeight;
+      if (total === 0 || ++this.#idleSteps > STALLED) this.#stalled();
+      const choice = this.dice.below(total);
+      if (choice >= interrupted) return this.#threadAt(choice - interrupted);
       const due = cpus.filter((cpu) => cpu.pendingIpis > 0);
       due[choice]!.handleIpis();
       this.#unblock();
-      return;
     }
-    choice -= interrupted;
-    for (let i = 0; i < this.#threads.length; i++) {
+  }
+
+  /** The thread at a place of the line in which each that is ready takes as many places as it weighs. */
+  #threadAt(place: number): SimThread {
+    let before = place;
+    for (let i = 0; ; i++) {
       const thread = this.#threads[i]!;
       if (thread.blocked) continue;
-      choice -= thread.weight;
-      if (choice < 0) {
-        this.#resume(thread);
-        return;
-      }
+      before -= thread.weight;
+      if (before < 0) return thread;
     }
   }
 
   #resume(thread: SimThread): void {
     this.kernel.current = thread.task;
+    this.#running = thread;
     const step = thread.body.next();
+    this.#running = null;
     if (step.done) this.#ended(thread);
     else if (step.value.kind === "blocked") {
       thread.blocked = true;
@@ -106,6 +132,11 @@ export class Scheduler {
       if (this.#blocked === this.#threads.length) this.#unblock();
       return;
     }
+    // Whoever stopped because another was chosen has been counted.
+    if (this.#next === null) this.#moved(thread);
+  }
+
+  #moved(thread: SimThread): void {
     if (!thread.daemon) this.#idleSteps = 0;
     this.#unblock();
   }

@@ -11,7 +11,7 @@ import { linearHi, linearLo } from "../../arch/x86/cpu/linear-address.ts";
 import type { RecordSink } from "../../arch/x86/cpu/record-stream.ts";
 import { pte_write } from "../../arch/x86/mm/pgtable.ts";
 import { PMD_SIZE, type pte_t } from "../../arch/x86/mm/pgtable_types.ts";
-import { type KernelThread, step } from "../../arch/x86/mm/step.ts";
+import { type KernelThread, NEXT_STEP, stops } from "../../arch/x86/mm/step.ts";
 import { FOLL_GET, FOLL_WRITE, getPage, mappingEntry } from "../mm/gup.ts";
 import { PG } from "../mm/mem_map.ts";
 import type { mm_struct, mmu_notifier, mmu_notifier_ops } from "../mm/mm_types.ts";
@@ -161,7 +161,7 @@ export class Kvm implements mmu_notifier {
       return "host fault needed";
     }
     try {
-      if (k.contended) yield step("access", host.pfn);
+      if (stops(k, "access", host.pfn)) yield NEXT_STEP;
       if (this.mmu_notifier_count !== 0 || this.mmu_notifier_seq !== seqAtFault) {
         this.retries++;
         if (this.#records.live) {

@@ -5,6 +5,7 @@ import type { RecordSink } from "../cpu/record-stream.ts";
 import type { CpuMask } from "./cpumask.ts";
 import type { PteFormat } from "./pte-format.ts";
 import type { ArchMmRecord } from "./records.ts";
+import type { Interleaved } from "./step.ts";
 
 /** The part of struct task_struct that this layer uses: where it runs and which flushes it owes. */
 export interface Task {
@@ -27,7 +28,7 @@ export const TLBSTATE_OK = 1;
 export const TLBSTATE_LAZY = 2;
 
 /** One running kernel, as far as the x86 layer sees it; src/mm implements it. */
-export interface KernelContext {
+export interface KernelContext extends Interleaved {
   readonly machine: Machine;
   /** The machine's records, to which the kernel adds its own. */
   readonly records: RecordSink<ArchMmRecord>;
@@ -36,8 +37,6 @@ export interface KernelContext {
   readonly init_mm: MmContext;
   /** The thread that executes now; the scheduler switches it. */
   readonly current: Task;
-  /** Whether anything else could run: only then do threads yield. */
-  readonly contended: boolean;
   /** An id for a flush that begins. */
   newFlush(): number;
 }

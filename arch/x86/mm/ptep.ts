@@ -27,7 +27,7 @@ import {
   type pte_t,
   type pud_t,
 } from "./pgtable_types.ts";
-import { type KernelThread, step } from "./step.ts";
+import { type KernelThread, NEXT_STEP, stops } from "./step.ts";
 import { flush_tlb_page, flush_tlb_range } from "./tlb.ts";
 
 /*
@@ -303,7 +303,7 @@ export function* pudp_huge_clear_flush(vma: VmaContext, address: Linear, pudp: S
 export function* pmdp_invalidate(vma: VmaContext, address: Linear, pmdp: Slot): KernelThread<void> {
   const { kernel } = vma.vm_mm;
   const entry = readEntry(vma.vm_mm, pmdp);
-  if (kernel.contended) yield step("entry", pmdp);
+  if (stops(kernel, "entry", pmdp)) yield NEXT_STEP;
   set_pmd_at(vma.vm_mm, address, pmdp, kernel.format.pmd_mknotpresent(entry));
   yield* flush_tlb_range(vma, address, (address + PMD_SIZE) as Linear);
 }

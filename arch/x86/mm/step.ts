@@ -1,6 +1,7 @@
 /**
  * Where a kernel thread can be interrupted by another CPU. Kernel code that somebody else can observe half-done is a
- * generator: it yields *before* each such step and names it with what it touches; the scheduler decides who goes on.
+ * generator: it names each such step *before* it with what it touches, and the scheduler decides who goes on. Where that is
+ * somebody else, it yields.
  */
 export type StepKind =
   /** About to take a lock, or to let one go. The object is the lock. */
@@ -31,24 +32,41 @@ export interface Step {
 /** A kernel function that can be interleaved with others: runs when resumed, returns T. */
 export type KernelThread<T> = Generator<Step, T, void>;
 
-const STEPS: Readonly<Record<StepKind, { readonly kind: StepKind; object: number }>> = {
-  lock: { kind: "lock", object: 0 },
-  unlock: { kind: "unlock", object: 0 },
-  blocked: { kind: "blocked", object: 0 },
-  entry: { kind: "entry", object: 0 },
-  flush: { kind: "flush", object: 0 },
-  "ipi-wait": { kind: "ipi-wait", object: 0 },
-  notify: { kind: "notify", object: 0 },
-  free: { kind: "free", object: 0 },
-  io: { kind: "io", object: 0 },
-  access: { kind: "access", object: 0 },
-};
+const named: { kind: StepKind; object: number } = { kind: "access", object: 0 };
 
-/** The step to yield. One object of each kind is used again and again: who keeps it longer than until the next copies it. */
+/** The step that was named last, the one to yield. It is one object for all: who keeps it longer than until the next copies it. */
+export const NEXT_STEP: Step = named;
+
+/** Names the step to yield. */
 export function step(kind: StepKind, object: number): Step {
-  const made = STEPS[kind];
-  made.object = object;
-  return made;
+  named.kind = kind;
+  named.object = object;
+  return named;
+}
+
+/** Decides in front of each step who goes on. */
+export interface Interleaver {
+  /** Whether it is the thread that runs: then the thread need not stop to be resumed at once. */
+  goesOn(step: Step): boolean;
+}
+
+/** What tells a thread whether others may run. */
+export interface Interleaved {
+  /** Whether anything else could run: only then do threads stop. */
+  readonly contended: boolean;
+  /** Who is asked before; null: every thread stops at each step. */
+  readonly interleaver: Interleaver | null;
+}
+
+/**
+ * Whether a thread must stop in front of a step, for others to go first: it names the step, and yields it where it must.
+ *
+ *     if (stops(k, "entry", pte)) yield NEXT_STEP;
+ */
+export function stops(kernel: Interleaved, kind: StepKind, object: number): boolean {
+  if (!kernel.contended) return false;
+  const next = step(kind, object);
+  return kernel.interleaver === null || !kernel.interleaver.goesOn(next);
 }
 
 /** A thread at its end, which holds what it came to. */

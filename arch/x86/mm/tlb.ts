@@ -12,7 +12,7 @@ import {
   type VmaContext,
 } from "./kernel-context.ts";
 import { VM_HUGETLB } from "./pgtable_types.ts";
-import { FINISHED, type KernelThread, step } from "./step.ts";
+import { FINISHED, type KernelThread, NEXT_STEP, stops } from "./step.ts";
 
 /*
  * arch/x86/mm/tlb.c of v4.13: no PCIDs, one loaded mm a CPU.
@@ -142,8 +142,8 @@ function* flush_tlb_others(kernel: KernelContext, mask: CpuMask, info: FlushInfo
   }
   for (const { cpu, ipi } of sent) {
     while (!ipi.done) {
-      if (kernel.contended) yield step("ipi-wait", info.id);
-      else cpu.handleIpis();
+      if (!kernel.contended) cpu.handleIpis();
+      else if (stops(kernel, "ipi-wait", info.id)) yield NEXT_STEP;
     }
   }
 }
@@ -205,7 +205,7 @@ function flushOwnCpu(kernel: KernelContext, info: FlushInfo): void {
 
 function* flushEverywhere(mm: MmContext, info: FlushInfo, primitive: string): KernelThread<void> {
   const { kernel } = mm;
-  if (kernel.contended) yield step("flush", mm.id);
+  if (stops(kernel, "flush", mm.id)) yield NEXT_STEP;
   flushLocally(mm, info, primitive);
   // Read after the entry was changed: a CPU that loads the mm from here on walks the new entry.
   const cpus = mm_cpumask(mm);

@@ -1,7 +1,7 @@
 import { NONE } from "../cpu/address.ts";
 import { CPU_MASK_NONE, type CpuMask, unionOf } from "./cpumask.ts";
 import type { KernelContext, MmContext } from "./kernel-context.ts";
-import { type KernelThread, step } from "./step.ts";
+import { type KernelThread, NEXT_STEP, stops } from "./step.ts";
 import { flushBatchedCpus, mm_cpumask } from "./tlb.ts";
 
 /** x86's part of a deferred unmap flush: only which CPUs, never which addresses (v4.13 asm/tlbbatch.h). */
@@ -19,7 +19,7 @@ export function* arch_tlbbatch_flush(
   kernel: KernelContext,
   batch: arch_tlbflush_unmap_batch,
 ): KernelThread<void> {
-  if (kernel.contended) yield step("flush", NONE);
+  if (stops(kernel, "flush", NONE)) yield NEXT_STEP;
   yield* flushBatchedCpus(kernel, batch.cpumask);
   batch.cpumask = CPU_MASK_NONE;
 }

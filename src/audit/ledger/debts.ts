@@ -1,4 +1,4 @@
-import { BYTES_OF_LEVEL, PAGE_SIZE } from "../../../arch/x86/cpu/address.ts";
+import { BYTES_OF_LEVEL, NONE, PAGE_SIZE } from "../../../arch/x86/cpu/address.ts";
 import { ALL_PCIDS, type InvalidationScope } from "../../../arch/x86/cpu/invalidation-scope.ts";
 import { linearNumber } from "../../../arch/x86/cpu/linear-address.ts";
 import type { ByteRange } from "./byte-range.ts";
@@ -31,10 +31,11 @@ export class Debts {
     this.tables = new TableDebts(contexts, (debt) => this.#remove(debt));
   }
 
-  /** A of the leaf was cleared: the contexts that reach it may have used it before. */
-  age(leaf: Leaf): void {
-    const key = leaf.page / BYTES_OF_LEVEL[leaf.level]!;
-    for (const context of this.#contexts.reaching(leaf.reach)) context.aged[leaf.level]!.add(key);
+  /** A of a leaf was cleared: the CPUs' contexts that reach it may have used it before. */
+  age(reach: Reach, page: number, level: number): void {
+    for (const context of this.#contexts.reaching(reach)) {
+      if (context.cpu !== NONE) context.aged[level]!.add(page / BYTES_OF_LEVEL[level]!);
+    }
   }
 
   /**
@@ -163,17 +164,14 @@ export class Debts {
   payRange(context: Context, { start, length }: ByteRange): void {
     for (let level = 1; level <= 3; level++) {
       const debts = context.debts[level]!;
-      const aged = context.aged[level]!;
-      if (debts.size + aged.size === 0) continue;
+      if (debts.size === 0) continue;
       const size = BYTES_OF_LEVEL[level]!;
       const first = Math.floor(start / size);
       const last = Math.floor((start + length - 1) / size);
       if (first === last) {
-        aged.delete(first);
         if (debts.has(first)) this.#payKey(debts, first, 0, null);
         continue;
       }
-      forKeys(aged, first, last, (key) => aged.delete(key));
       forKeys(debts, first, last, (key) => this.#payKey(debts, key, 0, null));
     }
   }
@@ -295,7 +293,7 @@ function isPaidBy(debt: Debt, own: number | null): boolean {
 
 /** Visits the keys held from `first` to `last`, by whichever is shorter: the keys of the range or those that are held. */
 function forKeys(
-  held: ReadonlyMap<number, unknown> | ReadonlySet<number>,
+  held: ReadonlyMap<number, unknown>,
   first: number,
   last: number,
   visit: (key: number) => void,

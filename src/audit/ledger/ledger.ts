@@ -71,7 +71,7 @@ export class Ledger {
       world,
       {
         weakened: (leaf, value) => this.#weakened(leaf, value),
-        aged: (leaf) => this.debts.age(leaf),
+        aged: (reach, page, level) => this.debts.age(reach, page, level),
         replaced: (reach, page, level) => this.#replaced(reach, page, level),
         installed: (reach, page, level, pfn, slot) => this.#installed(reach, page, level, pfn, slot),
         unlinked: (use, table, entry) => {

@@ -6,7 +6,7 @@ import type { Leaf, Reach, TableUse } from "./translation.ts";
 export interface TableSink {
   weakened(leaf: Leaf, value: Entry): void;
   /** A of a present leaf was cleared and nothing else: caches keep what they have, and rightly so. */
-  aged(leaf: Leaf): void;
+  aged(reach: Reach, page: number, level: number): void;
   /** An entry that no cache can hold, as one of PROT_NONE or of swap, was replaced. */
   replaced(reach: Reach, page: number, level: number): void;
   /**

@@ -151,7 +151,7 @@ export class Tables {
       for (const use of uses) this.#sink.weakened(leafOf(use, slot, old, from), value);
       if (isLeaf) for (const use of uses) this.#tellPlaced(use, slot, value);
     } else if (wasLeaf && (old.lo & ~value.lo & WAS_ACCESSED) !== 0) {
-      for (const use of uses) this.#sink.aged(leafOf(use, slot, old, from));
+      for (const use of uses) this.#sink.aged(use.reach, addressOf(use, slot), level);
     } else if (wasLeaf) {
       for (const use of uses) this.#sink.grew(leafOf(use, slot, old, from));
     } else if (isLeaf) {

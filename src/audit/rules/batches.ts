@@ -2,7 +2,6 @@ import { NONE } from "../../../arch/x86/cpu/address.ts";
 import { cpusInWords, hasCpu, holderOf, missing, pageRange, spaceIdOf } from "../describe.ts";
 import type { Debt } from "../ledger/debt.ts";
 import type { Ledger } from "../ledger/ledger.ts";
-import type { MomentOf } from "../ledger/moments.ts";
 import type { TaskState } from "../ledger/tasks.ts";
 import { WAS_DIRTY } from "../ledger/translation.ts";
 import { type Breach, type Rule, rule } from "./rule.ts";
@@ -87,7 +86,6 @@ export const BATCH_RULES: readonly Rule[] = [
     when: "flush deferred",
     source: "mm/rmap.c set_tlb_ubc_flush_pending",
     before: ["flush-deferred"],
-    subjects: (_l, moment, visit: (moment: MomentOf<"flush-deferred">) => void) => visit(moment),
     broken: (_l, { change, record }) => (change.leaf.rights & WAS_DIRTY) !== 0 && !record.dirty,
     breach(l, { change }) {
       const { leaf } = change;

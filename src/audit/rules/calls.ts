@@ -98,7 +98,6 @@ export const CALL_RULES: readonly Rule[] = [
     when: "walk returned",
     source: "mm/page_vma_mapped.c page_vma_mapped_walk",
     before: ["walk-returned"],
-    subjects: (_l, record, visit: (record: MomentOf<"walk-returned">) => void) => visit(record),
     broken: (_l, { found, locks }) => locks !== (found ? 1 : 0),
     breach(l, { agent, found, locks }) {
       const site = l.siteOf(l.task(agent));

@@ -89,7 +89,6 @@ export const NOTIFIER_RULES: readonly Rule[] = [
     when: "range_end, run ended",
     source: "include/linux/mmu_notifier.h: invalidate_range_start, invalidate_range_end",
     before: ["bracket-unpaired"],
-    subjects: (_l, moment, visit: (moment: MomentOf<"bracket-unpaired">) => void) => visit(moment),
     broken: () => true,
     breach(l, { task, space, start, length, when, owed }) {
       const site = l.siteOf(task);
@@ -112,7 +111,6 @@ export const NOTIFIER_RULES: readonly Rule[] = [
     when: "callback",
     source: "include/linux/mmu_notifier.h: which callbacks may sleep",
     before: ["listener-called"],
-    subjects: (_l, record, visit: (record: MomentOf<"listener-called">) => void) => visit(record),
     broken: (_l, { maySleep, locks }) => maySleep && locks > 0,
     breach: (l, record) =>
       callbackDetails(l, record, `after ${l.siteOf(l.task(record.agent))} has dropped its page-table lock`),
@@ -123,7 +121,6 @@ export const NOTIFIER_RULES: readonly Rule[] = [
     when: "callback",
     source: "include/linux/mmu_notifier.h: called under the page-table lock",
     before: ["listener-called"],
-    subjects: (_l, record, visit: (record: MomentOf<"listener-called">) => void) => visit(record),
     broken: (_l, { maySleep, op }) => maySleep && NEVER_SLEEP.has(op),
     breach: (l, record) => callbackDetails(l, record, "that does not sleep"),
   }),

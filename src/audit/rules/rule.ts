@@ -34,15 +34,15 @@ export interface Rule extends RuleHead {
   readonly after: readonly MomentKind[];
   /** Of calls left: those of these functions; null where it judges on none, or on all. */
   readonly returns: readonly string[] | null;
-  /** Everything that the rule has a say in at a moment. */
-  subjects(l: Ledger, moment: Moment, visit: (subject: unknown) => void): void;
+  /** Everything that the rule has a say in at a moment; null: that is the moment itself. */
+  readonly subjects: ((l: Ledger, moment: Moment, visit: (subject: unknown) => void) => void) | null;
   /** Whether the rule is broken there. */
   broken(l: Ledger, subject: unknown): boolean;
   breach(l: Ledger, subject: unknown): Breach;
 }
 
-/** A rule as it is written: over the moments of its kinds, and over what it calls its subjects. */
-export interface RuleRow<K extends MomentKind, S> {
+/** A rule as it is written: over the moments of its kinds, and over what it calls its subjects, if not the moments. */
+export interface RuleRow<K extends MomentKind, S = MomentOf<K>> {
   readonly id: number | string;
   readonly title: string;
   readonly when: string;
@@ -50,15 +50,15 @@ export interface RuleRow<K extends MomentKind, S> {
   readonly before?: readonly K[];
   readonly after?: readonly K[];
   readonly returns?: readonly string[];
-  subjects(l: Ledger, moment: MomentOf<K>, visit: (subject: S) => void): void;
+  subjects?(l: Ledger, moment: MomentOf<K>, visit: (subject: S) => void): void;
   broken(l: Ledger, subject: S): boolean;
   breach(l: Ledger, subject: S): Breach;
 }
 
 /** A row of the table of rules. */
-export function rule<K extends MomentKind, S>(given: RuleRow<K, S>): Rule {
-  const { before = [], after = [], returns = null, ...row } = given;
-  return { ...row, before, after, returns } as unknown as Rule;
+export function rule<K extends MomentKind, S = MomentOf<K>>(given: RuleRow<K, S>): Rule {
+  const { before = [], after = [], returns = null, subjects = null, ...row } = given;
+  return { ...row, before, after, returns, subjects } as unknown as Rule;
 }
 
 /** What a recording must have for a rule to be judged: kinds of records; and whether its end says something, too. */

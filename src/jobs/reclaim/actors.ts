@@ -1,5 +1,5 @@
 import { type Linear, NONE, PAGE_SIZE, type Pfn } from "../../../arch/x86/cpu/address.ts";
-import { type KernelThread, step } from "../../../arch/x86/mm/step.ts";
+import { type KernelThread, NEXT_STEP, stops } from "../../../arch/x86/mm/step.ts";
 import type { Kernel, mm_struct } from "../../mm/mm_types.ts";
 import type { Dice, Draws } from "../../sim/draws.ts";
 import type { Iommu } from "../../virt/iommu.ts";
@@ -61,7 +61,7 @@ export class Actors {
   /** A user program on one CPU: touches what the loaded mm maps, for ever. */
   *user(cpu: number): KernelThread<void> {
     for (;;) {
-      yield step("access", NONE);
+      if (stops(this.#kernel, "access", NONE)) yield NEXT_STEP;
       const target = this.#pick(this.#users[cpu]!);
       if (target?.mm === this.#kernel.cpu_tlbstate[cpu]!.loaded_mm) this.touch(cpu, target);
     }
@@ -70,7 +70,7 @@ export class Actors {
   /** Guests that run for ever, each behind one mm's KVM listeners. */
   *guests(): KernelThread<void> {
     for (;;) {
-      yield step("access", NONE);
+      if (stops(this.#kernel, "access", NONE)) yield NEXT_STEP;
       const target = this.#pick(this.#guestDice);
       if (target !== undefined) yield* this.guestTouch(target);
     }
@@ -79,7 +79,7 @@ export class Actors {
   /** Devices that read and write for ever. */
   *devices(): KernelThread<void> {
     for (;;) {
-      yield step("access", NONE);
+      if (stops(this.#kernel, "access", NONE)) yield NEXT_STEP;
       const target = this.#pick(this.#deviceDice);
       if (target !== undefined) this.deviceTouch(target);
     }

@@ -6,6 +6,7 @@ import type { Finding } from "../../audit/findings.ts";
 import { type Story, StoryTeller } from "../../audit/story/story.ts";
 import { type ImportedGuest, importScan } from "../../guest/import-kernel.ts";
 import type { GuestScan } from "../../guest/scan-guest.ts";
+import { innermostCall } from "../../mm/calls.ts";
 import type { mm_struct, NotifierProtocol } from "../../mm/mm_types.ts";
 import { kernelOpening } from "../../trace/opening.ts";
 import { LiveWorld } from "../../trace/world.ts";
@@ -75,7 +76,7 @@ export function auditRun(scan: GuestScan, options: AuditRunOptions): AuditRun {
   const imported = importScan(scan, { cpus: options.cpus, tlb: options.tlb, notifiers: options.protocol });
   const { kernel, mms } = imported;
   const counters = new Counters();
-  const mappedAtClear = new MappedAtClear();
+  const mappedAtClear = new MappedAtClear(() => innermostCall(kernel.current));
   kernel.attach(counters.handlers);
   kernel.attach(mappedAtClear.handlers);
   const listeners = new Map<mm_struct, Listeners>();

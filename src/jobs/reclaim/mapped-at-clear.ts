@@ -12,18 +12,14 @@ export class MappedAtClear {
   freed = 0;
   readonly #sptes = new Map<number, number>();
   readonly #marked = new Set<number>();
-  /** The functions that each agent is in. */
-  readonly #calls = new Map<number, string[]>();
+  readonly #innermostCall: () => string | undefined;
 
   readonly handlers: Handlers<TraceRecord> = {
     ...ignoring(...(Object.keys(KINDS) as RecordKind[])),
     "spte-installed": ({ pfn, level }) => this.#count(pfn, level, 1),
     "spte-dropped": ({ pfn, level }) => this.#count(pfn, level, -1),
-    "call-entered": (record) => void this.#callsOf(record.agent).push(record.function),
-    "call-left": ({ agent }) => void this.#callsOf(agent).pop(),
-    "call-abandoned": ({ agent }) => void this.#callsOf(agent).pop(),
-    "rmap-removed": ({ agent, own, pfn }) => {
-      if (own > 0 || this.#callsOf(agent).at(-1) !== "try_to_unmap_one") return;
+    "rmap-removed": ({ own, pfn }) => {
+      if (own > 0 || this.#innermostCall() !== "try_to_unmap_one") return;
       if ((this.#sptes.get(pfn) ?? 0) > 0) this.#marked.add(pfn);
     },
     "page-freed": ({ pfn, order }) => {
@@ -31,13 +27,9 @@ export class MappedAtClear {
     },
   };
 
-  #callsOf(agent: number): string[] {
-    let calls = this.#calls.get(agent);
-    if (calls === undefined) {
-      calls = [];
-      this.#calls.set(agent, calls);
-    }
-    return calls;
+  /** `innermostCall` tells which function the current task is in. */
+  constructor(innermostCall: () => string | undefined) {
+    this.#innermostCall = innermostCall;
   }
 
   #count(pfn: number, level: number, by: number): void {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { NONE, Pfn } from "../../../arch/x86/cpu/address.ts";
-import { type KernelThread, step } from "../../../arch/x86/mm/step.ts";
+import { type KernelThread, step, stops } from "../../../arch/x86/mm/step.ts";
 import { lockTable, unlockTable } from "../../../src/mm/locks.ts";
 import { Random } from "../../../src/sim/random.ts";
 import { Scheduler } from "../../../src/sim/scheduler.ts";
@@ -29,6 +29,45 @@ describe("the scheduler", () => {
     expect(interleaving(7)).toBe(interleaving(7));
     expect(interleaving(7)).not.toBe(interleaving(8));
     expect([...interleaving(7)].sort().join("")).toBe("aaaaaaaabbbbbbbbcccccccc");
+  });
+
+  test("lets a thread that it would choose again go on, and chooses all others as if it had stopped", () => {
+    const run = (seed: number, asks: boolean) => {
+      const { kernel } = new Scene({ memory: "4MiB", cpus: 2 });
+      const scheduler = new Scheduler(kernel, new Random(seed));
+      const log: string[] = [];
+      let resumed = 0;
+      function* working(name: string): KernelThread<void> {
+        for (let i = 0; i < 12; i++) {
+          if (!asks || stops(kernel, "entry", i)) yield step("entry", i);
+          log.push(name + i);
+          if (i % 4 === 0)
+            kernel.machine.sendIpi(0, 1, () => void log.push(`interrupt of ${kernel.current.name}`), 0);
+          yield* lockTable(kernel, Pfn.of(5), "pte");
+          if (!asks || stops(kernel, "entry", i)) yield step("entry", i);
+          unlockTable(kernel, Pfn.of(5), "pte");
+        }
+      }
+      for (const [name, daemon] of [
+        ["a", false],
+        ["b", false],
+        ["c", true],
+      ] as const) {
+        const body = working(name);
+        const counted = Object.create(body, {
+          next: { value: () => ++resumed && body.next() },
+          return: { value: () => body.return() },
+        });
+        scheduler.spawn(kernel.createTask(name, 0), counted, { weight: daemon ? 1 : 3, daemon });
+      }
+      scheduler.run();
+      return { log, resumed };
+    };
+    for (let seed = 1; seed <= 20; seed++) {
+      const [asking, stopping] = [run(seed, true), run(seed, false)];
+      expect(asking.log, `seed ${seed}`).toEqual(stopping.log);
+      expect(asking.resumed, `seed ${seed}`).toBeLessThan(stopping.resumed);
+    }
   });
 
   test("ends when only daemons are left, and stops them", () => {

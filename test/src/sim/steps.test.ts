@@ -1,6 +1,14 @@
 import { describe, expect, test } from "vitest";
 import { NONE, Pfn } from "../../../arch/x86/cpu/address.ts";
-import { FINISHED, finished, type StepKind, step } from "../../../arch/x86/mm/step.ts";
+import {
+  FINISHED,
+  finished,
+  NEXT_STEP,
+  type Step,
+  type StepKind,
+  step,
+  stops,
+} from "../../../arch/x86/mm/step.ts";
 import { lockTable, tableLockId } from "../../../src/mm/locks.ts";
 import { Scene } from "../../support/scene.ts";
 
@@ -19,22 +27,28 @@ const KINDS = [
 /** Compiles only if no kind is missing above. */
 const COMPLETE: [Exclude<StepKind, (typeof KINDS)[number]>] extends [never] ? true : false = true;
 
-describe("the objects that threads yield", () => {
-  test("there is one for each kind, made once and used again", () => {
+describe("the step that a thread names", () => {
+  test("is one object for all kinds, which says what was named last", () => {
     expect(COMPLETE).toBe(true);
     for (const kind of KINDS) {
-      const first = step(kind, 1);
-      expect(first).toEqual({ kind, object: 1 });
-      expect(step(kind, NONE)).toBe(first);
-      expect(first).toEqual({ kind, object: NONE });
+      expect(step(kind, NONE)).toBe(NEXT_STEP);
+      expect(NEXT_STEP).toEqual({ kind, object: NONE });
     }
-    expect(new Set(KINDS.map((kind) => step(kind, 0))).size).toBe(KINDS.length);
   });
 
-  test("another kind's object keeps what it says", () => {
-    const lock = step("lock", 20);
-    step("blocked", 24);
-    expect(lock).toEqual({ kind: "lock", object: 20 });
+  test("stops a thread if somebody else may run, and if whoever decides says so", () => {
+    const asked: Step[] = [];
+    const decides = (answer: boolean) => ({ goesOn: (next: Step) => asked.push({ ...next }) > 0 && answer });
+    expect(stops({ contended: false, interleaver: decides(false) }, "entry", 8)).toBe(false);
+    expect(asked).toEqual([]);
+    expect(stops({ contended: true, interleaver: null }, "entry", 16)).toBe(true);
+    expect(NEXT_STEP).toEqual({ kind: "entry", object: 16 });
+    expect(stops({ contended: true, interleaver: decides(true) }, "lock", 24)).toBe(false);
+    expect(stops({ contended: true, interleaver: decides(false) }, "flush", 32)).toBe(true);
+    expect(asked).toEqual([
+      { kind: "lock", object: 24 },
+      { kind: "flush", object: 32 },
+    ]);
   });
 
   test("whoever keeps one longer than until the next has the next one's object", () => {

@@ -252,7 +252,7 @@ describe("interrupts take their time", () => {
     const { kernel, machine, mm, vma, records } = scene(2);
     kernel.contended = true;
     const flush = flush_tlb_page(vma, at);
-    expect([flush.next().value, flush.next().value]).toEqual([
+    expect([{ ...flush.next().value }, { ...flush.next().value }]).toEqual([
       { kind: "flush", object: mm.id },
       { kind: "ipi-wait", object: 1 },
     ]);

@@ -4,6 +4,7 @@ import { Auditor } from "../../../../src/audit/auditor.ts";
 import { attachListeners } from "../../../../src/jobs/reclaim/listeners.ts";
 import { MappedAtClear } from "../../../../src/jobs/reclaim/mapped-at-clear.ts";
 import { type MappedPage, ReclaimJob } from "../../../../src/jobs/reclaim/reclaim-job.ts";
+import { innermostCall } from "../../../../src/mm/calls.ts";
 import { PG } from "../../../../src/mm/mem_map.ts";
 import type { mm_struct } from "../../../../src/mm/mm_types.ts";
 import type { VirtRecord } from "../../../../src/virt/records.ts";
@@ -26,7 +27,7 @@ function job(seed: number, notifiers: string, build: (scene: Scene, mm: mm_struc
   const listeners = attachListeners(mm, ["kvm", "iommu"]);
   const auditor = new Auditor(kernel);
   const freed = new Map<number, number>();
-  const mappedAtClear = new MappedAtClear();
+  const mappedAtClear = new MappedAtClear(() => innermostCall(kernel.current));
   kernel.attach(mappedAtClear.handlers);
   kernel.attach((record: VirtRecord) => {
     if (record.kind === "page-freed") {
