@@ -1,13 +1,12 @@
 import { PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
-import { foldLeaves, type LeafRange, linearOf } from "./leaf-ranges.ts";
+import { type DirectMap, DirectMapSearch } from "./direct-map.ts";
+import { foldLeaves, isMapped, type LeafRange, linearOf } from "./leaf-ranges.ts";
 import type { LeafCursor } from "./leaves.ts";
 
-/**
- * More ranges than this are not compared: 100 MB. An index of one fits beside a frame's number in 64 bits, see
- * {@link inOrder}.
- */
-const MAX_RANGES = 2 ** 20;
-const INDEX_BITS = 20;
+/** More ranges than this are not compared: 100 MB. */
+const MAX_RANGES = 2 ** 21;
+/** An index of one fits beside a frame's number in 64 bits, see {@link inOrder}. */
+const INDEX_BITS = 21;
 /** Ranges that the columns have room for at first. */
 const FIRST_ROOM = 2 ** 10;
 
@@ -26,13 +25,17 @@ export interface Aliases {
 }
 
 const NONE: Aliases = { count: 0, first: [] };
+const ONCE = { repeats: 1, stride: 0 } as const;
 
 /**
- * Which linear addresses of an address space lead to the same memory. Ranges stand in order of physical address below
- * a tree of their highest ends, so a question costs the logarithm of their number and what it finds; the number of
- * aliases comes from two binary searches, however many they are.
+ * Which linear addresses of an address space lead to the same memory. Only ranges that share memory with another are
+ * kept, few of many as a rule, and not those of the kernel's direct map, which shares all of it. They stand in order of
+ * physical address below a tree of their highest ends, so a question costs the logarithm of their number and what it
+ * finds; the number of aliases comes from two binary searches, however many they are.
  */
 export class AliasIndex {
+  /** The mapping of all memory, which is no alias here; null when there is none that looks like it. */
+  readonly directMap: DirectMap | null;
   /** In order of physical address. */
   readonly #ranges: Columns;
   /** Highest end of the ranges below a node of a binary tree; node 1 is the root, range i is node #leaves + i. */
@@ -42,10 +45,10 @@ export class AliasIndex {
   readonly #starts: Counts;
   readonly #stops: Counts;
 
-  private constructor(gathered: Columns) {
-    const ranges = gathered.ordered(inOrder(gathered.physical, gathered.count));
-    const { count, physical, length, repeats } = ranges;
+  private constructor(ranges: Columns, directMap: DirectMap | null) {
+    this.directMap = directMap;
     this.#ranges = ranges;
+    const { count, physical, length } = ranges;
     this.#leaves = 2 ** Math.ceil(Math.log2(Math.max(1, count)));
     this.#ends = new Float64Array(2 * this.#leaves);
     for (let at = 0; at < count; at++) this.#ends[this.#leaves + at] = physical[at]! + length[at]!;
@@ -53,23 +56,25 @@ export class AliasIndex {
     for (let node = this.#leaves - 1; node > 0; node--) {
       this.#ends[node] = Math.max(this.#ends[2 * node]!, this.#ends[2 * node + 1]!);
     }
-    this.#starts = new Counts(physical, repeats);
-    const stops = Float64Array.from(byEnd, (index) => this.#ends[this.#leaves + index]!);
-    this.#stops = new Counts(
-      stops,
-      Uint32Array.from(byEnd, (index) => repeats[index]!),
-    );
+    this.#starts = new Counts(physical, (at) => ranges.repeatsOf(at));
+    const stops = new Float64Array(count);
+    for (let at = 0; at < count; at++) stops[at] = this.#ends[this.#leaves + byEnd[at]!]!;
+    this.#stops = new Counts(stops, (at) => ranges.repeatsOf(byEnd[at]!));
   }
 
   /** The index of everything that the cursor still gives; null when that is too much, or the cursor was stopped. */
   static of(leaves: LeafCursor): AliasIndex | null {
     const ranges = new Columns(FIRST_ROOM);
+    const search = new DirectMapSearch();
     for (const range of foldLeaves(leaves)) {
-      if (range.rights.reserved) continue;
+      if (!isMapped(range)) continue;
       if (ranges.count === MAX_RANGES) return null;
       ranges.add(range);
+      search.offer(range);
     }
-    return leaves.stopped ? null : new AliasIndex(ranges);
+    if (leaves.stopped) return null;
+    const directMap = search.found(leaves.lostCount === 0);
+    return new AliasIndex(ranges.shared(directMap), directMap);
   }
 
   /**
@@ -77,7 +82,7 @@ export class AliasIndex {
    * the same page before the kernel's mapping of all memory.
    */
   aliasesOf(range: LeafRange, most: number): Aliases {
-    if (range.rights.reserved) return NONE;
+    if (this.#ranges.count === 0 || !isMapped(range) || this.directMap?.isPart(range) === true) return NONE;
     const all = this.#starts.below(endOf(range)) - this.#stops.below(range.physical + 1);
     const count = all - range.repeats;
     if (count <= 0) return NONE;
@@ -136,15 +141,13 @@ class Columns {
   start: Float64Array;
   physical: Float64Array;
   length: Float64Array;
-  repeats: Uint32Array;
   /** By index; of ranges that repeat, which are few. */
-  readonly #stride = new Map<number, number>();
+  readonly #repeating = new Map<number, Pick<Place, "repeats" | "stride">>();
 
   constructor(room: number) {
     this.start = new Float64Array(room);
     this.physical = new Float64Array(room);
     this.length = new Float64Array(room);
-    this.repeats = new Uint32Array(room);
   }
 
   add({ start, physical, length, repeats, stride }: Place): void {
@@ -153,45 +156,50 @@ class Columns {
     this.start[at] = start;
     this.physical[at] = physical;
     this.length[at] = length;
-    this.repeats[at] = repeats;
-    if (repeats > 1) this.#stride.set(at, stride);
+    if (repeats > 1) this.#repeating.set(at, { repeats, stride });
   }
 
   at(index: number): Place {
+    const { repeats, stride } = this.#repeating.get(index) ?? ONCE;
     return {
       start: this.start[index]!,
       physical: this.physical[index]!,
       length: this.length[index]!,
-      repeats: this.repeats[index]!,
-      stride: this.#stride.get(index) ?? 0,
+      repeats,
+      stride,
     };
   }
 
-  /** The same ranges in another order; this object is empty then. */
-  ordered(order: Uint32Array): Columns {
-    const columns = new Columns(0);
-    columns.count = this.count;
-    columns.repeats = Uint32Array.from(order, (index) => this.repeats[index]!);
-    for (const [at, index] of order.entries()) {
-      const stride = this.#stride.get(index);
-      if (stride !== undefined) columns.#stride.set(at, stride);
+  repeatsOf(index: number): number {
+    return this.#repeating.size === 0 ? 1 : (this.#repeating.get(index) ?? ONCE).repeats;
+  }
+
+  /** In order of physical address, those that share memory with another or repeat; without the direct map's. */
+  shared(directMap: DirectMap | null): Columns {
+    const { start, physical, length } = this;
+    const order = inOrder(physical, this.count).filter(
+      (index) => directMap?.isAt(start[index]!, physical[index]!) !== true,
+    );
+    const columns = new Columns(FIRST_ROOM);
+    let end = 0;
+    for (let at = 0; at < order.length; at++) {
+      const index = order[at]!;
+      const next = at + 1 < order.length ? physical[order[at + 1]!]! : Number.POSITIVE_INFINITY;
+      const own = physical[index]! + length[index]!;
+      if (physical[index]! < end || next < own || this.#repeating.has(index)) columns.add(this.at(index));
+      if (own > end) end = own;
     }
-    for (const name of COLUMN_NAMES) {
-      const from = this[name];
-      const to = new Float64Array(this.count);
-      for (let at = 0; at < to.length; at++) to[at] = from[order[at]!]!;
-      columns[name] = to;
-      this[name] = new Float64Array(0);
-    }
-    this.count = 0;
-    return columns;
+    return columns.trimmed();
+  }
+
+  /** The same object with no more room than it needs. */
+  trimmed(): this {
+    for (const name of COLUMN_NAMES) this[name] = this[name].slice(0, this.count);
+    return this;
   }
 
   #grow(): void {
-    const room = 2 * this.repeats.length;
-    const repeats = new Uint32Array(room);
-    repeats.set(this.repeats);
-    this.repeats = repeats;
+    const room = 2 * this.start.length;
     for (const name of COLUMN_NAMES) {
       const wider = new Float64Array(room);
       wider.set(this[name]);
@@ -232,15 +240,15 @@ class Counts {
   readonly #stretch: number;
 
   /** Keys in order, and how many mappings each stands for. */
-  constructor(keys: Float64Array, repeats: Uint32Array) {
+  constructor(keys: Float64Array, repeatsOf: (at: number) => number) {
     this.#keys = keys;
     this.#sums = new Float64Array(keys.length + 1);
-    for (let at = 0; at < keys.length; at++) this.#sums[at + 1] = this.#sums[at]! + repeats[at]!;
+    for (let at = 0; at < keys.length; at++) this.#sums[at + 1] = this.#sums[at]! + repeatsOf(at);
     this.#least = keys[0] ?? 0;
     this.#stretch = ((keys.at(-1) ?? 0) - this.#least) / STRETCHES + 1;
     let stretch = 0;
-    for (const [at, key] of keys.entries()) {
-      for (const own = this.#stretchOf(key); stretch <= own; stretch++) this.#first[stretch] = at;
+    for (let at = 0; at < keys.length; at++) {
+      for (const own = this.#stretchOf(keys[at]!); stretch <= own; stretch++) this.#first[stretch] = at;
     }
     this.#first.fill(keys.length, stretch);
   }

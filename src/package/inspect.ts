@@ -58,7 +58,6 @@ export {
   foldLeaves,
   type LeafRange,
   linearOf,
-  type PageFilter,
   type PageRights,
   pagesOf,
   physicalOf,
@@ -91,7 +90,7 @@ export {
   type OopsText,
   parseOops,
 } from "../inspect/oops-text.ts";
-export { PAGE_TEST_NAMES, PAGE_TESTS, parseFilter } from "../inspect/page-filter.ts";
+export { PAGE_TEST_NAMES, PAGE_TESTS, type PageFilter, parseFilter } from "../inspect/page-filter.ts";
 export { readPagemapWord } from "../inspect/pagemap-word.ts";
 export {
   addCounts,
