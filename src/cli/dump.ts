@@ -37,7 +37,7 @@ export const dumpCommand: Command = {
     ...STATE_OPTIONS,
     kernel: {
       value: "LAYOUT",
-      help: "whose swap, PROT_NONE and other entries that are not present (default the guest's own, else unread)",
+      help: "whose swap, PROT_NONE and other entries that are not present (default the guest's own, else unread; crash: linux-6.1)",
     },
     json: { help: "the table as JSON" },
   },
@@ -88,7 +88,7 @@ export const dumpCommand: Command = {
       else if (format === "table") leaves = await listing.table(parsed);
       else leaves = await listing.dialect(format, parsed, pteFormatOf(image, parsed));
       const whole = choice.range === WHOLE_SPACE && choice.filter === null;
-      if (leaves === null || !whole || leaves.mapped > 0) return 0;
+      if (leaves === null || !whole || listing.foundAny(leaves)) return 0;
       terminal.warn(`ptescope dump: ${nothingMapped(leaves)}`);
       return 1;
     });

@@ -74,6 +74,8 @@ export class Listing {
   readonly #space: AddressSpace;
   readonly #control: ControlRegisters;
   readonly #choice: Choice;
+  /** Entries that were listed though nothing is present: of a process that is swapped out, too, the root is one. */
+  #absent = 0;
 
   constructor(
     terminal: Terminal,
@@ -97,6 +99,11 @@ export class Listing {
     const marks = [47, 51].filter((bit) => state.mark === null && Math.floor(root / 2 ** bit) % 2 === 1);
     const hint = marks.map((bit) => ` (bit ${bit} may mark encrypted memory: --cbit ${bit})`).join("");
     return `the root table at ${hex(root)} is not in ${printable(path)}${hint}: ptescope roots IMAGE looks for roots`;
+  }
+
+  /** Whether a listing that has ended found anything that a root must have. */
+  foundAny({ mapped }: LeafCursor): boolean {
+    return mapped + this.#absent > 0;
   }
 
   /** Each listing returns the cursor at its end; null when the reader went away. */
@@ -130,6 +137,7 @@ export class Listing {
     last.push(paint("quiet", RANGE_LEGEND));
     if (aliases) last.push(paint("quiet", ALIAS_LEGEND));
     await this.#terminal.write(`\n${last.join("\n")}\n`);
+    this.#absent = counts.absent.total;
     return leaves;
   }
 
@@ -169,6 +177,7 @@ export class Listing {
       missing: lostObjects(leaves),
     };
     await this.#terminal.write(`],${JSON.stringify(tail).slice(1)}\n`);
+    this.#absent = counts.absent.total;
     return leaves;
   }
 

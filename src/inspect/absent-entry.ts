@@ -121,6 +121,10 @@ export class AbsentCounts {
     return this.#counts.get(kind) ?? 0;
   }
 
+  get total(): number {
+    return [...this.#counts.values()].reduce((sum, count) => sum + count, 0);
+  }
+
   /** 12 swapped out, 3 PROT_NONE. */
   describe(): string[] {
     return [...this.#counts].map(([kind, count]) => `${formatCount(count)} ${NAMES[kind] ?? kind}`);

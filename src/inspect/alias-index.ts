@@ -83,27 +83,32 @@ export class AliasIndex {
    */
   aliasesOf(range: LeafRange, most: number): Aliases {
     if (this.#ranges.count === 0 || !isMapped(range) || this.directMap?.isPart(range) === true) return NONE;
-    const all = this.#starts.below(endOf(range)) - this.#stops.below(range.physical + 1);
-    const count = all - range.repeats;
+    let behind = this.#starts.indexOf(endOf(range));
+    let left = this.#starts.upTo(behind) - this.#stops.upTo(this.#stops.indexOf(range.physical + 1));
+    const count = left - range.repeats;
     if (count <= 0) return NONE;
     const first: Alias[] = [];
-    this.#collect(1, 0, this.#leaves, range, most, first);
+    while (left > 0 && first.length < most) {
+      behind = this.#before(behind, range.physical);
+      if (behind < 0) break;
+      const other = this.#ranges.at(behind);
+      left -= other.repeats;
+      const alias = aliasOf(other, range);
+      if (alias !== null) first.push(alias);
+    }
     return { count, first };
   }
 
-  /** Looks below a node that stands for the ranges from `low` on, `size` of them. */
-  #collect(node: number, low: number, size: number, range: LeafRange, most: number, found: Alias[]): void {
-    const { count, physical } = this.#ranges;
-    if (found.length === most || low >= count) return;
-    if (this.#ends[node]! <= range.physical || physical[low]! >= endOf(range)) return;
-    if (size === 1) {
-      const alias = aliasOf(this.#ranges.at(low), range);
-      if (alias !== null) found.push(alias);
-      return;
-    }
-    const half = size / 2;
-    this.#collect(2 * node + 1, low + half, half, range, most, found);
-    this.#collect(2 * node, low, half, range, most, found);
+  /** The last range before a place that ends above an address: up the tree, and down to the right; -1 for none. */
+  #before(place: number, address: number): number {
+    // Node 2 would be the root's right neighbour: before it is the whole tree.
+    let node = place === this.#leaves ? 2 : place + this.#leaves;
+    while (node > 2 && ((node & 1) === 0 || this.#ends[node - 1]! <= address)) node >>>= 1;
+    if (node === 2 && place < this.#leaves) return -1;
+    node--;
+    if (this.#ends[node]! <= address) return -1;
+    while (node < this.#leaves) node = this.#ends[2 * node + 1]! > address ? 2 * node + 1 : 2 * node;
+    return node - this.#leaves;
   }
 }
 
@@ -230,7 +235,7 @@ function inOrder(addresses: Float64Array, count: number): Uint32Array {
 /** Stretches of equal size that the keys are divided into, so that a search begins near its end. */
 const STRETCHES = 2 ** 16;
 
-/** How many mappings have a key below some value. */
+/** How many mappings have a key below some value, found by its index. */
 class Counts {
   readonly #keys: Float64Array;
   readonly #sums: Float64Array;
@@ -253,7 +258,8 @@ class Counts {
     this.#first.fill(keys.length, stretch);
   }
 
-  below(value: number): number {
+  /** Index of the first key that is not below a value. */
+  indexOf(value: number): number {
     if (value <= this.#least) return 0;
     const stretch = Math.min(STRETCHES - 1, this.#stretchOf(value));
     let low = this.#first[stretch]!;
@@ -263,7 +269,12 @@ class Counts {
       if (this.#keys[middle]! < value) low = middle + 1;
       else high = middle;
     }
-    return this.#sums[low]!;
+    return low;
+  }
+
+  /** Mappings of the keys before an index. */
+  upTo(index: number): number {
+    return this.#sums[index]!;
   }
 
   #stretchOf(key: number): number {

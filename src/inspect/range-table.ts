@@ -244,7 +244,7 @@ function hexEnd(address: number): string {
 
 /** Without leading zeros. */
 function hexShort(address: number): string {
-  return hexAddress(address).replace(/^0+(?=.)/, "");
+  return address.toString(16);
 }
 
 /** The letter when all pages have it, in lower case when some have. */
