@@ -37,7 +37,7 @@ export const dumpCommand: Command = {
     ...STATE_OPTIONS,
     kernel: {
       value: "LAYOUT",
-      help: "whose swap, PROT_NONE and other entries that are not present (default the guest's own, else unread; crash: linux-6.1)",
+      help: "whose swap, PROT_NONE and the like (default the guest's own, else unread; crash: linux-6.1)",
     },
     json: { help: "the table as JSON" },
   },

@@ -37,7 +37,7 @@ export const psCommand: Command = {
   usage: "SNAPSHOT [--json]",
   options: { json: { help: "the same as JSON" } },
   notes: [
-    'SNAPSHOT is a guest directory: manifest.json, pt.elf.gz, proc.tar.gz; or "sample", the guest that ships with ptescope.',
+    'SNAPSHOT is a guest directory: manifest.json, pt.elf.gz, proc.tar.gz; or "sample", the guest of ptescope.',
     "Counts come from one scan of the user half's tables. MAPPED is all present and PROT_NONE pages;",
     "PROT_NONE and the page sizes count entries. OTHER is migration, hwpoison, markers and the like.",
   ],

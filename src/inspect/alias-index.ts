@@ -56,10 +56,11 @@ export class AliasIndex {
     for (let node = this.#leaves - 1; node > 0; node--) {
       this.#ends[node] = Math.max(this.#ends[2 * node]!, this.#ends[2 * node + 1]!);
     }
-    this.#starts = new Counts(physical, (at) => ranges.repeatsOf(at));
+    const { repeating } = ranges;
+    this.#starts = new Counts(physical, repeating ? (at) => ranges.repeatsOf(at) : null);
     const stops = new Float64Array(count);
     for (let at = 0; at < count; at++) stops[at] = this.#ends[this.#leaves + byEnd[at]!]!;
-    this.#stops = new Counts(stops, (at) => ranges.repeatsOf(byEnd[at]!));
+    this.#stops = new Counts(stops, repeating ? (at) => ranges.repeatsOf(byEnd[at]!) : null);
   }
 
   /** The index of everything that the cursor still gives; null when that is too much, or the cursor was stopped. */
@@ -176,35 +177,40 @@ class Columns {
   }
 
   repeatsOf(index: number): number {
-    return this.#repeating.size === 0 ? 1 : (this.#repeating.get(index) ?? ONCE).repeats;
+    return (this.#repeating.get(index) ?? ONCE).repeats;
   }
 
-  /** In order of physical address, those that share memory with another or repeat; without the direct map's. */
+  /**
+   * In order of physical address, those that share memory with another or repeat; without the direct map's. This object
+   * is empty then.
+   */
   shared(directMap: DirectMap | null): Columns {
     const { start, physical, length } = this;
     const order = inOrder(physical, this.count).filter(
       (index) => directMap?.isAt(start[index]!, physical[index]!) !== true,
     );
-    const columns = new Columns(FIRST_ROOM);
+    let kept = 0;
     let end = 0;
     for (let at = 0; at < order.length; at++) {
       const index = order[at]!;
       const next = at + 1 < order.length ? physical[order[at + 1]!]! : Number.POSITIVE_INFINITY;
       const own = physical[index]! + length[index]!;
-      if (physical[index]! < end || next < own || this.#repeating.has(index)) columns.add(this.at(index));
+      if (physical[index]! < end || next < own || this.#repeating.has(index)) order[kept++] = index;
       if (own > end) end = own;
     }
-    return columns.trimmed();
+    const columns = new Columns(kept);
+    for (let at = 0; at < kept; at++) columns.add(this.at(order[at]!));
+    this.count = 0;
+    for (const name of COLUMN_NAMES) this[name] = new Float64Array(0);
+    return columns;
   }
 
-  /** The same object with no more room than it needs. */
-  trimmed(): this {
-    for (const name of COLUMN_NAMES) this[name] = this[name].slice(0, this.count);
-    return this;
+  get repeating(): boolean {
+    return this.#repeating.size > 0;
   }
 
   #grow(): void {
-    const room = 2 * this.start.length;
+    const room = Math.ceil(1.25 * this.start.length);
     for (const name of COLUMN_NAMES) {
       const wider = new Float64Array(room);
       wider.set(this[name]);
@@ -238,17 +244,17 @@ const STRETCHES = 2 ** 16;
 /** How many mappings have a key below some value, found by its index. */
 class Counts {
   readonly #keys: Float64Array;
-  readonly #sums: Float64Array;
+  /** Null when every key stands for one. */
+  readonly #sums: Float64Array | null;
   /** Index of the first key of a stretch or behind it. */
   readonly #first = new Uint32Array(STRETCHES + 1);
   readonly #least: number;
   readonly #stretch: number;
 
   /** Keys in order, and how many mappings each stands for. */
-  constructor(keys: Float64Array, repeatsOf: (at: number) => number) {
+  constructor(keys: Float64Array, repeatsOf: ((at: number) => number) | null) {
     this.#keys = keys;
-    this.#sums = new Float64Array(keys.length + 1);
-    for (let at = 0; at < keys.length; at++) this.#sums[at + 1] = this.#sums[at]! + repeatsOf(at);
+    this.#sums = repeatsOf === null ? null : sumsOf(keys.length, repeatsOf);
     this.#least = keys[0] ?? 0;
     this.#stretch = ((keys.at(-1) ?? 0) - this.#least) / STRETCHES + 1;
     let stretch = 0;
@@ -274,10 +280,17 @@ class Counts {
 
   /** Mappings of the keys before an index. */
   upTo(index: number): number {
-    return this.#sums[index]!;
+    return this.#sums === null ? index : this.#sums[index]!;
   }
 
   #stretchOf(key: number): number {
     return Math.floor((key - this.#least) / this.#stretch);
   }
+}
+
+/** What stands before each index, and all together at the end. */
+function sumsOf(count: number, repeatsOf: (at: number) => number): Float64Array {
+  const sums = new Float64Array(count + 1);
+  for (let at = 0; at < count; at++) sums[at + 1] = sums[at]! + repeatsOf(at);
+  return sums;
 }
