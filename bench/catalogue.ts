@@ -1,6 +1,6 @@
 import type { Benchmark } from "./benchmark.ts";
 import { decodeBenchmark } from "./decode.ts";
-import { dumpBenchmark } from "./dump.ts";
+import { dumpBenchmark, scatteredDumpBenchmark } from "./dump.ts";
 import { m1Benchmark } from "./m1.ts";
 import { bigintWalkBenchmark } from "./rejected/bigint-walk.ts";
 import { dataviewWalkBenchmark } from "./rejected/dataview-walk.ts";
@@ -17,6 +17,7 @@ export const BENCHMARKS: readonly Benchmark[] = [
   storeBenchmark,
   m1Benchmark,
   dumpBenchmark,
+  scatteredDumpBenchmark,
   decodeBenchmark,
   dataviewWalkBenchmark,
   doubleWalkBenchmark,

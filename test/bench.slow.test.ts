@@ -56,6 +56,7 @@ test("by default --json has the claims alone", () => {
     "store",
     "m1",
     "dump",
+    "dump-scattered",
     "decode",
   ]);
   expect(parseCommandLine([]).benchmarks).toHaveLength(BENCHMARKS.length);

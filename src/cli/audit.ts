@@ -1,4 +1,3 @@
-import { fileURLToPath } from "node:url";
 import { MAX_CPUS } from "../../arch/x86/cpu/machine.ts";
 import { TLB_POLICIES, type TlbPolicy } from "../../arch/x86/cpu/tlb.ts";
 import { RULES } from "../audit/rules/index.ts";
@@ -32,10 +31,8 @@ import {
 import { parseHex } from "./options.ts";
 import type { Terminal } from "./output.ts";
 import { loadProtocol } from "./protocol-module.ts";
+import { SAMPLE_NAME, snapshotPath } from "./sample.ts";
 
-/** The guest that ships with the package. */
-const SAMPLE = fileURLToPath(new URL("../samples/guest-a1", import.meta.url));
-const SAMPLE_NAME = "sample";
 /** What to type to get here again: a checkout has no ptescope in its PATH. */
 const PROGRAM = import.meta.url.endsWith(".ts") ? "npm run --silent ptescope --" : "ptescope";
 
@@ -75,7 +72,7 @@ export const auditCommand: Command = {
   async run(args, terminal) {
     const parsed = parseArguments(auditCommand, args);
     const [snapshot = SAMPLE_NAME] = requirePositionals(auditCommand, parsed, 0, 1);
-    const path = snapshot === SAMPLE_NAME && !isDirectory(snapshot) ? SAMPLE : snapshot;
+    const path = snapshotPath(snapshot);
     if (!isDirectory(path)) {
       throw new FormatError(path, null, "a guest directory (manifest.json, pt.elf.gz, proc.tar.gz)");
     }

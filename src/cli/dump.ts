@@ -9,7 +9,7 @@ import {
   requirePositionals,
   UsageError,
 } from "./command.ts";
-import { FILE_OPTIONS, IMAGE_NOTE, pteFormatOf, withImage } from "./image.ts";
+import { FILE_OPTIONS, IMAGE_NOTE, knownPteFormat, pteFormatOf, withImage } from "./image.ts";
 import { FORMATS, type Format, isQemu, Listing } from "./listing.ts";
 import { DEFAULT_LINES, parseLines, parseRange } from "./options.ts";
 import { controlOf, MODEL_OPTIONS, STATE_OPTIONS } from "./registers.ts";
@@ -35,20 +35,27 @@ export const dumpCommand: Command = {
     lines: { value: "N|all", help: `stop after N lines (default ${formatCount(DEFAULT_LINES)})` },
     ...MODEL_OPTIONS,
     ...STATE_OPTIONS,
-    kernel: { value: "LAYOUT", help: "with --as crash: how entries are laid out (default as for walk)" },
+    kernel: {
+      value: "LAYOUT",
+      help: "whose swap, PROT_NONE and the like (default the guest's own, else unread; crash: linux-6.1)",
+    },
     json: { help: "the table as JSON" },
   },
   notes: [
-    IMAGE_NOTE,
+    ...IMAGE_NOTE,
     "Numbers are hexadecimal, 0x may be left out. The table joins pages only while address, frame, size and every",
     "right continue.",
     RANGE_LEGEND,
     ALIAS_LEGEND,
     "In a filter w|x is either, and _w is !w. It is applied to pages, before they are joined; of several all must hold.",
-    "A table that is not in the image costs one line. Exit status 1: nothing at all is mapped below this root.",
+    "Ranges of a guest's process end where its mappings do, and name their files. np: swapped out, PROT_NONE and the like.",
+    "A table that is not in the image costs one line. Exit status 1: nothing at all is mapped below this root, or it is",
+    "not in the image.",
     "",
     "  --as qemu-tlb, qemu-mem   info tlb and info mem of QEMU 7.2 to the byte: what QEMU says, also where it is wrong",
-    "  --as pt                   pt of gdb-pt-dump, with rights of the whole path",
+    "                            (but info mem of five levels, where it prints nothing: as if it were mended)",
+    "  --as pt                   pt of gdb-pt-dump to the byte, colours included: rights of the leaf alone, no aliases",
+    "                            by equal entries of one table, nothing reserved",
     "  --as bochs                info tab of the Bochs debugger",
     "  --as crash                vtop of crash for the first address of each range",
   ],
@@ -69,14 +76,19 @@ export const dumpCommand: Command = {
     return await withImage(path, parsed, async (image) => {
       const space = chooseSpace(image, parsed);
       const control = controlOf(space.state, space.cr3);
-      const listing = new Listing(terminal, image, space, control, choice);
-      listing.checkRoot();
+      const pteFormat = knownPteFormat(image, parsed);
+      const listing = new Listing(terminal, image, space, control, { ...choice, pteFormat });
+      const missing = listing.missingRoot();
+      if (missing !== null) {
+        terminal.warn(`ptescope dump: ${missing}`);
+        return 1;
+      }
       let leaves: LeafCursor | null;
       if (parsed.has("json")) leaves = await listing.json(parsed);
       else if (format === "table") leaves = await listing.table(parsed);
       else leaves = await listing.dialect(format, parsed, pteFormatOf(image, parsed));
       const whole = choice.range === WHOLE_SPACE && choice.filter === null;
-      if (leaves === null || !whole || leaves.given > 0) return 0;
+      if (leaves === null || !whole || listing.foundAny(leaves)) return 0;
       terminal.warn(`ptescope dump: ${nothingMapped(leaves)}`);
       return 1;
     });
@@ -102,10 +114,13 @@ function checkTogether(parsed: ParsedArguments, format: Format): void {
   if (parsed.has("json")) throw new UsageError(`--json is a form of the table: drop --as ${format}`);
   if (parsed.has("sort")) throw new UsageError(`--sort orders the table: drop --as ${format}`);
   if (parsed.has("phys") && format !== "pt") throw new UsageError("--phys is a form of pt: give --as pt");
-  if (!isQemu(format)) return;
-  for (const name of ["filter", "cpu", "maxphyaddr", "cbit", "shared-bit"]) {
+  if (!isQemu(format) && format !== "pt") return;
+  const tool = isQemu(format) ? "QEMU" : "gdb-pt-dump";
+  for (const name of [...(isQemu(format) ? ["filter"] : []), "cpu", "maxphyaddr", "cbit", "shared-bit"]) {
     if (parsed.has(name)) {
-      throw new UsageError(`--as ${format} is what QEMU lists, which knows no --${name}: drop one of them`);
+      throw new UsageError(
+        `--as ${format} is what ${tool} lists, which knows no --${name}: drop one of them`,
+      );
     }
   }
 }

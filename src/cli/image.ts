@@ -11,6 +11,7 @@ import { ReadBudget } from "../formats/read-budget.ts";
 import { linuxPteFormat } from "../inspect/linux-reading.ts";
 import { type OptionSpec, type ParsedArguments, UsageError } from "./command.ts";
 import { parsePiece } from "./options.ts";
+import { snapshotPath } from "./sample.ts";
 
 /** What --kernel means when neither the person nor a manifest says. */
 export const DEFAULT_LAYOUT = "linux-6.1";
@@ -29,12 +30,17 @@ export const FILE_OPTIONS = {
 } as const satisfies Record<string, OptionSpec>;
 
 /** What an IMAGE argument may be, for the help. */
-export const IMAGE_NOTE =
-  "IMAGE is a guest directory, an ELF core, a kdump or LiME file or a raw image of memory from address 0, plain or gzip.";
+export const IMAGE_NOTE = [
+  'IMAGE is a guest directory (or "sample", the guest that ships with ptescope), an ELF core, a kdump or LiME file or a',
+  "raw image of memory from address 0, plain or gzip.",
+] as const;
 
 /** A memory image, and what it says about the machine it was taken from. */
 export interface Image {
+  /** As the command line names it. */
   readonly path: string;
+  /** The guest directory, or null for a file. */
+  readonly directory: string | null;
   readonly core: MemoryImage;
   /** Its tables, read where they lie. */
   readonly memory: ImageMemory;
@@ -54,20 +60,27 @@ export async function withImage<T>(
 ): Promise<T> {
   const format = parsed.choice<ImageFormat>("format", IMAGE_FORMATS);
   const pieces = parsed.all("map").map(parsePiece);
-  const guest = isDirectory(path);
+  const place = snapshotPath(path);
+  const guest = isDirectory(place);
   if (guest && ((format !== "auto" && format !== "elf") || pieces.length > 0)) {
     const option = pieces.length > 0 ? "map" : `format ${format}`;
     throw new UsageError(`--${option}: ${quote(path)} is a guest directory, which has an ELF core`);
   }
-  const manifest = guest ? readManifest(path, budget) : null;
+  const manifest = guest ? readManifest(place, budget) : null;
   const { image: core, close } = openImageFile(
-    guest ? join(path, CORE_FILE) : path,
+    guest ? join(place, CORE_FILE) : place,
     guest ? "elf" : format,
     budget,
     pieces,
   );
   try {
-    return await use({ path, core, memory: new ImageMemory(core), manifest });
+    return await use({
+      path,
+      directory: guest ? place : null,
+      core,
+      memory: new ImageMemory(core),
+      manifest,
+    });
   } finally {
     close();
   }
@@ -80,8 +93,13 @@ function readManifest(path: string, budget: ReadBudget): GuestManifest {
 
 /** The pteFormat of --kernel, or of the guest's own kernel. Throws RangeError that lists the layouts. */
 export function pteFormatOf(image: Image | null, parsed: ParsedArguments): PteFormat {
-  const chosen = parsed.text("kernel");
+  return knownPteFormat(image, parsed) ?? linuxPteFormat(DEFAULT_LAYOUT, null);
+}
+
+/** The same; null when neither the person nor a manifest says. */
+export function knownPteFormat(image: Image | null, parsed: ParsedArguments): PteFormat | null {
   const manifest = image?.manifest ?? null;
-  const layout = chosen ?? manifest?.layout ?? DEFAULT_LAYOUT;
+  const layout = parsed.text("kernel") ?? manifest?.layout ?? null;
+  if (layout === null) return null;
   return linuxPteFormat(layout, manifest !== null && manifest.layout === layout ? manifest.swapTypes : null);
 }

@@ -1,16 +1,21 @@
 import type { ControlRegisters } from "../../arch/x86/cpu/control-registers.ts";
 import type { PteFormat } from "../../arch/x86/mm/pte-format.ts";
 import { bochsTab } from "../dialects/bochs.ts";
-import { ptTable } from "../dialects/pt.ts";
+import { PT_HABITS, ptTable } from "../dialects/pt.ts";
 import { qemuMem } from "../dialects/qemu-mem.ts";
-import { qemuTlb } from "../dialects/qemu-tlb.ts";
-import { FormatError } from "../formats/format-error.ts";
+import { QEMU_HABITS, qemuTlb } from "../dialects/qemu-tlb.ts";
+import { printable } from "../formats/format-error.ts";
+import type { MapsVma } from "../formats/proc-maps.ts";
+import { AbsentReader } from "../inspect/absent-entry.ts";
 import { AliasIndex } from "../inspect/alias-index.ts";
-import { foldLeaves, type LeafRange, type PageFilter } from "../inspect/leaf-ranges.ts";
-import { LeafCursor, type LinearRange } from "../inspect/leaves.ts";
+import { foldLeaves, type LeafRange } from "../inspect/leaf-ranges.ts";
+import { LeafCursor, type LeafOptions, type LinearRange, userHalf } from "../inspect/leaves.ts";
 import { lostLines, lostObjects } from "../inspect/lost-ranges.ts";
+import type { PageFilter } from "../inspect/page-filter.ts";
 import {
   ALIAS_LEGEND,
+  directMapLine,
+  directMapObject,
   PageCounts,
   type PageNames,
   RANGE_LEGEND,
@@ -25,6 +30,7 @@ import type { Image } from "./image.ts";
 import { type LinesEnd, type Terminal, writeLines } from "./output.ts";
 import { stateLine, stateObject } from "./registers.ts";
 import type { AddressSpace } from "./space.ts";
+import { vmasOf } from "./vmas.ts";
 
 /** What dump prints, by --as. */
 export const FORMATS = ["table", "qemu-tlb", "qemu-mem", "pt", "bochs", "crash"] as const;
@@ -39,6 +45,13 @@ const MAX_PAGES = 2 ** 24;
 /** More ranges than this are not sorted. */
 const MAX_SORTED = 2 ** 20;
 
+/** How other tools read tables, where it is not as the processor does. */
+const HABITS: Partial<Record<Format, LeafOptions>> = {
+  "qemu-tlb": QEMU_HABITS,
+  "qemu-mem": QEMU_HABITS,
+  pt: PT_HABITS,
+};
+
 /** Whether a format is one of QEMU's, which judges nothing. */
 export function isQemu(format: Format): boolean {
   return format === "qemu-tlb" || format === "qemu-mem";
@@ -50,6 +63,8 @@ export interface Choice {
   readonly filter: PageFilter | null;
   /** Lines. */
   readonly limit: number;
+  /** How the entries of the image's kernel are laid out; null when nobody says. */
+  readonly pteFormat: PteFormat | null;
 }
 
 /** One address space on its way to a terminal. */
@@ -59,6 +74,8 @@ export class Listing {
   readonly #space: AddressSpace;
   readonly #control: ControlRegisters;
   readonly #choice: Choice;
+  /** Entries that were listed though nothing is present: of a process that is swapped out, too, the root is one. */
+  #absent = 0;
 
   constructor(
     terminal: Terminal,
@@ -74,14 +91,19 @@ export class Listing {
     this.#choice = choice;
   }
 
-  /** Throws FormatError when the image does not hold the root. */
-  checkRoot(): void {
-    const { core } = this.#image;
+  /** Why there is nothing to list, when the image does not hold the root; else null. */
+  missingRoot(): string | null {
+    const { core, path } = this.#image;
     const { root, state } = this.#space;
-    if (core.holds(root)) return;
+    if (core.holds(root)) return null;
     const marks = [47, 51].filter((bit) => state.mark === null && Math.floor(root / 2 ** bit) % 2 === 1);
-    const hint = marks.map((bit) => ` (bit ${bit} may mark encrypted memory: --cbit ${bit})`);
-    throw new FormatError(core.file, null, `the root table at ${hex(root)} in the image${hint.join("")}`);
+    const hint = marks.map((bit) => ` (bit ${bit} may mark encrypted memory: --cbit ${bit})`).join("");
+    return `the root table at ${hex(root)} is not in ${printable(path)}${hint}: ptescope roots IMAGE looks for roots`;
+  }
+
+  /** Whether a listing that has ended found anything that a root must have. */
+  foundAny({ mapped }: LeafCursor): boolean {
+    return mapped + this.#absent > 0;
   }
 
   /** Each listing returns the cursor at its end; null when the reader went away. */
@@ -91,8 +113,10 @@ export class Listing {
     const { limit } = this.#choice;
     const { paint } = this.#terminal;
     const aliases = this.#aliases(parsed);
-    const leaves = this.#leaves();
-    const ranges = this.#ranges(leaves, parsed);
+    const leaves = this.#leaves({ reserved: this.#control, notPresent: true });
+    const absent = new AbsentReader(this.#choice.pteFormat);
+    const vmas = vmasOf(this.#image, this.#space, this.#terminal);
+    const ranges = this.#ranges(leaves, parsed, absent, vmas);
     const title = `${name}: root ${hex(root)}, ${levels} levels, ${path}`;
     const head = [
       paint("heading", title),
@@ -102,15 +126,18 @@ export class Listing {
     ];
     if (!(await this.#terminal.write(`${head.join("\n")}\n`))) return null;
     const counts = new PageCounts();
-    const lines = rangeTable(ranges, aliases ?? null, counts, this.#names(), paint);
+    const lines = rangeTable(ranges, aliases ?? null, counts, this.#names(vmas), paint);
     const end = await writeLines(this.#terminal, lines, limit);
     if (end === "closed") return null;
-    const last = [stoppedBy(end, leaves, limit) ?? counts.describe()];
+    const last = [stoppedBy(end, leaves, limit) ?? counts.describe(leaves.tables)];
+    if (absent.unread > 0) last.push(unreadLine(absent.unread));
     last.push(...lostLines(leaves).map((line) => paint("warning", line)));
     if (aliases === null) last.push("too many ranges to look for aliases");
+    if (aliases?.directMap) last.push(directMapLine(aliases.directMap));
     last.push(paint("quiet", RANGE_LEGEND));
     if (aliases) last.push(paint("quiet", ALIAS_LEGEND));
     await this.#terminal.write(`\n${last.join("\n")}\n`);
+    this.#absent = counts.absent.total;
     return leaves;
   }
 
@@ -128,22 +155,29 @@ export class Listing {
       assumed: stateObject(state),
     };
     const aliases = this.#aliases(parsed);
-    const leaves = this.#leaves();
-    const ranges = this.#ranges(leaves, parsed);
+    const leaves = this.#leaves({ reserved: this.#control, notPresent: true });
+    const absent = new AbsentReader(this.#choice.pteFormat);
+    const vmas = vmasOf(this.#image, this.#space, this.#terminal);
+    const ranges = this.#ranges(leaves, parsed, absent, vmas);
     const opening = JSON.stringify(head).slice(0, -1);
     if (!(await this.#terminal.write(`${opening},"ranges":[\n`))) return null;
     const counts = new PageCounts();
-    const objects = rangeObjects(ranges, aliases ?? null, counts, this.#names());
+    const objects = rangeObjects(ranges, aliases ?? null, counts, this.#names(vmas));
     const end: LinesEnd = await writeLines(this.#terminal, objects, limit, ",\n", "\n");
     if (end === "closed") return null;
     const tail = {
       complete: stoppedBy(end, leaves, limit) === null,
       pages: { "4K": counts.at(1), "2M": counts.at(2), "1G": counts.at(3) },
+      absentEntries: counts.absent.object(),
+      unreadEntries: absent.unread,
       faultingEntries: counts.faulting,
+      tables: leaves.tables,
+      ...(aliases?.directMap ? { directMap: directMapObject(aliases.directMap) } : {}),
       missingTables: leaves.lostCount,
       missing: lostObjects(leaves),
     };
     await this.#terminal.write(`],${JSON.stringify(tail).slice(1)}\n`);
+    this.#absent = counts.absent.total;
     return leaves;
   }
 
@@ -154,7 +188,7 @@ export class Listing {
     pteFormat: PteFormat,
   ): Promise<LeafCursor | null> {
     const { limit, filter } = this.#choice;
-    const leaves = this.#leaves(!isQemu(format));
+    const leaves = this.#leaves(HABITS[format] ?? { reserved: this.#control });
     const lines = {
       "qemu-tlb": () => qemuTlb(leaves),
       "qemu-mem": () => qemuMem(leaves),
@@ -171,17 +205,21 @@ export class Listing {
     return leaves;
   }
 
-  #names(): PageNames {
-    return { pat: this.#control.pat, mark: this.#space.state.mark };
+  #names(vmas: readonly MapsVma[] | null): PageNames {
+    return {
+      pat: this.#control.pat,
+      mark: this.#space.state.mark,
+      vmasUpTo: vmas === null ? 0 : userHalf(this.#space.levels).length,
+    };
   }
 
-  #leaves(judged = true): LeafCursor {
+  #leaves(habits: LeafOptions): LeafCursor {
     const { range, limit } = this.#choice;
     return new LeafCursor(this.#image.memory, this.#space.root, this.#space.levels, {
       range,
       ...(Number.isFinite(limit) ? { most: MAX_PAGES } : {}),
-      ...(judged ? { reserved: this.#control } : {}),
       marked: this.#space.state.mark?.mask ?? 0,
+      ...habits,
     });
   }
 
@@ -194,8 +232,13 @@ export class Listing {
     return AliasIndex.of(new LeafCursor(this.#image.memory, root, levels, options));
   }
 
-  #ranges(leaves: LeafCursor, parsed: ParsedArguments): Iterable<LeafRange> {
-    const ranges = foldLeaves(leaves, this.#choice.filter);
+  #ranges(
+    leaves: LeafCursor,
+    parsed: ParsedArguments,
+    absent: AbsentReader,
+    vmas: readonly MapsVma[] | null,
+  ): Iterable<LeafRange> {
+    const ranges = foldLeaves(leaves, this.#choice.filter, { absent, ...(vmas === null ? {} : { vmas }) });
     return parsed.choice("sort", ["linear", "physical"]) === "linear" ? ranges : byPhysical(ranges);
   }
 }
@@ -211,6 +254,12 @@ function byPhysical(ranges: Iterable<LeafRange>): LeafRange[] {
     all.push(range);
   }
   return all.sort((a, b) => a.physical - b.physical || a.start - b.start);
+}
+
+/** Entries that nobody can read. */
+function unreadLine(count: number): string {
+  const entries = count === 1 ? "entry" : "entries";
+  return `${formatCount(count)} ${entries} not present: --kernel LAYOUT says how to read swap and PROT_NONE`;
 }
 
 /** What a listing says last when it is not complete. */

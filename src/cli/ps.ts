@@ -17,6 +17,7 @@ import {
 import { formatBytes, formatCount, hex } from "../text/hex.ts";
 import { type Command, parseArguments, requirePositionals } from "./command.ts";
 import type { Terminal } from "./output.ts";
+import { snapshotPath } from "./sample.ts";
 
 interface CountedProcess {
   readonly process: GuestProcess;
@@ -36,14 +37,15 @@ export const psCommand: Command = {
   usage: "SNAPSHOT [--json]",
   options: { json: { help: "the same as JSON" } },
   notes: [
-    "SNAPSHOT is a guest directory: manifest.json, pt.elf.gz, proc.tar.gz.",
+    'SNAPSHOT is a guest directory: manifest.json, pt.elf.gz, proc.tar.gz; or "sample", the guest of ptescope.',
     "Counts come from one scan of the user half's tables. MAPPED is all present and PROT_NONE pages;",
     "PROT_NONE and the page sizes count entries. OTHER is migration, hwpoison, markers and the like.",
   ],
 
   async run(args, terminal) {
     const parsed = parseArguments(psCommand, args);
-    const [path = ""] = requirePositionals(psCommand, parsed, 1);
+    const [name = ""] = requirePositionals(psCommand, parsed, 1);
+    const path = snapshotPath(name);
     if (!isDirectory(path)) {
       throw new FormatError(path, null, "a guest directory (manifest.json, pt.elf.gz, proc.tar.gz)");
     }

@@ -20,7 +20,7 @@ export const rootsCommand: Command = {
     json: { help: "the same as JSON" },
   },
   notes: [
-    IMAGE_NOTE,
+    ...IMAGE_NOTE,
     "Every page of the image is read. A root has pointers to tables in its upper half, which lead down to pages, and no",
     "other table points at it; roots of one machine share the kernel's half. CR3s that the file itself names come first.",
     "Exit status 1: nothing looks like a root.",

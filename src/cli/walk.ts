@@ -9,6 +9,7 @@ import {
 import { bochsPage } from "../dialects/bochs.ts";
 import { crashVtop } from "../dialects/crash.ts";
 import { ptWalk } from "../dialects/pt.ts";
+import type { TableMemory } from "../inspect/leaves.ts";
 import { walkReport } from "../inspect/walk-report.ts";
 import { missingTable, walkLines, walkObject } from "../inspect/walk-text.ts";
 import { hex } from "../text/hex.ts";
@@ -21,8 +22,9 @@ import {
 } from "./command.ts";
 import { FILE_OPTIONS, IMAGE_NOTE, pteFormatOf, withImage } from "./image.ts";
 import { parseHex } from "./options.ts";
+import type { Terminal } from "./output.ts";
 import { controlOf, MODEL_OPTIONS, STATE_OPTIONS, stateLine, stateObject } from "./registers.ts";
-import { chooseSpace, SPACE_OPTIONS } from "./space.ts";
+import { type AddressSpace, chooseSpace, SPACE_OPTIONS } from "./space.ts";
 import { walkSource } from "./walk-source.ts";
 
 export const walkCommand: Command = {
@@ -46,7 +48,7 @@ export const walkCommand: Command = {
     json: { help: "the same as JSON" },
   },
   notes: [
-    IMAGE_NOTE,
+    ...IMAGE_NOTE,
     "Nothing is changed: A and D are not set. Fields in brackets are ignored by the hardware.",
     "Other CPUs on which the access ends otherwise are named below the end of the walk: the same tables are walked with",
     "the other vendor, every MAXPHYADDR, without 1-GiB pages, and with the error code that QEMU gives.",
@@ -99,13 +101,15 @@ export const walkCommand: Command = {
           [title, stateLine(state, cr3)].map((line) => paint("quiet", line)),
           ...reports.map((report) => walkLines(report, paint)),
         ],
-        pt: () => reports.map((report) => ptWalk(report, control.root)),
+        pt: () => ptBlocks(image.memory, space, addresses, terminal),
         bochs: () => reports.map(bochsPage),
         crash: () => reports.map((report) => crashVtop(report, control.root, pteFormat)),
       }[format]();
-      await terminal.write(`${blocks.map((lines) => lines.join("\n")).join("\n\n")}\n`);
+      // The walks of pt end in an empty line of their own.
+      const between = format === "pt" ? "\n" : "\n\n";
+      await terminal.write(`${blocks.map((lines) => lines.join("\n")).join(between)}\n`);
       // The other tools' formats have no word for it.
-      const missing = format === "table" ? [] : reports.map(({ end }) => end);
+      const missing = format === "table" || format === "pt" ? [] : reports.map(({ end }) => end);
       for (const end of missing) {
         if (end.kind === "missing-table") terminal.warn(`ptescope walk: ${missingTable(end.table)}`);
       }
@@ -113,6 +117,24 @@ export const walkCommand: Command = {
     return 0;
   },
 };
+
+/** The walks of pt; what its own would end in is said on standard error. */
+function ptBlocks(
+  memory: TableMemory,
+  { cr3, root, levels }: AddressSpace,
+  addresses: readonly bigint[],
+  terminal: Terminal,
+): (readonly string[])[] {
+  return addresses.map((address) => {
+    const { lines, failure } = ptWalk(memory, cr3, root, levels, address);
+    if (failure !== null) {
+      terminal.warn(
+        `ptescope walk: ${hex(address)}: gdb-pt-dump prints the traceback of an exception here: ${failure}`,
+      );
+    }
+    return lines;
+  });
+}
 
 function modeOf(parsed: ParsedArguments, address: bigint): AccessMode {
   if (parsed.has("user")) return MODE_USER;

@@ -1,8 +1,9 @@
 import { PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
 import { PTE_PS } from "../../arch/x86/cpu/entry-layout.ts";
 import { linearHi, linearLo } from "../../arch/x86/cpu/linear-address.ts";
-import { type PageFilter, physicalOf } from "../inspect/leaf-ranges.ts";
+import { physicalOf } from "../inspect/leaf-ranges.ts";
 import { type LeafCursor, pageBytes } from "../inspect/leaves.ts";
+import type { PageFilter } from "../inspect/page-filter.ts";
 import type { WalkReport, WalkStep } from "../inspect/walk-report.ts";
 import { hexAddress, hexWords } from "../text/hex.ts";
 

@@ -9,7 +9,8 @@ const SPACE = { 4: 2 ** 48, 5: 2 ** 57 } as const;
  * The lines of `info mem` in QEMU 7.2's monitor, byte for byte, without their newlines: `start-end length` and three
  * letters. Neighbouring pages of any size are one range while R/W and U/S, each the AND over all levels, stay the
  * same. QEMU joins ranges before it extends signs, so one may span the non-canonical hole; its length then has the
- * sign extended too. For five levels QEMU 7.2 itself prints nothing; this prints what four levels would.
+ * sign extended too. The cursor must have QEMU_HABITS. For five levels QEMU 7.2 itself prints nothing: its walk skips
+ * what is present; this prints what one would that does not.
  */
 export function* qemuMem(leaves: LeafCursor): Generator<string> {
   const space = SPACE[leaves.levels];

@@ -30,7 +30,7 @@ export function quote(text: string): string {
 }
 
 /** Control and format characters and line separators become \x.. so that a message stays one line on any terminal. */
-function printable(text: string): string {
+export function printable(text: string): string {
   return text.replace(
     /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu,
     (character) => `\\x${character.codePointAt(0)!.toString(16).padStart(2, "0")}`,

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { basename, join } from "node:path";
 import { PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
 import { PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
@@ -11,7 +12,7 @@ import {
   parseGuestManifest,
 } from "./guest-manifest.ts";
 import { isDirectory, readBounded, type SizeLimits } from "./gzip.ts";
-import { type GuestVma, readProcMaps } from "./proc-maps.ts";
+import { type GuestVma, type MapsVma, readProcMaps, readProcMapsAlone } from "./proc-maps.ts";
 import { type PagemapRun, readKpagecount, readKpageflags, readPagemap } from "./proc-pagemap.ts";
 import { ReadBudget } from "./read-budget.ts";
 import { checkRoot, clearLostTables, type LostTable, validateTables } from "./table-pages.ts";
@@ -107,6 +108,23 @@ export function readGuestDirectory(path: string, budget: ReadBudget = new ReadBu
     kpagecount: readKpagecount(counts.file, counts.bytes, frames),
     kpageflags: readKpageflags(flags.file, flags.bytes, frames),
   };
+}
+
+/**
+ * The mappings of one process of a guest directory, [vsyscall] included; null when the directory has no record of them.
+ * Throws FormatError.
+ */
+export function readGuestMaps(
+  path: string,
+  process: string,
+  levels: 4 | 5,
+  budget: ReadBudget = new ReadBudget(),
+): MapsVma[] | null {
+  const file = join(path, PROC_FILE);
+  if (!existsSync(file)) return null;
+  const name = `pre/${process}.maps`;
+  const bytes = readTar(file, readBounded(file, PROC_LIMITS, budget)).get(name);
+  return bytes === undefined ? null : readProcMapsAlone(`${file}:${name}`, bytes, levels);
 }
 
 /** The guest's memory with its tables in it, every table entry checked. Throws FormatError. */

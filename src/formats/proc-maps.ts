@@ -8,10 +8,10 @@ const USER_END = { 4: 2 ** 47, 5: 2 ** 56 };
 const VSYSCALL = "[vsyscall]";
 
 /**
- * One line of /proc/PID/maps (proc(5)), with the VmFlags of smaps. Addresses and the offset are byte values,
- * page-aligned, so they are exact Numbers even beyond 2^53.
+ * One line of /proc/PID/maps (proc(5)). Addresses and the offset are byte values, page-aligned, so they are exact
+ * Numbers even beyond 2^53.
  */
-export interface GuestVma {
+export interface MapsVma {
   readonly start: number;
   /** First address behind the mapping. */
   readonly end: number;
@@ -28,6 +28,10 @@ export interface GuestVma {
   readonly inode: number;
   /** The path, or [heap], [stack], ...; "" for anonymous memory. May end in " (deleted)". */
   readonly name: string;
+}
+
+/** The same with the VmFlags of smaps. */
+export interface GuestVma extends MapsVma {
   /** Two-letter codes in the kernel's order, "??" for a flag without one. */
   readonly vmFlags: readonly string[];
 }
@@ -40,7 +44,7 @@ interface Line {
 
 interface MapsLine {
   readonly line: Line;
-  readonly vma: Omit<GuestVma, "vmFlags">;
+  readonly vma: MapsVma;
 }
 
 const MAPS_LINE =
@@ -66,6 +70,11 @@ export function readProcMaps(
     .filter(({ name }) => name !== VSYSCALL);
 }
 
+/** The mappings of one process from its maps alone, [vsyscall] included. Throws FormatError with the line number. */
+export function readProcMapsAlone(file: string, bytes: Uint8Array, levels: 4 | 5): MapsVma[] {
+  return readMaps(file, bytes, USER_END[levels]).map(({ vma }) => vma);
+}
+
 function readMaps(file: string, bytes: Uint8Array, userEnd: number): MapsLine[] {
   const found: MapsLine[] = [];
   let end = 0;
@@ -82,7 +91,7 @@ function readMaps(file: string, bytes: Uint8Array, userEnd: number): MapsLine[] 
   return found;
 }
 
-function parseMapsLine(file: string, line: Line): Omit<GuestVma, "vmFlags"> {
+function parseMapsLine(file: string, line: Line): MapsVma {
   const match = MAPS_LINE.exec(line.text);
   if (match === null) {
     throw bad(file, line, `"start-end rwxp offset major:minor inode name", found ${quote(line.text)}`);

@@ -1,13 +1,12 @@
 import { PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
-import { foldLeaves, type LeafRange, linearOf } from "./leaf-ranges.ts";
+import { type DirectMap, DirectMapSearch } from "./direct-map.ts";
+import { foldLeaves, isMapped, type LeafRange, linearOf } from "./leaf-ranges.ts";
 import type { LeafCursor } from "./leaves.ts";
 
-/**
- * More ranges than this are not compared: 100 MB. An index of one fits beside a frame's number in 64 bits, see
- * {@link inOrder}.
- */
-const MAX_RANGES = 2 ** 20;
-const INDEX_BITS = 20;
+/** More ranges than this are not compared: 100 MB. */
+const MAX_RANGES = 2 ** 21;
+/** An index of one fits beside a frame's number in 64 bits, see {@link inOrder}. */
+const INDEX_BITS = 21;
 /** Ranges that the columns have room for at first. */
 const FIRST_ROOM = 2 ** 10;
 
@@ -26,13 +25,17 @@ export interface Aliases {
 }
 
 const NONE: Aliases = { count: 0, first: [] };
+const ONCE = { repeats: 1, stride: 0 } as const;
 
 /**
- * Which linear addresses of an address space lead to the same memory. Ranges stand in order of physical address below
- * a tree of their highest ends, so a question costs the logarithm of their number and what it finds; the number of
- * aliases comes from two binary searches, however many they are.
+ * Which linear addresses of an address space lead to the same memory. Only ranges that share memory with another are
+ * kept, few of many as a rule, and not those of the kernel's direct map, which shares all of it. They stand in order of
+ * physical address below a tree of their highest ends, so a question costs the logarithm of their number and what it
+ * finds; the number of aliases comes from two binary searches, however many they are.
  */
 export class AliasIndex {
+  /** The mapping of all memory, which is no alias here; null when there is none that looks like it. */
+  readonly directMap: DirectMap | null;
   /** In order of physical address. */
   readonly #ranges: Columns;
   /** Highest end of the ranges below a node of a binary tree; node 1 is the root, range i is node #leaves + i. */
@@ -42,10 +45,10 @@ export class AliasIndex {
   readonly #starts: Counts;
   readonly #stops: Counts;
 
-  private constructor(gathered: Columns) {
-    const ranges = gathered.ordered(inOrder(gathered.physical, gathered.count));
-    const { count, physical, length, repeats } = ranges;
+  private constructor(ranges: Columns, directMap: DirectMap | null) {
+    this.directMap = directMap;
     this.#ranges = ranges;
+    const { count, physical, length } = ranges;
     this.#leaves = 2 ** Math.ceil(Math.log2(Math.max(1, count)));
     this.#ends = new Float64Array(2 * this.#leaves);
     for (let at = 0; at < count; at++) this.#ends[this.#leaves + at] = physical[at]! + length[at]!;
@@ -53,23 +56,26 @@ export class AliasIndex {
     for (let node = this.#leaves - 1; node > 0; node--) {
       this.#ends[node] = Math.max(this.#ends[2 * node]!, this.#ends[2 * node + 1]!);
     }
-    this.#starts = new Counts(physical, repeats);
-    const stops = Float64Array.from(byEnd, (index) => this.#ends[this.#leaves + index]!);
-    this.#stops = new Counts(
-      stops,
-      Uint32Array.from(byEnd, (index) => repeats[index]!),
-    );
+    const { repeating } = ranges;
+    this.#starts = new Counts(physical, repeating ? (at) => ranges.repeatsOf(at) : null);
+    const stops = new Float64Array(count);
+    for (let at = 0; at < count; at++) stops[at] = this.#ends[this.#leaves + byEnd[at]!]!;
+    this.#stops = new Counts(stops, repeating ? (at) => ranges.repeatsOf(byEnd[at]!) : null);
   }
 
   /** The index of everything that the cursor still gives; null when that is too much, or the cursor was stopped. */
   static of(leaves: LeafCursor): AliasIndex | null {
     const ranges = new Columns(FIRST_ROOM);
+    const search = new DirectMapSearch();
     for (const range of foldLeaves(leaves)) {
-      if (range.rights.reserved) continue;
+      if (!isMapped(range)) continue;
       if (ranges.count === MAX_RANGES) return null;
       ranges.add(range);
+      search.offer(range);
     }
-    return leaves.stopped ? null : new AliasIndex(ranges);
+    if (leaves.stopped) return null;
+    const directMap = search.found(leaves.lostCount === 0);
+    return new AliasIndex(ranges.shared(directMap), directMap);
   }
 
   /**
@@ -77,28 +83,33 @@ export class AliasIndex {
    * the same page before the kernel's mapping of all memory.
    */
   aliasesOf(range: LeafRange, most: number): Aliases {
-    if (range.rights.reserved) return NONE;
-    const all = this.#starts.below(endOf(range)) - this.#stops.below(range.physical + 1);
-    const count = all - range.repeats;
+    if (this.#ranges.count === 0 || !isMapped(range) || this.directMap?.isPart(range) === true) return NONE;
+    let behind = this.#starts.indexOf(endOf(range));
+    let left = this.#starts.upTo(behind) - this.#stops.upTo(this.#stops.indexOf(range.physical + 1));
+    const count = left - range.repeats;
     if (count <= 0) return NONE;
     const first: Alias[] = [];
-    this.#collect(1, 0, this.#leaves, range, most, first);
+    while (left > 0 && first.length < most) {
+      behind = this.#before(behind, range.physical);
+      if (behind < 0) break;
+      const other = this.#ranges.at(behind);
+      left -= other.repeats;
+      const alias = aliasOf(other, range);
+      if (alias !== null) first.push(alias);
+    }
     return { count, first };
   }
 
-  /** Looks below a node that stands for the ranges from `low` on, `size` of them. */
-  #collect(node: number, low: number, size: number, range: LeafRange, most: number, found: Alias[]): void {
-    const { count, physical } = this.#ranges;
-    if (found.length === most || low >= count) return;
-    if (this.#ends[node]! <= range.physical || physical[low]! >= endOf(range)) return;
-    if (size === 1) {
-      const alias = aliasOf(this.#ranges.at(low), range);
-      if (alias !== null) found.push(alias);
-      return;
-    }
-    const half = size / 2;
-    this.#collect(2 * node + 1, low + half, half, range, most, found);
-    this.#collect(2 * node, low, half, range, most, found);
+  /** The last range before a place that ends above an address: up the tree, and down to the right; -1 for none. */
+  #before(place: number, address: number): number {
+    // Node 2 would be the root's right neighbour: before it is the whole tree.
+    let node = place === this.#leaves ? 2 : place + this.#leaves;
+    while (node > 2 && ((node & 1) === 0 || this.#ends[node - 1]! <= address)) node >>>= 1;
+    if (node === 2 && place < this.#leaves) return -1;
+    node--;
+    if (this.#ends[node]! <= address) return -1;
+    while (node < this.#leaves) node = this.#ends[2 * node + 1]! > address ? 2 * node + 1 : 2 * node;
+    return node - this.#leaves;
   }
 }
 
@@ -136,15 +147,13 @@ class Columns {
   start: Float64Array;
   physical: Float64Array;
   length: Float64Array;
-  repeats: Uint32Array;
   /** By index; of ranges that repeat, which are few. */
-  readonly #stride = new Map<number, number>();
+  readonly #repeating = new Map<number, Pick<Place, "repeats" | "stride">>();
 
   constructor(room: number) {
     this.start = new Float64Array(room);
     this.physical = new Float64Array(room);
     this.length = new Float64Array(room);
-    this.repeats = new Uint32Array(room);
   }
 
   add({ start, physical, length, repeats, stride }: Place): void {
@@ -153,45 +162,55 @@ class Columns {
     this.start[at] = start;
     this.physical[at] = physical;
     this.length[at] = length;
-    this.repeats[at] = repeats;
-    if (repeats > 1) this.#stride.set(at, stride);
+    if (repeats > 1) this.#repeating.set(at, { repeats, stride });
   }
 
   at(index: number): Place {
+    const { repeats, stride } = this.#repeating.get(index) ?? ONCE;
     return {
       start: this.start[index]!,
       physical: this.physical[index]!,
       length: this.length[index]!,
-      repeats: this.repeats[index]!,
-      stride: this.#stride.get(index) ?? 0,
+      repeats,
+      stride,
     };
   }
 
-  /** The same ranges in another order; this object is empty then. */
-  ordered(order: Uint32Array): Columns {
-    const columns = new Columns(0);
-    columns.count = this.count;
-    columns.repeats = Uint32Array.from(order, (index) => this.repeats[index]!);
-    for (const [at, index] of order.entries()) {
-      const stride = this.#stride.get(index);
-      if (stride !== undefined) columns.#stride.set(at, stride);
+  repeatsOf(index: number): number {
+    return (this.#repeating.get(index) ?? ONCE).repeats;
+  }
+
+  /**
+   * In order of physical address, those that share memory with another or repeat; without the direct map's. This object
+   * is empty then.
+   */
+  shared(directMap: DirectMap | null): Columns {
+    const { start, physical, length } = this;
+    const order = inOrder(physical, this.count).filter(
+      (index) => directMap?.isAt(start[index]!, physical[index]!) !== true,
+    );
+    let kept = 0;
+    let end = 0;
+    for (let at = 0; at < order.length; at++) {
+      const index = order[at]!;
+      const next = at + 1 < order.length ? physical[order[at + 1]!]! : Number.POSITIVE_INFINITY;
+      const own = physical[index]! + length[index]!;
+      if (physical[index]! < end || next < own || this.#repeating.has(index)) order[kept++] = index;
+      if (own > end) end = own;
     }
-    for (const name of COLUMN_NAMES) {
-      const from = this[name];
-      const to = new Float64Array(this.count);
-      for (let at = 0; at < to.length; at++) to[at] = from[order[at]!]!;
-      columns[name] = to;
-      this[name] = new Float64Array(0);
-    }
+    const columns = new Columns(kept);
+    for (let at = 0; at < kept; at++) columns.add(this.at(order[at]!));
     this.count = 0;
+    for (const name of COLUMN_NAMES) this[name] = new Float64Array(0);
     return columns;
   }
 
+  get repeating(): boolean {
+    return this.#repeating.size > 0;
+  }
+
   #grow(): void {
-    const room = 2 * this.repeats.length;
-    const repeats = new Uint32Array(room);
-    repeats.set(this.repeats);
-    this.repeats = repeats;
+    const room = Math.ceil(1.25 * this.start.length);
     for (const name of COLUMN_NAMES) {
       const wider = new Float64Array(room);
       wider.set(this[name]);
@@ -222,30 +241,31 @@ function inOrder(addresses: Float64Array, count: number): Uint32Array {
 /** Stretches of equal size that the keys are divided into, so that a search begins near its end. */
 const STRETCHES = 2 ** 16;
 
-/** How many mappings have a key below some value. */
+/** How many mappings have a key below some value, found by its index. */
 class Counts {
   readonly #keys: Float64Array;
-  readonly #sums: Float64Array;
+  /** Null when every key stands for one. */
+  readonly #sums: Float64Array | null;
   /** Index of the first key of a stretch or behind it. */
   readonly #first = new Uint32Array(STRETCHES + 1);
   readonly #least: number;
   readonly #stretch: number;
 
   /** Keys in order, and how many mappings each stands for. */
-  constructor(keys: Float64Array, repeats: Uint32Array) {
+  constructor(keys: Float64Array, repeatsOf: ((at: number) => number) | null) {
     this.#keys = keys;
-    this.#sums = new Float64Array(keys.length + 1);
-    for (let at = 0; at < keys.length; at++) this.#sums[at + 1] = this.#sums[at]! + repeats[at]!;
+    this.#sums = repeatsOf === null ? null : sumsOf(keys.length, repeatsOf);
     this.#least = keys[0] ?? 0;
     this.#stretch = ((keys.at(-1) ?? 0) - this.#least) / STRETCHES + 1;
     let stretch = 0;
-    for (const [at, key] of keys.entries()) {
-      for (const own = this.#stretchOf(key); stretch <= own; stretch++) this.#first[stretch] = at;
+    for (let at = 0; at < keys.length; at++) {
+      for (const own = this.#stretchOf(keys[at]!); stretch <= own; stretch++) this.#first[stretch] = at;
     }
     this.#first.fill(keys.length, stretch);
   }
 
-  below(value: number): number {
+  /** Index of the first key that is not below a value. */
+  indexOf(value: number): number {
     if (value <= this.#least) return 0;
     const stretch = Math.min(STRETCHES - 1, this.#stretchOf(value));
     let low = this.#first[stretch]!;
@@ -255,10 +275,22 @@ class Counts {
       if (this.#keys[middle]! < value) low = middle + 1;
       else high = middle;
     }
-    return this.#sums[low]!;
+    return low;
+  }
+
+  /** Mappings of the keys before an index. */
+  upTo(index: number): number {
+    return this.#sums === null ? index : this.#sums[index]!;
   }
 
   #stretchOf(key: number): number {
     return Math.floor((key - this.#least) / this.#stretch);
   }
+}
+
+/** What stands before each index, and all together at the end. */
+function sumsOf(count: number, repeatsOf: (at: number) => number): Float64Array {
+  const sums = new Float64Array(count + 1);
+  for (let at = 0; at < count; at++) sums[at + 1] = sums[at]! + repeatsOf(at);
+  return sums;
 }

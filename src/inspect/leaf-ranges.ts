@@ -4,6 +4,7 @@ import {
   PTE_A,
   PTE_D,
   PTE_G,
+  PTE_P,
   PTE_PAT,
   PTE_PAT_LARGE,
   PTE_PCD,
@@ -13,7 +14,10 @@ import {
   PTE_XD,
 } from "../../arch/x86/cpu/entry-layout.ts";
 import { OFFSET_MASK } from "../../arch/x86/cpu/page-walk.ts";
+import type { MapsVma } from "../formats/proc-maps.ts";
+import type { AbsentReader, AbsentReading } from "./absent-entry.ts";
 import { type LeafCursor, pageBytes } from "./leaves.ts";
+import type { PageFilter } from "./page-filter.ts";
 
 /** What must be equal for two pages to be shown as one range; everything but A and D. */
 export interface PageRights {
@@ -42,7 +46,7 @@ export interface LeafRange {
   readonly start: number;
   /** Bytes. */
   length: number;
-  /** Physical address of the first page; -1 where a reserved bit is set, as no access gets there. */
+  /** Physical address of the first page; -1 where a reserved bit is set or nothing is present: no access gets there. */
   readonly physical: number;
   /** Level of the leaves: 1, 2 or 3, or that of any entry with a reserved bit. */
   readonly level: number;
@@ -58,6 +62,18 @@ export interface LeafRange {
   stride: number;
   /** The rights as one word: equal words, equal rights. */
   readonly code: number;
+  /** What Linux remembers in the place of a page that is not present, in the first entry; null for all others. */
+  readonly absent: AbsentReading | null;
+  /** The mapping of a process that the range is in; null where there is none, or where they are not known. */
+  readonly vma: MapsVma | null;
+}
+
+/** What may be told beside the pages. */
+export interface FoldExtras {
+  /** Reads entries that are not present, where the cursor stops at them. Default: they are left out. */
+  readonly absent?: AbsentReader;
+  /** Mappings in address order: a range ends where one does. */
+  readonly vmas?: readonly MapsVma[];
 }
 
 /** Fewer ranges that look alike are no pattern: they stay as they are. */
@@ -67,24 +83,27 @@ const MIN_REPEATS = 3;
 const CODE_XD = 1 << 9;
 const CODE_RESERVED = 1 << 10;
 const CODE_MARKED = 1 << 11;
+const CODE_ABSENT = 1 << 16;
 const CODE_KEY_SHIFT = 12;
+const KEY_MASK = 0xf;
 
 /** The physical address of a page that cannot be reached. */
 const NOWHERE = -1;
-
-/** Whether a listing shows the leaf that the cursor stands on. */
-export type PageFilter = (leaf: LeafCursor) => boolean;
 
 /**
  * The leaves as ranges. Pages join only when address, frame, size and every right continue: no change of permission
  * is ever hidden in a range. A and D do not split: a range says how many of its pages have them. Many ranges that
  * map the same frames at a regular distance (espfix maps one page 65,536 times) become one that repeats. Only pages
- * that pass the filter are looked at.
+ * that pass the filter are looked at. Entries that are not present join while what they stand for goes on.
  */
-export function* foldLeaves(leaves: LeafCursor, filter: PageFilter | null = null): Generator<LeafRange> {
+export function* foldLeaves(
+  leaves: LeafCursor,
+  filter: PageFilter | null = null,
+  extras: FoldExtras = {},
+): Generator<LeafRange> {
   // Ranges that look alike at one distance: one or two of them, or a single one that stands for three and more.
   let alike: LeafRange[] = [];
-  for (const range of contiguous(leaves, filter)) {
+  for (const range of contiguous(leaves, filter, extras)) {
     if (alike.length === 1 && alike[0]!.repeats > 1 && continues(alike, range)) {
       absorb(alike[0]!, range);
       continue;
@@ -106,20 +125,36 @@ export function pagesOf(range: LeafRange): number {
   return (range.length / pageBytes(range.level)) * range.repeats;
 }
 
-function* contiguous(leaves: LeafCursor, filter: PageFilter | null): Generator<LeafRange> {
+/** Whether the range is one of pages that can be reached. */
+export function isMapped({ code }: Pick<LeafRange, "code">): boolean {
+  return (code & (CODE_RESERVED | CODE_ABSENT)) === 0;
+}
+
+function* contiguous(
+  leaves: LeafCursor,
+  filter: PageFilter | null,
+  { absent: reader, vmas }: FoldExtras,
+): Generator<LeafRange> {
   let range: LeafRange | null = null;
+  const vmaAt = vmas === undefined ? null : vmaFinder(vmas);
   while (leaves.next()) {
     if (filter !== null && !filter(leaves)) continue;
-    const { level, linear, lo, reserved } = leaves;
+    const { level, linear, lo } = leaves;
+    const present = (lo & PTE_P) !== 0;
+    const absent = present ? null : (reader?.read(leaves) ?? null);
+    if (!present && absent === null) continue;
     const size = pageBytes(level);
-    const physical = physicalOf(leaves);
-    const code = codeOf(leaves);
+    const physical = absent === null ? physicalOf(leaves) : absent.physical;
+    const code = absent === null ? codeOf(leaves) : CODE_ABSENT;
+    const vma = vmaAt === null ? null : vmaAt(linear);
     if (
       range === null ||
       linear !== range.start + range.length ||
-      (!reserved && physical !== range.physical + range.length) ||
+      (physical !== NOWHERE && physical !== range.physical + range.length) ||
       level !== range.level ||
-      code !== range.code
+      code !== range.code ||
+      vma !== range.vma ||
+      !goesOn(range, absent)
     ) {
       if (range !== null) yield range;
       range = {
@@ -133,14 +168,32 @@ function* contiguous(leaves: LeafCursor, filter: PageFilter | null): Generator<L
         repeats: 1,
         stride: 0,
         code,
+        absent,
+        vma,
       };
     }
     range.length += size;
-    if (reserved) continue;
+    if (leaves.reserved || (absent !== null && !absent.hasPage)) continue;
     if ((lo & PTE_A) !== 0) range.accessed++;
     if ((lo & PTE_D) !== 0) range.dirty++;
   }
   if (range !== null) yield range;
+}
+
+/** Whether an entry that is not present stands for what comes behind the range's; true of two that are. */
+function goesOn({ absent: first, length, level }: LeafRange, absent: AbsentReading | null): boolean {
+  if (first === null || absent === null) return first === absent;
+  return absent.follows(first, length / pageBytes(level));
+}
+
+/** The mapping at an address; addresses must come in order. */
+function vmaFinder(vmas: readonly MapsVma[]): (linear: number) => MapsVma | null {
+  let at = 0;
+  return (linear) => {
+    while (at < vmas.length && vmas[at]!.end <= linear) at++;
+    const vma = vmas[at];
+    return vma !== undefined && vma.start <= linear ? vma : null;
+  };
 }
 
 /** Whether a range goes on where the others lead: same frames, same rights, same distance. */
@@ -151,7 +204,9 @@ function continues(alike: readonly LeafRange[], range: LeafRange): boolean {
     range.physical === last.physical &&
     range.length === last.length &&
     range.level === last.level &&
-    range.code === last.code;
+    range.code === last.code &&
+    range.absent === last.absent &&
+    range.vma === last.vma;
   const wanted = alike.length > 1 ? last.start - first.start : last.stride;
   const stride = range.start - last.start - last.stride * (last.repeats - 1);
   return same && (wanted === 0 || stride === wanted);
@@ -195,7 +250,7 @@ function codeOf(leaves: LeafCursor): number {
     (pat === 0 ? 0 : PTE_PAT) |
     ((leaves.any & PTE_XD) === 0 ? 0 : CODE_XD) |
     (leaves.marked ? CODE_MARKED : 0) |
-    (((leaves.hi >>> 27) & 0xf) << CODE_KEY_SHIFT)
+    (((leaves.hi >>> 27) & KEY_MASK) << CODE_KEY_SHIFT)
   );
 }
 
@@ -214,13 +269,13 @@ function spellOut(code: number): PageRights {
   const reserved = (code & CODE_RESERVED) !== 0;
   return {
     write: (code & PTE_W) !== 0,
-    execute: !reserved && (code & CODE_XD) === 0,
+    execute: (code & (CODE_RESERVED | CODE_ABSENT | CODE_XD)) === 0,
     user: (code & PTE_U) !== 0,
     global: (code & PTE_G) !== 0,
     pwt: (code & PTE_PWT) !== 0,
     pcd: (code & PTE_PCD) !== 0,
     pat: (code & PTE_PAT) !== 0,
-    key: code >>> CODE_KEY_SHIFT,
+    key: (code >>> CODE_KEY_SHIFT) & KEY_MASK,
     reserved,
     marked: (code & CODE_MARKED) !== 0,
   };

@@ -46,9 +46,21 @@ export interface LeafOptions {
   readonly reserved?: ReservedBits;
   /** A bit of every entry's high word that is no part of an address: the bit that marks encrypted or shared pages. */
   readonly marked?: number;
+  /** Bits of the high word that lead to the next table. Default: all of bits 51:32. */
+  readonly tableHi?: number;
+  /** Walk through PS=1 above a PDPTE as if it were clear. Default: it maps nothing. */
+  readonly passPs?: boolean;
+  /** Of the entries of a table above the lowest level that have the same value, look at the first alone. */
+  readonly once?: boolean;
   /** Stop behind so many leaves; a few tables that point at each other can make 2^36. Default: no limit. */
   readonly most?: number;
 }
+
+/** What a {@link LeafCursor} says of the leaf that it stands on. */
+export type LeafView = Pick<
+  LeafCursor,
+  "linear" | "level" | "lo" | "hi" | "every" | "any" | "reserved" | "marked"
+>;
 
 /** Lost tables that are kept with their place; more are only counted. */
 const MAX_LOST = 64;
@@ -102,8 +114,8 @@ export class LeafCursor {
   /** Parts of the space passed so far whose table is missing, the first of them; and how many there are. */
   readonly lost: LostRange[] = [];
   lostCount = 0;
-  /** Leaves given so far. */
-  given = 0;
+  /** Leaves given so far that map a page. */
+  mapped = 0;
 
   readonly #memory: TableMemory;
   readonly #start: number;
@@ -111,8 +123,12 @@ export class LeafCursor {
   readonly #notPresent: boolean;
   readonly #reserved: ReservedBits | null;
   readonly #mark: number;
+  readonly #tableHi: number;
+  readonly #passPs: boolean;
+  readonly #once: boolean;
   /** Leaves that may still be given. */
   #left: number;
+  #tables = 1;
   /** Whether a table has anything to stop at, by frame and level. */
   readonly #fertile = new Map<number, boolean>();
   // By level: the table's words, its next entry, and what stands above it.
@@ -140,6 +156,9 @@ export class LeafCursor {
     this.#notPresent = options.notPresent ?? false;
     this.#reserved = options.reserved ?? null;
     this.#mark = options.marked ?? 0;
+    this.#tableHi = options.tableHi ?? -1;
+    this.#passPs = options.passPs ?? false;
+    this.#once = options.once ?? false;
     this.#left = options.most ?? Number.POSITIVE_INFINITY;
     this.#at = levels;
     for (let level = 0; level <= levels; level++) this.#table.push(top);
@@ -149,6 +168,11 @@ export class LeafCursor {
   /** Whether the end came because of the `most` leaves, with more to come. */
   get stopped(): boolean {
     return this.#left < 0;
+  }
+
+  /** Tables met so far, the root included; one that stands at two levels counts twice. */
+  get tables(): number {
+    return this.#tables;
   }
 
   /** Moves to the next leaf. False when there is none. */
@@ -168,6 +192,7 @@ export class LeafCursor {
       const linear = this.#linearAt(level, index);
       if (linear + SPAN[level]! <= this.#start) continue;
       if (linear >= this.#end) break;
+      if (this.#once && level > 1 && isRepeated(words, index)) continue;
       const reserved = this.#isReserved(level, lo, hi);
       if (reserved || this.#stopsAt(level, lo)) {
         this.#at = level;
@@ -181,11 +206,11 @@ export class LeafCursor {
         this.marked = marked !== hi;
         this.#left--;
         if (this.#left < 0) break;
-        this.given++;
+        if (!reserved && (lo & PTE_P) !== 0) this.mapped++;
         return true;
       }
-      if (!isTable(level, lo)) continue;
-      const frame = frameOf(lo, hi);
+      if (!this.#isTable(level, lo)) continue;
+      const frame = frameOf(lo, hi & this.#tableHi);
       if (!this.#isFertile(frame, level - 1)) continue;
       const table = this.#memory.tableAt(frame * PAGE_SIZE);
       if (table === null) {
@@ -235,6 +260,7 @@ export class LeafCursor {
     const known = this.#fertile.get(key);
     if (known !== undefined) return known;
     const table = this.#memory.tableAt(frame * PAGE_SIZE);
+    if (table !== null) this.#tables++;
     const fertile = table === null || this.#searches(table, level);
     this.#fertile.set(key, fertile);
     return fertile;
@@ -246,12 +272,23 @@ export class LeafCursor {
       const hi = words[slot + 1]! & ~this.#mark;
       if ((lo | hi) === 0) continue;
       if (this.#isReserved(level, lo, hi) || this.#stopsAt(level, lo)) return true;
-      if (isTable(level, lo) && this.#isFertile(frameOf(lo, hi), level - 1)) return true;
+      if (this.#isTable(level, lo) && this.#isFertile(frameOf(lo, hi & this.#tableHi), level - 1))
+        return true;
     }
     return false;
   }
+
+  #isTable(level: number, lo: number): boolean {
+    if (level === 1 || (lo & PTE_P) === 0) return false;
+    return (lo & PTE_PS) === 0 || (this.#passPs && level > LAST_LEAF_LEVEL);
+  }
 }
 
-function isTable(level: number, lo: number): boolean {
-  return level > 1 && (lo & PTE_P) !== 0 && (lo & PTE_PS) === 0;
+/** Whether an earlier entry of the table has the same value. */
+function isRepeated(words: Int32Array, index: number): boolean {
+  const lo = words[2 * index]!;
+  const hi = words[2 * index + 1]!;
+  for (let slot = 0; slot < 2 * index; slot += 2)
+    if (words[slot] === lo && words[slot + 1] === hi) return true;
+  return false;
 }

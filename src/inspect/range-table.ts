@@ -1,8 +1,12 @@
 import type { MemoryType } from "../../arch/x86/cpu/pat.ts";
+import { printable } from "../formats/format-error.ts";
+import type { MapsVma } from "../formats/proc-maps.ts";
 import { formatBytes, formatCount, hex, hexAddress, hexPhysical } from "../text/hex.ts";
 import type { Paint } from "../text/paint.ts";
+import { AbsentCounts } from "./absent-entry.ts";
 import type { Alias, Aliases, AliasIndex } from "./alias-index.ts";
-import { type LeafRange, type PageRights, pagesOf, reach } from "./leaf-ranges.ts";
+import type { DirectlyMapped, DirectMap } from "./direct-map.ts";
+import { isMapped, type LeafRange, type PageRights, pagesOf, reach } from "./leaf-ranges.ts";
 import { pageName } from "./leaves.ts";
 import type { EntryMark } from "./walk-report.ts";
 
@@ -12,26 +16,30 @@ const ALIASES_IN_JSON = 16;
 
 /** Lengths whose text is kept. */
 const MAX_SIZES = 2 ** 10;
+/** In the column of physical addresses where there is none. */
+const NOWHERE = "-".padEnd(13);
 /** Room for the level beside the rights in the key of a look. */
 const LEVELS = 8;
 
 /** Names and widths; a width below zero aligns right. The last column takes what is left. */
 const COLUMNS = [
-  { name: "linear addresses", width: 37 },
+  { name: "linear addresses", width: 33 },
   { name: "size", width: -11 },
-  { name: "physical", width: 15 },
+  { name: "physical", width: 13 },
   { name: "page", width: 4 },
-  { name: "rights", width: 6 },
-  { name: "mode", width: 6 },
-  { name: "A D G", width: 5 },
+  { name: "rights", width: 10 },
+  { name: "ADG", width: 3 },
   { name: "notes", width: 0 },
 ] as const;
 
-/** What a listing needs to name a page's memory type, and the bit that marks pages where entries have one. */
+/** What a listing needs to name what it finds. */
 export interface PageNames {
   /** The types of IA32_PAT's entries. */
   readonly pat: readonly MemoryType[];
+  /** The bit that marks pages, where entries have one. */
   readonly mark: Pick<EntryMark, "set" | "clear"> | null;
+  /** First address that no process's mappings reach, where they are known; 0 where not. */
+  readonly vmasUpTo: number;
 }
 
 /** How many pages a listing has shown, by page size. */
@@ -39,11 +47,14 @@ export class PageCounts {
   ranges = 0;
   /** Entries with a reserved bit set, of any level. */
   faulting = 0;
+  /** Entries that are not present, and mean something. */
+  readonly absent = new AbsentCounts();
   readonly #pages = [0, 0, 0, 0];
 
   add(range: LeafRange): void {
     this.ranges++;
-    if (range.rights.reserved) this.faulting += pagesOf(range);
+    if (range.absent !== null) this.absent.add(range.absent.reading, pagesOf(range));
+    else if (range.rights.reserved) this.faulting += pagesOf(range);
     else this.#pages[range.level]! += pagesOf(range);
   }
 
@@ -52,18 +63,28 @@ export class PageCounts {
     return this.#pages[level]!;
   }
 
-  /** In words: 1,234 ranges; pages: 5,678 of 4K, 11 of 2M. */
-  describe(): string {
+  /** In words: 1,234 ranges; present pages: 5,678 of 4K, 11 of 2M; 2 swapped out, 3 PROT_NONE; 45 tables. */
+  describe(tables: number): string {
     const pages = ([1, 2, 3] as const)
       .filter((level) => this.at(level) > 0)
       .map((level) => `${formatCount(this.at(level))} of ${pageName(level)}`);
-    const ranges = `${formatCount(this.ranges)} ${this.ranges === 1 ? "range" : "ranges"}`;
-    const mapped = pages.length === 0 ? "no pages" : `pages: ${pages.join(", ")}`;
-    const entries = this.faulting === 1 ? "entry has" : "entries have";
-    const faulting =
-      this.faulting === 0 ? "" : `; ${formatCount(this.faulting)} ${entries} a reserved bit set`;
-    return this.ranges === 0 ? "nothing is mapped here" : `${ranges}; ${mapped}${faulting}`;
+    const parts = [pages.length === 0 ? "no page is present" : `present pages: ${pages.join(", ")}`];
+    const absent = this.absent.describe();
+    if (absent.length > 0) parts.push(absent.join(", "));
+    if (this.faulting > 0) {
+      parts.push(
+        `${formatCount(this.faulting)} ${this.faulting === 1 ? "entry has" : "entries have"} a reserved bit set`,
+      );
+    }
+    parts.push(plural(tables, "table"));
+    return this.ranges === 0
+      ? "nothing is mapped here"
+      : `${plural(this.ranges, "range")}; ${parts.join("; ")}`;
   }
+}
+
+function plural(count: number, what: string): string {
+  return `${formatCount(count)} ${what}${count === 1 ? "" : "s"}`;
 }
 
 /** The line of column names. */
@@ -83,18 +104,26 @@ export function* rangeTable(
   paint: Paint,
 ): Generator<string> {
   const looks = new Looks(names);
+  const map = aliases?.directMap ?? null;
   for (const range of ranges) {
-    const { start, rights } = range;
-    const { reserved } = rights;
+    const { start, rights, physical } = range;
     const { size, middle, end } = looks.of(range);
-    const place = `${hexLinear(start)}-${hexLinear(start + reach(range))}`;
-    const physical = reserved ? "-".padEnd(COLUMNS[2].width) : hexPhysical(range.physical);
+    const place = `${hexAddress(start)}-${hexEnd(start + reach(range))}`;
+    const where = physical < 0 ? NOWHERE : hexPhysical(physical);
     const others = aliases?.aliasesOf(range, ALIASES_IN_TABLE) ?? null;
-    const used = `${share("A", range.accessed, range)} ${share("D", range.dirty, range)} ${end}`;
-    const more = range.repeats > 1 || (others !== null && others.count > 0) || looks.has(rights);
-    const note = more ? `  ${notes(range, others, names)}` : "";
-    const line = `${place}  ${size}  ${physical}  ${middle}  ${used}${note}`;
-    yield reserved || (rights.write && rights.execute) ? paint("danger", line) : line;
+    const used = `${share("A", range.accessed, range)}${share("D", range.dirty, range)}${end}`;
+    const more =
+      map !== null ||
+      range.repeats > 1 ||
+      start < names.vmasUpTo ||
+      range.vma !== null ||
+      range.absent !== null ||
+      (others !== null && others.count > 0) ||
+      looks.has(rights);
+    const note = more ? notes(range, others, map, names) : "";
+    const line = `${place}  ${size}  ${where}  ${middle}  ${used}`;
+    const whole = note === "" ? line : `${line}  ${note}`;
+    yield rights.reserved || (rights.write && rights.execute) ? paint("danger", whole) : whole;
     counts.add(range);
   }
 }
@@ -111,7 +140,7 @@ class Looks {
   }
 
   /** The padded cells around the physical address; `end` is the letter of G. */
-  of({ length, level, rights, code }: LeafRange): { size: string; middle: string; end: string } {
+  of({ length, level, rights, code, absent }: LeafRange): { size: string; middle: string; end: string } {
     let size = this.#sizes.get(length);
     if (size === undefined) {
       size = formatBytes(length).padStart(-COLUMNS[1].width);
@@ -120,12 +149,11 @@ class Looks {
     const key = code * LEVELS + level;
     let middle = this.#middle.get(key);
     if (middle === undefined) {
-      const { reserved, write, execute, user } = rights;
-      const cells = [
-        pageName(level),
-        reserved ? "---" : `r${write ? "w" : "-"}${execute ? "x" : "-"}`,
-        reserved ? "fault" : user ? "user" : "kernel",
-      ];
+      const { write, execute, user } = rights;
+      const mode = rights.reserved ? "fault" : user || absent !== null ? "user" : "kernel";
+      const letters =
+        rights.reserved || absent !== null ? "---" : `r${write ? "w" : "-"}${execute ? "x" : "-"}`;
+      const cells = [pageName(level), `${letters} ${mode}`];
       middle = cells.map((cell, index) => cell.padEnd(COLUMNS[3 + index]!.width)).join("  ");
       this.#middle.set(key, middle);
     }
@@ -149,29 +177,42 @@ export function* rangeObjects(
   counts: PageCounts,
   names: PageNames,
 ): Generator<string> {
+  const map = aliases?.directMap ?? null;
   for (const range of ranges) {
     const { write, execute, marked, ...others } = range.rights;
+    const { absent, vma } = range;
+    const mapped = isMapped(range);
     const found = aliases?.aliasesOf(range, ALIASES_IN_JSON) ?? null;
     yield JSON.stringify({
       start: hex(BigInt(range.start)),
       length: range.length,
-      physical: others.reserved ? null : hex(range.physical),
+      physical: range.physical < 0 ? null : hex(range.physical),
       page: pageName(range.level),
       pages: pagesOf(range),
-      read: !others.reserved,
+      present: absent === null,
+      read: mapped,
       write,
       execute,
       ...others,
-      ...(others.reserved ? {} : { memoryType: typeOf(range.rights, names) }),
-      ...(names.mark === null || others.reserved ? {} : { marked: markOf(marked, names.mark) }),
+      ...(mapped ? { memoryType: typeOf(range.rights, names) } : {}),
+      ...(names.mark !== null && mapped ? { marked: markOf(marked, names.mark) } : {}),
       accessedPages: range.accessed,
       dirtyPages: range.dirty,
       repeats: range.repeats,
       stride: range.stride,
+      ...(absent === null ? {} : { linux: absent.reading }),
+      ...(vma === null ? {} : { vma: vmaObject(vma) }),
+      ...(map === null || !mapped ? {} : { directMap: map.shareOf(range) }),
       ...(found === null ? {} : { aliasCount: found.count, aliases: found.first.map(aliasObject) }),
     });
     counts.add(range);
   }
+}
+
+function vmaObject({ start, end, read, write, exec, shared, offset, device, inode, name }: MapsVma): object {
+  const permissions = `${read ? "r" : "-"}${write ? "w" : "-"}${exec ? "x" : "-"}${shared ? "s" : "p"}`;
+  const file = { offset, device, inode, name: printable(name) };
+  return { start: hex(BigInt(start)), end: hex(BigInt(end)), permissions, ...file };
 }
 
 function aliasObject({ linear, physical, length }: Alias): object {
@@ -184,11 +225,26 @@ export const RANGE_LEGEND =
 
 /** What the notes about aliases mean. */
 export const ALIAS_LEGEND =
-  "also at: other linear addresses, anywhere in this address space, of the same memory.";
+  "also at: other linear addresses, anywhere in this address space, of the same memory; the direct map is no alias.";
 
-function hexLinear(address: number): string {
+/** The mapping of all memory in one line. */
+export function directMapLine({ start, bytes }: DirectMap): string {
+  return `direct map: ${formatBytes(bytes)} of memory at ${hexShort(start)} + physical address; only pages that it leaves out say so`;
+}
+
+/** The same with stable field names. */
+export function directMapObject({ start, bytes, whole }: DirectMap): object {
+  return { start: hex(BigInt(start)), bytes, whole };
+}
+
+function hexEnd(address: number): string {
   // The end of the last page is 2^64: shown as the last address, like everything else here with 16 digits.
-  return address === 2 ** 64 ? "0xffffffffffffffff" : `0x${hexAddress(address)}`;
+  return address === 2 ** 64 ? "ffffffffffffffff" : hexAddress(address);
+}
+
+/** Without leading zeros. */
+function hexShort(address: number): string {
+  return address.toString(16);
 }
 
 /** The letter when all pages have it, in lower case when some have. */
@@ -197,22 +253,45 @@ function share(letter: string, having: number, range: LeafRange): string {
   return having === pagesOf(range) ? letter : letter.toLowerCase();
 }
 
-function notes(range: LeafRange, aliases: Aliases | null, names: PageNames): string {
-  const { rights, repeats, stride, length } = range;
-  const found = rightsNotes(rights, names);
+function notes(range: LeafRange, aliases: Aliases | null, map: DirectMap | null, names: PageNames): string {
+  const { rights, repeats, stride, length, absent } = range;
+  const found = placeNotes(range, names);
+  if (absent !== null) found.push(absent.describe(pagesOf(range)));
+  found.push(...rightsNotes(rights, names));
   if (repeats > 1) {
     const place = stride === length ? "in a row" : `every ${formatBytes(stride)}`;
     found.push(`${rights.reserved ? "" : "same frames "}${formatCount(repeats)} times ${place}`);
   }
+  if (map !== null && isMapped(range)) found.push(...DIRECTLY[shareIn(map, range)]);
   if (aliases !== null && aliases.count > 0) found.push(aliasNote(range, aliases));
   return found.join(", ");
+}
+
+/** What is said of a range by the kernel's mapping of all memory: as usual nothing. */
+const DIRECTLY: Readonly<Record<DirectlyMapped, readonly string[]>> = {
+  self: ["direct map"],
+  all: [],
+  part: ["partly not in the direct map"],
+  none: ["not in the direct map"],
+};
+
+/** Where tables are missing, what is not in the map may be. */
+function shareIn(map: DirectMap, range: LeafRange): DirectlyMapped {
+  const share = map.shareOf(range);
+  return map.whole || share === "self" ? share : "all";
+}
+
+/** The file or the name of the mapping that a range is in. */
+function placeNotes({ vma, start }: LeafRange, { vmasUpTo }: PageNames): string[] {
+  if (vma !== null) return [vma.name === "" ? "anonymous" : printable(vma.name)];
+  return start < vmasUpTo ? ["in no mapping"] : [];
 }
 
 /** Where else the same memory is mapped; in brackets how much of it, unless all. */
 function aliasNote(range: LeafRange, { count, first }: Aliases): string {
   const places = first.map(({ linear, length }) => {
     const part = length === range.length ? "" : ` (${formatBytes(length)} of it)`;
-    return `0x${hexAddress(linear)}${part}`;
+    return `${hexShort(linear)}${part}`;
   });
   const more = count - first.length;
   return `also at ${places.join(", ")}${more > 0 ? ` and ${formatCount(more)} more` : ""}`;

@@ -22,7 +22,7 @@ export function walkLines(report: WalkReport, paint: Paint): string[] {
   for (const { level, address: at, entry, flags, rights, reserved } of steps) {
     const present = (entry.lo & PTE_P) !== 0;
     const so = !present ? "not present" : reserved ? "none: reserved bit" : rightsText(rights);
-    lines.push(row(LEVEL_NAMES[level] ?? "", hexPhysical(at), `${entry}`, flags, so));
+    lines.push(row(LEVEL_NAMES[level] ?? "", `0x${hexPhysical(at)}`, `${entry}`, flags, so));
   }
   lines.push(...endLines(end, paint).map((line) => `  ${line}`));
   for (const { where, outcome } of differences) lines.push(`  ${where}: ${outcome}`);

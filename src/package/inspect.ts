@@ -7,10 +7,12 @@
 
 export { bochsPage, bochsTab } from "../dialects/bochs.ts";
 export { crashVtop } from "../dialects/crash.ts";
-export { ptTable, ptWalk } from "../dialects/pt.ts";
+export { PT_HABITS, type PtWalk, ptTable, ptWalk } from "../dialects/pt.ts";
 export { qemuMem } from "../dialects/qemu-mem.ts";
-export { qemuTlb } from "../dialects/qemu-tlb.ts";
+export { QEMU_HABITS, qemuTlb } from "../dialects/qemu-tlb.ts";
+export type { MapsVma } from "../formats/proc-maps.ts";
 export type { ReservedBits } from "../formats/table-pages.ts";
+export { AbsentCounts, AbsentReader, AbsentReading } from "../inspect/absent-entry.ts";
 export { type Alias, type Aliases, AliasIndex } from "../inspect/alias-index.ts";
 export {
   bitRuler,
@@ -41,6 +43,7 @@ export {
   summaryLines,
   summaryOf,
 } from "../inspect/decode-summary.ts";
+export { type DirectlyMapped, DirectMap } from "../inspect/direct-map.ts";
 export type { Doubt, Doubted, FoundDoubt } from "../inspect/doubt.ts";
 export { DOUBTS, doubtsOf } from "../inspect/doubts.ts";
 export { fieldBits, fieldNames } from "../inspect/entry-flags.ts";
@@ -55,10 +58,11 @@ export {
 } from "../inspect/error-code.ts";
 export type { ForeignWord, WordField } from "../inspect/foreign-word.ts";
 export {
+  type FoldExtras,
   foldLeaves,
+  isMapped,
   type LeafRange,
   linearOf,
-  type PageFilter,
   type PageRights,
   pagesOf,
   physicalOf,
@@ -67,6 +71,7 @@ export {
 export {
   LeafCursor,
   type LeafOptions,
+  type LeafView,
   type LinearRange,
   pageBytes,
   pageName,
@@ -91,7 +96,7 @@ export {
   type OopsText,
   parseOops,
 } from "../inspect/oops-text.ts";
-export { PAGE_TEST_NAMES, PAGE_TESTS, parseFilter } from "../inspect/page-filter.ts";
+export { PAGE_TEST_NAMES, PAGE_TESTS, type PageFilter, parseFilter } from "../inspect/page-filter.ts";
 export { readPagemapWord } from "../inspect/pagemap-word.ts";
 export {
   addCounts,
@@ -102,7 +107,10 @@ export {
 } from "../inspect/process-counts.ts";
 export {
   ALIAS_LEGEND,
+  directMapLine,
+  directMapObject,
   PageCounts,
+  type PageNames,
   RANGE_LEGEND,
   rangeObjects,
   rangeTable,

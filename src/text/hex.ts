@@ -20,15 +20,24 @@ export function hexWords(hi: number, lo: number): string {
   );
 }
 
+/** The upper half of the last address: listings print neighbours. */
+let lastHi = 0;
+let lastHiText = "00000000";
+
 /** Sixteen hexadecimal digits of an address that is exact as a Number, without 0x. */
 export function hexAddress(address: number): string {
   const hi = Math.floor(address / WORD);
-  return hexWords(hi, address - hi * WORD);
+  if (hi !== lastHi) {
+    lastHi = hi;
+    lastHiText = FOUR_DIGITS[hi >>> 16]! + FOUR_DIGITS[hi & 0xffff]!;
+  }
+  const lo = address - hi * WORD;
+  return lastHiText + FOUR_DIGITS[lo >>> 16]! + FOUR_DIGITS[lo & 0xffff]!;
 }
 
-/** A physical address with 0x and the thirteen digits that 52 bits need, so that columns align. */
+/** The thirteen digits that 52 bits of a physical address need, so that columns align, without 0x. */
 export function hexPhysical(address: number): string {
-  return `0x${hexAddress(address).slice(3)}`;
+  return hexAddress(address).slice(3);
 }
 
 /** Decimal digits in groups of three. */

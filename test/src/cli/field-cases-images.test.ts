@@ -117,8 +117,8 @@ describe("F11: an encrypted guest", () => {
 
   test("dump lists both, and filters by it", async () => {
     const all = await runHere([...args("dump"), "--cbit", "51"]);
-    expect(all.output).toMatch(/0x0000000123000 .* encrypted$/m);
-    expect(all.output).toMatch(/0x0000000124000 .* not encrypted$/m);
+    expect(all.output).toMatch(/ {2}0000000123000 .* encrypted$/m);
+    expect(all.output).toMatch(/ {2}0000000124000 .* not encrypted$/m);
     const json = await runHere([...args("dump"), "--cbit", "51", "--filter", "c", "--json"]);
     const { ranges } = JSON.parse(json.output) as { ranges: object[] };
     expect(ranges).toMatchObject([{ physical: "0x123000", marked: "encrypted" }]);
@@ -126,14 +126,14 @@ describe("F11: an encrypted guest", () => {
 
   test("without the option the root is not there, with a hint", async () => {
     const { status, errors } = await runHere(["dump", core("f11.elf", memory), "--cr3", "8000010000000"]);
-    expect(status).toBe(2);
+    expect(status).toBe(1);
     expect(errors).toContain("--cbit 51");
   });
 
   test("TDX: the same bit with the inverted sense", async () => {
     const { output } = await runHere([...args("dump"), "--shared-bit", "51"]);
-    expect(output).toMatch(/0x0000000123000 .* shared$/m);
-    expect(output).toMatch(/0x0000000124000 .* private$/m);
+    expect(output).toMatch(/ {2}0000000123000 .* shared$/m);
+    expect(output).toMatch(/ {2}0000000124000 .* private$/m);
   });
 });
 
@@ -144,13 +144,13 @@ describe("F13: one table overwritten by something else", () => {
   test("the rest is listed, and one line says what is not", async () => {
     const { status, output } = await runHere(["dump", file, "--cr3", "1000"]);
     expect(status).toBe(0);
-    expect(output).toMatch(/^0x0000000000400000-0x0000000000401000 /m);
+    expect(output).toMatch(/^0000000000400000-0000000000401000 /m);
     expect(output).toContain("\n0xa00000-0xc00000: table at 0x4c24448948000 is not in the image\n");
   });
 
   test("a range that does not touch it does not mention it; other formats say it beside", async () => {
     const part = await runHere(["dump", file, "--cr3", "1000", "--range", "400000-600000"]);
-    expect(part.output).toContain("1 range; pages: 1 of 4K");
+    expect(part.output).toContain("1 range; present pages: 1 of 4K; 4 tables\n");
     expect(part.output).not.toContain("is not in the image");
     const pt = await runHere(["dump", file, "--cr3", "1000", "--as", "pt"]);
     expect(pt.output).not.toContain("not in the image");
@@ -177,7 +177,7 @@ describe("F22: memory above 8 GiB", () => {
     const top = 2 ** 52 - 0x4000;
     const high = core("top.elf", onePage(top, 0x40_0000n, 0xf_ffff_ffff_f067n));
     const { output } = await runHere(["dump", high, "--cr3", top.toString(16)]);
-    expect(output).toMatch(/^0x0000000000400000-.* 0xffffffffff000 /m);
+    expect(output).toMatch(/^0000000000400000-.* ffffffffff000 /m);
   });
 
   test("a core of 3 GiB + 2 GiB", async () => {
@@ -240,6 +240,6 @@ test("E6: a table of 512 equal entries", async () => {
   for (let index = 0; index < 512; index++) memory.entry(0x4000 + index * 8, 0x5067n);
   memory.path(0x1000, 0n, [0x2067n, 0x3067n, 0x4067n]);
   const { output } = await runHere(["dump", core("e6.elf", memory), "--cr3", "1000"]);
-  expect(output).toMatch(/^0x0{16}-0x0{10}200000 .* same frames 512 times in a row$/m);
-  expect(output).toContain("1 range; pages: 512 of 4K");
+  expect(output).toMatch(/^0{16}-0{10}200000 .* same frames 512 times in a row$/m);
+  expect(output).toContain("1 range; present pages: 512 of 4K");
 });

@@ -4,12 +4,10 @@ import { ControlRegisters } from "../../../arch/x86/cpu/control-registers.ts";
 import { cpuModel } from "../../../arch/x86/cpu/cpu-model.ts";
 import { bochsPage, bochsTab } from "../../../src/dialects/bochs.ts";
 import { crashVtop } from "../../../src/dialects/crash.ts";
-import { ptTable, ptWalk } from "../../../src/dialects/pt.ts";
 import { qemuMem } from "../../../src/dialects/qemu-mem.ts";
 import { qemuTlb } from "../../../src/dialects/qemu-tlb.ts";
 import { LeafCursor } from "../../../src/inspect/leaves.ts";
 import { linuxPteFormat } from "../../../src/inspect/linux-reading.ts";
-import { parseFilter } from "../../../src/inspect/page-filter.ts";
 import { type WalkReport, walkReport } from "../../../src/inspect/walk-report.ts";
 import { TableBuilder } from "../inspect/table-builder.ts";
 
@@ -90,24 +88,6 @@ describe("five levels", () => {
     ]);
   });
 
-  test("pt, and pt -phys_verbose", () => {
-    expect([...ptTable(leaves(), null, false)]).toEqual([
-      "               0x0 :         0x1000 | W:1 X:1 S:0 UC:0 WB:1",
-      "            0x1000 :         0x1000 | W:0 X:1 S:0 UC:0 WB:1",
-      "            0x2000 :         0x1000 | W:1 X:0 S:0 UC:0 WB:1",
-      "          0x200000 :       0x200000 | W:1 X:1 S:0 UC:0 WB:1",
-      "        0x40000000 :     0x40000000 | W:1 X:1 S:0 UC:0 WB:1",
-      "      0x8000000000 :     0x40000000 | W:0 X:1 S:0 UC:0 WB:1",
-      "   0x1000000000000 :     0x40000000 | W:1 X:1 S:0 UC:0 WB:1",
-      "0xfffffffffffff000 :         0x1000 | W:1 X:0 S:1 UC:0 WB:1",
-    ]);
-    expect([...ptTable(leaves(), parseFilter("s|ro"), true)]).toEqual([
-      "            0x1000 :         0x1000 :       0xa000 | W:0 X:1 S:0 UC:0 WB:1",
-      "      0x8000000000 :     0x40000000 :   0x80000000 | W:0 X:1 S:0 UC:0 WB:1",
-      "0xfffffffffffff000 :         0x1000 :       0xd000 | W:1 X:0 S:1 UC:0 WB:1",
-    ]);
-  });
-
   test("info tab joins whatever the rights are", () => {
     expect([...bochsTab(leaves(), null)]).toEqual([
       "0x0000000000000000-0x0000000000002fff -> 0x000000009000-0x00000000bfff",
@@ -133,23 +113,6 @@ describe("five levels", () => {
       " PDE: 0x000000000000c063    ps         A pcd pwt S W P",
       " PTE: 0x800000000000d163 XD    G pat D A pcd pwt S W P",
       "linear page 0xfffffffffffff000 maps to physical page 0x00000000d000",
-    ]);
-  });
-
-  test("pt -walk", () => {
-    expect(ptWalk(walkTo(fiveLevels(), 5, 0x1123n), ROOT)).toEqual([
-      "Page walk for virtual address (VA) = 0x1123",
-      "-".repeat(43),
-      "CR3 = 0x1000",
-      "  PML5[0] = 0x2000 | Flags 0x067",
-      "    PML4[0] = 0x3000 | Flags 0x067",
-      "      PDPT[0] = 0x4000 | Flags 0x067",
-      "        PD[0] = 0x5000 | Flags 0x067",
-      "          PT[1] = 0xa000 | Flags 0x065",
-    ]);
-    expect(ptWalk(walkTo(fiveLevels(), 5, 0x3000n), ROOT).slice(-2)).toEqual([
-      "          PT[3] = 0x0 | Flags 0x000",
-      "!!! Last stage faulted !!!",
     ]);
   });
 

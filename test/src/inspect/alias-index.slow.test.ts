@@ -115,16 +115,50 @@ describe("aliases", () => {
     const ranges = [...foldLeaves(cursor())];
     const espfix = ranges.find(({ repeats }) => repeats === 65_536)!;
     const { count, first } = index.aliasesOf(espfix, 4);
-    // Only the kernel's mapping of all memory.
-    expect(count).toBe(1);
-    expect(first).toMatchObject([{ physical: espfix.physical, length: 4096 }]);
-    const direct = ranges.find(
-      ({ start, length }) => start <= first[0]!.linear && first[0]!.linear < start + length,
-    )!;
-    expect(index.aliasesOf(direct, 4).count).toBeGreaterThanOrEqual(65_536);
-    // Every user page is in the kernel's mapping of all memory, too.
+    // Nothing but the kernel's mapping of all memory, which is no alias.
+    expect({ count, first }).toEqual({ count: 0, first: [] });
+    const map = index.directMap!;
+    expect(map).toMatchObject({ start: 0xffff_8880_0000_0000, whole: true });
+    expect(map.shareOf(espfix)).toBe("all");
+    const direct = ranges.find((range) => map.shareOf(range) === "self")!;
+    expect(index.aliasesOf(direct, 4).count).toBe(0);
+    // Every user page is there, too.
     const user = ranges.filter(({ rights }) => rights.user);
-    expect(user.every((range) => index.aliasesOf(range, 1).count > 0)).toBe(true);
+    expect(user.every((range) => map.shareOf(range) === "all")).toBe(true);
+  });
+
+  test("a page that the direct map leaves out is told apart; other aliases stay", () => {
+    const tables = new TableBuilder()
+      .table(1, 0, 2)
+      .table(2, 0, 3)
+      .table(3, 0, 4)
+      .at(4, 0, 0x200_0067n)
+      .at(4, 1, 0x1067n)
+      .at(4, 2, 0x1063n)
+      .table(1, 273, 5, 0x63n)
+      .table(5, 0, 6, 0x63n);
+    // 32 MiB but for 2 MiB at 4 MiB, at 0xffff888000000000.
+    for (let index = 0; index < 16; index++)
+      if (index !== 2) tables.at(6, index, BigInt(index * 2 ** 21) | 0xe3n);
+    tables.at(4, 3, 0x3f_f067n).at(4, 4, 0x40_0067n);
+    const cursor = (): LeafCursor => new LeafCursor(tables.memory, ROOT, 4);
+    const index = AliasIndex.of(cursor())!;
+    expect(index.directMap).toMatchObject({ start: 0xffff_8880_0000_0000, bytes: 15 * 2 ** 21 });
+    const told = [...foldLeaves(cursor())]
+      .filter(({ start }) => start < 2 ** 47)
+      .map((range) => [range.start, index.directMap!.shareOf(range), index.aliasesOf(range, 1).count]);
+    expect(told).toEqual([
+      [0, "none", 0],
+      [0x1000, "all", 1],
+      [0x2000, "all", 1],
+      [0x3000, "part", 0],
+    ]);
+  });
+
+  test("without the kernel's half nothing looks like a direct map", () => {
+    const tables = new TableBuilder().table(1, 0, 2);
+    for (let index = 0; index < 4; index++) tables.at(2, index, (BigInt(index) * 2n ** 30n) | 0xe7n);
+    expect(AliasIndex.of(new LeafCursor(tables.memory, ROOT, 4))!.directMap).toBeNull();
   });
 
   test("entries with a reserved bit map nothing, so they are no aliases", () => {

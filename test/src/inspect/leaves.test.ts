@@ -127,7 +127,7 @@ describe("tables that are not a tree", () => {
     expect(leaves.linear).toBe(2 ** 39);
     expect(leaves.lost).toEqual([{ start: 0, length: 2 ** 39, table: 0x1234567000 }]);
     expect(leaves.next()).toBe(false);
-    expect([leaves.lostCount, leaves.given]).toEqual([1, 1]);
+    expect([leaves.lostCount, leaves.mapped]).toEqual([1, 1]);
     const above = new LeafCursor(tables.memory, 0x1000, 4, { range: { start: 2 ** 39, length: 2 ** 39 } });
     while (above.next());
     expect(above.lostCount).toBe(0);

@@ -10,7 +10,7 @@ import { PTE_D } from "../../../../arch/x86/cpu/entry-layout.ts";
 import { INSPECT, WalkResult, walk } from "../../../../arch/x86/cpu/page-walk.ts";
 import { PhysicalMemory } from "../../../../arch/x86/cpu/physical-memory.ts";
 import { qemuMem } from "../../../../src/dialects/qemu-mem.ts";
-import { qemuTlb } from "../../../../src/dialects/qemu-tlb.ts";
+import { QEMU_HABITS, qemuTlb } from "../../../../src/dialects/qemu-tlb.ts";
 import { loadInto } from "../../../../src/formats/elf-core.ts";
 import { imageFile, validateTables } from "../../../../src/formats/guest-snapshot.ts";
 import { LeafCursor } from "../../../../src/inspect/leaves.ts";
@@ -98,7 +98,7 @@ describe.each([
       const root = Number(BigInt(record.cr3) & ~0xfffn);
       validateTables(core, memory, [root], 4);
       const comparison = new Comparison(read(record[`${format}_user`]), read(record[`${format}_kernel`]));
-      const hash = comparison.check(FORMATS[format](new LeafCursor(memory, root, 4)));
+      const hash = comparison.check(FORMATS[format](new LeafCursor(memory, root, 4, QEMU_HABITS)));
       checked += comparison.lines;
       mismatches += comparison.mismatches;
       if (hash !== record[`${format}_sha256`]) wrongHashes++;
@@ -127,7 +127,7 @@ test("the comparison can fail: one flipped dirty bit is one wrong line", () => {
   memory.write(result.entryAddress, result.lo ^ PTE_D, result.hi);
   const read = (name: string): Buffer => gunzipSync(readFileSync(join(directory, name)));
   const comparison = new Comparison(read(record.tlb_user), read(record.tlb_kernel));
-  const hash = comparison.check(qemuTlb(new LeafCursor(memory, root, 4)));
+  const hash = comparison.check(qemuTlb(new LeafCursor(memory, root, 4, QEMU_HABITS)));
   expect(comparison.mismatches).toBe(1);
   expect(hash).not.toBe(record.tlb_sha256);
 });
@@ -143,7 +143,7 @@ describe("what the guests do not have", () => {
       .at(3, 1, 0x4020_1087n)
       .table(3, 0, 4)
       .at(4, 1, 0x0008_0000_0200_0081n);
-    expect([...qemuTlb(new LeafCursor(tables.memory, 4096, 4))]).toEqual([
+    expect([...qemuTlb(new LeafCursor(tables.memory, 4096, 4, QEMU_HABITS))]).toEqual([
       "0000000000001000: 0000000002000000 ---------",
       "0000000000200000: 0000000040200000 --P----UW",
       "0000000040000000: 0003ffffc0000000 XGPDACTUW",
@@ -159,7 +159,7 @@ describe("what the guests do not have", () => {
       .table(3, 2, 4, 0x65n)
       .at(4, 511, 0x9067n)
       .at(4, 0, 0x9067n);
-    expect([...qemuMem(new LeafCursor(tables.memory, 4096, 4))]).toEqual([
+    expect([...qemuMem(new LeafCursor(tables.memory, 4096, 4, QEMU_HABITS))]).toEqual([
       "0000000000000000-0000000000001000 0000000000001000 urw",
       "00000000001ff000-0000000000400000 0000000000201000 urw",
       "0000000000400000-0000000000401000 0000000000001000 ur-",
@@ -169,7 +169,7 @@ describe("what the guests do not have", () => {
 
   test("info mem joins across the non-canonical hole, as its 48-bit arithmetic does", () => {
     const tables = new TableBuilder().table(1, 255, 2).table(1, 256, 2).at(2, 511, 0xe7n).at(2, 0, 0xe7n);
-    expect([...qemuMem(new LeafCursor(tables.memory, 4096, 4))]).toEqual([
+    expect([...qemuMem(new LeafCursor(tables.memory, 4096, 4, QEMU_HABITS))]).toEqual([
       "00007f8000000000-00007f8040000000 0000000040000000 urw",
       "00007fffc0000000-ffff800040000000 0000000080000000 urw",
       "ffff807fc0000000-ffff808000000000 0000000040000000 urw",
