@@ -1,9 +1,9 @@
-import { PAGES_OF_LEVEL } from "../../../arch/x86/cpu/address.ts";
 import type { TlbPolicy } from "../../../arch/x86/cpu/tlb.ts";
 import { Auditor } from "../../audit/auditor.ts";
 import type { Cause } from "../../audit/causes.ts";
 import type { Finding } from "../../audit/findings.ts";
 import { type Story, StoryTeller } from "../../audit/story/story.ts";
+import { FrameSet } from "../../guest/frame-set.ts";
 import { type ImportedGuest, importScan } from "../../guest/import-kernel.ts";
 import type { GuestScan } from "../../guest/scan-guest.ts";
 import type { mm_struct, NotifierProtocol } from "../../mm/mm_types.ts";
@@ -142,10 +142,8 @@ function tellerOf(
 function mappedPages(imported: ImportedGuest): MappedPage[] {
   return imported.keptPages.map((page) => {
     const mappings = imported.mappingsOf(page);
-    const frames = new Set<number>();
-    for (const { pfn, level } of mappings) {
-      for (let i = 0; i < PAGES_OF_LEVEL[level]!; i++) frames.add(pfn + i);
-    }
+    const frames = new FrameSet();
+    for (const { pfn, level } of mappings) frames.add(pfn, level);
     return { page, frames: frames.size, mappings };
   });
 }

@@ -8,6 +8,7 @@ import { contrastLines } from "./contrast-text.ts";
 
 const WIDTH = 80;
 const LABEL = 28;
+/** Width of a protocol's column, unless a number needs more. */
 const COLUMN = 9;
 
 /** The report for a person: head, truth, the protocols side by side, causes, verdict. Ends with a newline. */
@@ -83,13 +84,15 @@ function sum(values: readonly number[]): number {
 }
 
 function comparison(runs: readonly RunReport[], paint: Paint): string {
+  const numbers = ROWS.flatMap(({ value }) => runs.map((run) => count(value(run)).length));
+  const width = Math.max(COLUMN, ...numbers.map((length) => length + 1));
   const line = (label: string, cells: readonly string[]) =>
-    `  ${label.padEnd(LABEL)}${cells.map((cell) => cell.padStart(COLUMN)).join("")}`;
+    `  ${label.padEnd(LABEL)}${cells.map((cell) => cell.padStart(width)).join("")}`;
   const lines = [
     paint("heading", "Writeback and reclaim, by notifier protocol"),
     line(
       "",
-      runs.map(({ protocol }) => protocol.slice(0, COLUMN - 1)),
+      runs.map(({ protocol }) => protocol.slice(0, width - 1)),
     ),
     ...ROWS.map((row) =>
       line(
@@ -99,7 +102,7 @@ function comparison(runs: readonly RunReport[], paint: Paint): string {
     ),
   ];
   const cells = runs.map(({ findingCount }) => {
-    const text = count(findingCount).padStart(COLUMN);
+    const text = count(findingCount).padStart(width);
     return findingCount === 0 ? paint("good", text) : paint("danger", text);
   });
   lines.push(`  ${"findings".padEnd(LABEL)}${cells.join("")}`);
