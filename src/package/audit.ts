@@ -16,7 +16,7 @@ export {
 } from "../../arch/x86/cpu/record.ts";
 export { Auditor, type AuditorOptions, type RecordedRun } from "../audit/auditor.ts";
 export { byId, causeLines, causeTitle } from "../audit/cause-text.ts";
-export type { Cause, Place } from "../audit/causes.ts";
+export type { Cause, FindingQuestions, Place } from "../audit/causes.ts";
 export {
   addressIn,
   cpusIn,

@@ -6,6 +6,7 @@ import { type Story, StoryTeller } from "../../audit/story/story.ts";
 import { FrameSet } from "../../guest/frame-set.ts";
 import { type ImportedGuest, importScan } from "../../guest/import-kernel.ts";
 import type { GuestScan } from "../../guest/scan-guest.ts";
+import { SNAPSHOT_FAULTS, SnapshotFaults } from "../../guest/snapshot-faults.ts";
 import type { mm_struct, NotifierProtocol } from "../../mm/mm_types.ts";
 import { kernelOpening } from "../../trace/opening.ts";
 import { LiveWorld } from "../../trace/world.ts";
@@ -63,9 +64,12 @@ export interface AuditRun {
   readonly kvmMappedAtClear: number;
   /** Some tables were too many or looped, and were not watched. */
   readonly truncated: boolean;
-  /** The first ones; those beyond a bound are counted in their causes only. */
+  /** The first ones, also those that the snapshot brought along; what is beyond a bound is counted in its cause only. */
   readonly findings: readonly Finding[];
+  /** What is wrong by the run's own doing. */
   readonly causes: readonly Cause[];
+  /** What was wrong before the run began. */
+  readonly broughtCauses: readonly Cause[];
   /** Of the pages that were asked for. */
   readonly stories: readonly Story[];
 }
@@ -80,7 +84,14 @@ export function auditRun(scan: GuestScan, options: AuditRunOptions): AuditRun {
   kernel.attach(mappedAtClear.handlers);
   const listeners = new Map<mm_struct, Listeners>();
   for (const mm of mms.values()) listeners.set(mm, attachListeners(mm, options.listeners));
-  const auditor = new Auditor(kernel, { replay: (finding) => options.replay(finding.pfn) });
+  const faults = new SnapshotFaults(scan);
+  const auditor = new Auditor(kernel, {
+    replay: (finding) => options.replay(finding.pfn),
+    brought(finding) {
+      const fault = faults.behind(finding);
+      return fault === null ? null : SNAPSHOT_FAULTS[fault];
+    },
+  });
   const tellers = (options.pages ?? []).map((page) => tellerOf(imported, listeners, page));
 
   const job = new ReclaimJob(kernel, {
@@ -122,7 +133,8 @@ export function auditRun(scan: GuestScan, options: AuditRunOptions): AuditRun {
     kvmMappedAtClear: mappedAtClear.freed,
     truncated: auditor.truncated,
     findings: auditor.findings,
-    causes: auditor.causes,
+    causes: auditor.causes.filter(({ brought }) => brought === null),
+    broughtCauses: auditor.causes.filter(({ brought }) => brought !== null),
     stories: tellers.map(({ story }) => story),
   };
 }
