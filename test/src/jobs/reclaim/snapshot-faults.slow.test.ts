@@ -1,8 +1,7 @@
 import { readFileSync } from "node:fs";
 import { Ajv } from "ajv";
 import { describe, expect, test } from "vitest";
-import { Pfn } from "../../../../arch/x86/cpu/address.ts";
-import { importScan } from "../../../../src/guest/import-kernel.ts";
+import type { UserMapping } from "../../../../src/guest/guest-mappings.ts";
 import { scanGuest } from "../../../../src/guest/scan-guest.ts";
 import { SNAPSHOT_FAULTS, SnapshotFaults } from "../../../../src/guest/snapshot-faults.ts";
 import { type AuditReport, auditGuest, auditJson } from "../../../../src/jobs/reclaim/audit-report.ts";
@@ -20,17 +19,17 @@ const FRAMES = [
   { first: 0x1e00, last: 0x1e0f },
 ];
 
-function damaged() {
-  const sound = importScan(realScan("guest-a1"));
-  return [GLOBAL, SPECIAL].reduce((guest, { pfn, bit }) => {
-    const [mapping] = sound.mappingsOf(Pfn.of(pfn));
-    return withEntry(guest, mapping!.slot, (entry) => entry | bit);
-  }, realGuest("guest-a1"));
+/** The sound guest's entry of a page. */
+function entryOf(pfn: number): UserMapping {
+  return realScan("guest-a1").mappings.find((mapping) => mapping.pfn === pfn)!;
 }
 
+const damaged = [GLOBAL, SPECIAL].reduce((guest, { pfn, bit }) => {
+  return withEntry(guest, entryOf(pfn).slot, (entry) => entry | bit);
+}, realGuest("guest-a1"));
+
 describe("a guest with a global and a special entry of anonymous pages", () => {
-  const guest = damaged();
-  const report: AuditReport = auditGuest(guest, {
+  const report: AuditReport = auditGuest(damaged, {
     snapshot: "damaged",
     protocols: ["c", "b"],
     listeners: ["kvm", "iommu"],
@@ -88,9 +87,10 @@ describe("a guest with a global and a special entry of anonymous pages", () => {
 });
 
 describe("what a finding is blamed on", () => {
-  const faults = new SnapshotFaults(scanGuest(damaged()));
-  const { mm, address } = importScan(realScan("guest-a1")).mappingsOf(Pfn.of(GLOBAL.pfn))[0]!;
-  const at = { mm: mm.name, linear: address, pfn: GLOBAL.pfn, agents: ["CPU 1"], changed: {} };
+  const faults = new SnapshotFaults(scanGuest(damaged));
+  const { process, address } = entryOf(GLOBAL.pfn);
+  const mm = damaged.processes[process]!.name;
+  const at = { mm, linear: address as number, pfn: GLOBAL.pfn, agents: ["CPU 1"], changed: {} };
   const special = { mm: "x", linear: 0, pfn: SPECIAL.pfn, agents: ["x"], changed: null };
 
   test.each([
