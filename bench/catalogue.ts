@@ -24,9 +24,10 @@ export const BENCHMARKS: readonly Benchmark[] = [
   bigintWalkBenchmark,
 ];
 
-/** Older suites, which print their own tables. */
+/** Suites that print tables of their own. */
 export const SUITES: Readonly<Record<string, () => Promise<{ default(): Promise<void> }>>> = {
   audit: () => import("./audit.bench.ts"),
+  bars: () => import("./bars.bench.ts"),
   entry: () => import("./entry.bench.ts"),
   cpu: () => import("./cpu.bench.ts"),
   records: () => import("./records.bench.ts"),

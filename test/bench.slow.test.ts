@@ -1,5 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { describe, expect, test } from "vitest";
+import { BARS } from "../bench/bars.ts";
 import { BENCHMARKS } from "../bench/catalogue.ts";
 import { parseCommandLine } from "../bench/command-line.ts";
 import { median } from "../bench/measure.ts";
@@ -72,6 +73,16 @@ test("the rejected walks find what the chosen one finds", async () => {
   }
   expect(found).toHaveLength(4);
   expect(new Set(found).size).toBe(1);
+});
+
+test.each(["core", "hostile", "kdump"])("what the bar %s measures can be done", async (name) => {
+  const { operations, run, remove } = BARS.find((bar) => bar.name === name)!.prepare();
+  try {
+    await run();
+  } finally {
+    remove?.();
+  }
+  expect(operations).toBeGreaterThan(0);
 });
 
 test("a median is the middle value, or the mean of the two in the middle", () => {

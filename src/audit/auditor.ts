@@ -6,7 +6,7 @@ import type { Kernel } from "../mm/mm_types.ts";
 import { kernelOpening, machineOpening } from "../trace/opening.ts";
 import { KINDS, type RecordKind, type TraceRecord, type TraceRecordOf } from "../trace/record.ts";
 import { LiveWorld, type World } from "../trace/world.ts";
-import { type Cause, FindingLog } from "./causes.ts";
+import { type Cause, FindingLog, type FindingQuestions } from "./causes.ts";
 import type { Finding, RuleHead } from "./findings.ts";
 import type { Debt, TableDebt } from "./ledger/debt.ts";
 import type { Flushes } from "./ledger/flushes.ts";
@@ -16,9 +16,7 @@ import { RULES } from "./rules/index.ts";
 import type { Breach, Rule } from "./rules/rule.ts";
 
 /** What an {@link Auditor} takes beside what it judges. */
-export interface AuditorOptions {
-  /** The command that replays the run up to a finding. */
-  readonly replay?: (finding: Finding) => string;
+export interface AuditorOptions extends FindingQuestions {
   /** The rules to judge by; default: all. */
   readonly rules?: readonly Rule[];
   /** Whether {@link Auditor.rewind} will be called: then changes are noted, which costs a little. Default false. */
@@ -60,7 +58,7 @@ export class Auditor {
   readonly #records: RecordStream<TraceRecord> | null;
   readonly #before = new Map<MomentKind, Judge[]>();
   readonly #after = new Map<MomentKind, Judge[]>();
-  readonly #replay: AuditorOptions["replay"] | null;
+  readonly #questions: FindingQuestions;
   readonly #stop: () => void;
   #log: FindingLog;
   /** What is being judged: a record, or what follows from the one that the ledger has noted. */
@@ -74,8 +72,8 @@ export class Auditor {
     const { world, opening, records } = runOf(subject);
     this.#world = world;
     this.#records = records;
-    this.#replay = options.replay ?? null;
-    this.#log = new FindingLog(this.#replay);
+    this.#questions = options;
+    this.#log = new FindingLog(options);
     this.#ledger = new Ledger(world);
     this.#ledger.open(opening);
     if (options.rewinds) this.#ledger.mark();
@@ -142,7 +140,7 @@ export class Auditor {
   /** Comes back to the beginning, in time of what was changed since; with the option `rewinds`. */
   rewind(): void {
     this.#ledger.rewind((slot, lo, hi) => this.#world.restore(slot, lo, hi));
-    this.#log = new FindingLog(this.#replay ?? null);
+    this.#log = new FindingLog(this.#questions);
     this.#finished = false;
   }
 

@@ -45,11 +45,16 @@ export function causeLines(cause: Cause, width: number): string[] {
     say("called", withRange(`mmu_notifier_${bare(owed.passed.call)}`, owed.passed.range));
   say("owed", [withRange(owed.call, owed.range), owed.when].filter((text) => text !== "").join(" "));
   say("in", placesText(cause.places));
-  const frames = pfns.size === 0 ? "" : `, ${formatCount(pfns.size)} ${pfns.size === 1 ? "frame" : "frames"}`;
   const example = worst.pfn ?? cause.first.pfn;
   const about = example === null ? "" : `; for one, --page ${hex(example)}`;
-  say("extent", `${formatCount(count)} ${count === 1 ? "finding" : "findings"}${frames}${about}`);
+  say("extent", `${extentText(count, pfns.size)}${about}`);
   return lines;
+}
+
+/** "3 findings, 2 frames". */
+export function extentText(findings: number, frames: number): string {
+  const of = frames === 0 ? "" : `, ${formatCount(frames)} ${frames === 1 ? "frame" : "frames"}`;
+  return `${formatCount(findings)} ${findings === 1 ? "finding" : "findings"}${of}`;
 }
 
 /** "try_to_unmap_one: rules 2, 9; page_mkclean_one: rule 11". */

@@ -19,6 +19,8 @@ export interface Place {
  * it is made, or at one call site a call that is missing.
  */
 export interface Cause {
+  /** What was the case before the run began and explains all of it; null when it is of the run's own making. */
+  readonly brought: string | null;
   readonly first: Finding;
   /** The one whose call fell short by most. */
   worst: Finding;
@@ -26,6 +28,14 @@ export interface Cause {
   readonly pfns: Set<number>;
   /** By rule and call site. */
   readonly places: readonly Place[];
+}
+
+/** What a log asks about each finding. */
+export interface FindingQuestions {
+  /** The command that replays the run up to it. */
+  readonly replay?: (finding: Finding) => string;
+  /** What was the case before the run began and explains it, in words, or null. */
+  readonly brought?: (finding: Finding) => string | null;
 }
 
 /** What was found: all of it, each frame at each moment once, and its causes. */
@@ -38,10 +48,10 @@ export class FindingLog {
   /** Of the record at hand, by rule and what it is about. */
   readonly #atHand = new Map<string, Finding>();
   #seq = -1;
-  readonly #replay: ((finding: Finding) => string) | null;
+  readonly #questions: FindingQuestions;
 
-  constructor(replay: ((finding: Finding) => string) | null) {
-    this.#replay = replay;
+  constructor(questions: FindingQuestions) {
+    this.#questions = questions;
   }
 
   /** Adds a finding; the same rule and key at the same record only counts up. */
@@ -58,7 +68,9 @@ export class FindingLog {
       return;
     }
     const finding = new Finding(rule, details, seq, mm, atEnd);
-    if (this.#replay !== null) finding.replay = this.#replay(finding);
+    const { replay, brought } = this.#questions;
+    if (replay !== undefined) finding.replay = replay(finding);
+    if (brought !== undefined) finding.brought = brought(finding);
     this.#atHand.set(full, finding);
     if (this.all.length < MAX_KEPT) this.all.push(finding);
     else this.dropped++;
@@ -66,12 +78,12 @@ export class FindingLog {
   }
 
   #countCause(finding: Finding): void {
-    const { owed, pfn, site } = finding;
+    const { owed, pfn, site, brought } = finding;
     const wrong = owed.passed === null ? `at ${site}` : owed.passed.call;
-    const key = `${owed.call}|${owed.fault}|${wrong}`;
+    const key = `${owed.call}|${owed.fault}|${wrong}|${brought ?? ""}`;
     let cause = this.#causes.get(key);
     if (cause === undefined) {
-      cause = { first: finding, worst: finding, count: 0, pfns: new Set(), places: [] };
+      cause = { brought, first: finding, worst: finding, count: 0, pfns: new Set(), places: [] };
       this.#causes.set(key, cause);
     }
     cause.count++;

@@ -92,6 +92,8 @@ export class Finding {
   count = 1;
   /** Command that replays the run up to here; empty when the auditor was not told one. */
   replay = "";
+  /** What was the case before the run began and explains it, in words; null when it is of the run's own making. */
+  brought: string | null = null;
 
   constructor(rule: RuleHead, details: FindingDetails, seq: number, mm: string, atEnd = false) {
     this.rule = rule;
@@ -116,7 +118,21 @@ export class Finding {
 
   /** A few lines for a person. */
   explain(): string {
-    const { rule, moment, seq, pfn, linear, mm, agents, count, stale, changed, staleRanges, replay } = this;
+    const {
+      rule,
+      moment,
+      seq,
+      pfn,
+      linear,
+      mm,
+      agents,
+      count,
+      stale,
+      changed,
+      staleRanges,
+      replay,
+      brought,
+    } = this;
     const what = [];
     if (pfn !== null) what.push(`frame ${hex(pfn)}`);
     if (linear !== null) what.push(`address ${hex(linear)}`);
@@ -138,6 +154,7 @@ export class Finding {
       lines.push(`  stale    ${formatRange({ start, length })}`);
     }
     lines.push(`  owed     ${owedText(this.owed)}`, `  source   ${rule.source}`);
+    if (brought !== null) lines.push(`  brought  ${brought}`);
     if (replay !== "") lines.push(`  replay   ${replay}`);
     return lines.join("\n");
   }
@@ -165,6 +182,7 @@ export function findingJson(finding: Finding): Record<string, unknown> {
     staleRanges,
     count,
     replay,
+    brought,
   } = finding;
   return {
     rule: rule.id,
@@ -184,6 +202,7 @@ export function findingJson(finding: Finding): Record<string, unknown> {
     staleRanges: staleRanges.map(rangeJson),
     count,
     replay,
+    brought,
   };
 }
 

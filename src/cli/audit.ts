@@ -129,7 +129,7 @@ function typedProtocol(parsed: ParsedArguments): { readonly typed?: string } {
   return typed === undefined || typed === "all" || typed === "a1" ? {} : { typed };
 }
 
-/** With one protocol, or rules to fail on, findings are status 1. */
+/** With one protocol, or rules to fail on, findings of the run's own making are status 1. */
 function statusOf({ runs }: AuditReport, rules: ReadonlySet<number | string> | null): number {
   if (rules !== null) return runs.some((run) => run.rules.some(({ rule }) => rules.has(rule))) ? 1 : 0;
   return runs.length === 1 && runs.some(({ findingCount }) => findingCount > 0) ? 1 : 0;
@@ -152,7 +152,9 @@ function auditInto(path: string | undefined, guest: GuestSnapshot, settings: Aud
 }
 
 function warnOfLost(path: string | undefined, { runs }: AuditReport, terminal: Terminal): void {
-  const lost = runs.reduce((sum, { findings, findingCount }) => sum + findingCount - findings.length, 0);
+  const lost = runs.reduce((sum, { findings, findingCount, brought }) => {
+    return sum + brought.reduce((all, fault) => all + fault.findings, findingCount) - findings.length;
+  }, 0);
   if (path === undefined || lost === 0) return;
   terminal.warn(`ptescope audit: the last ${lost} findings are only counted, not in ${quote(path)}`);
 }

@@ -10,6 +10,9 @@ import type { Terminal } from "./output.ts";
 /** What the search may read: the whole of a large machine's memory. */
 const MAX_SEARCHED = 2 ** 42;
 
+/** Bytes between two words of progress. */
+const PROGRESS_BYTES = 2 ** 26;
+
 export const rootsCommand: Command = {
   name: "roots",
   summary: "pages of an unknown image that look like page-table roots, best first, and why",
@@ -21,8 +24,9 @@ export const rootsCommand: Command = {
   },
   notes: [
     ...IMAGE_NOTE,
-    "Every page of the image is read. A root has pointers to tables in its upper half, which lead down to pages, and no",
-    "other table points at it; roots of one machine share the kernel's half. CR3s that the file itself names come first.",
+    "Every page of the image is read, and the holes of a sparse file as well. A root has pointers to tables in its upper",
+    "half, which lead down to pages, and no other table points at it; roots of one machine share the kernel's half. CR3s",
+    "that the file itself names come first.",
     "Exit status 1: nothing looks like a root.",
   ],
 
@@ -66,16 +70,20 @@ function search({ core, memory }: Image, terminal: Terminal): RootCandidate[] {
     tableAt: (page) => memory.tableAt(page),
     holds: (page) => core.holds(page),
   });
-  let searched = 0;
-  for (const { physical, bytes } of core.pieces()) {
+  const all = formatBytes([...core.ranges()].reduce((sum, { size }) => sum + size, 0));
+  let told = 0;
+  const passed = (searched: number): void => {
+    if (searched - told < PROGRESS_BYTES) return;
+    told = searched;
+    terminal.progress(`${formatBytes(searched)} of ${all} searched`);
+  };
+  for (const { physical, bytes } of core.pieces(passed)) {
     // Pieces of unpacked files may stand at any place of a buffer.
     const aligned = bytes.byteOffset % 4 === 0 ? bytes : new Uint8Array(bytes);
     const words = new Int32Array(aligned.buffer, aligned.byteOffset, aligned.length / 4);
     for (let at = 0; at < bytes.length; at += PAGE_SIZE) {
       finder.offer(physical + at, words.subarray(at / 4, (at + PAGE_SIZE) / 4));
     }
-    searched += bytes.length;
-    terminal.progress(`${formatBytes(searched)} searched`);
   }
   const roots = finder.found();
   terminal.progress("");

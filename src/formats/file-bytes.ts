@@ -9,8 +9,11 @@ export const MAX_GZIP_IMAGE_BYTES = 2 ** 30;
 /** The content of a file, plain or inflated, read at any offset. Close it. */
 export interface FileBytes {
   readonly size: number;
-  /** The bytes at [offset, offset + length). Throws FormatError that names `what` when the content ends before. */
-  read(offset: number, length: number, what: string): Uint8Array;
+  /**
+   * The bytes at [offset, offset + length). They may stand in `into`, an array of that many bytes, which whoever reads all of
+   * a large file gives again and again. Throws FormatError that names `what` when the content ends before.
+   */
+  read(offset: number, length: number, what: string, into?: Uint8Array): Uint8Array;
   close(): void;
 }
 
@@ -27,12 +30,12 @@ export function openFileBytes(file: string, maximum: number, budget: ReadBudget)
       closeNow = false;
       return {
         size,
-        read: (offset, length, what) => {
+        read: (offset, length, what, into) => {
           if (offset + length > size) {
             const found = `found the end at 0x${size.toString(16)}`;
             throw new FormatError(file, offset, `${what} (${length} bytes), ${found}`);
           }
-          return source.read(offset, length, budget);
+          return source.read(offset, length, budget, into);
         },
         close: () => source.close(),
       };

@@ -69,8 +69,11 @@ export function gunzipBounded(
 export interface OpenFile {
   /** Bytes, as the file system says. */
   readonly size: number;
-  /** The bytes at [offset, offset + length). Throws FormatError when the file ends before. */
-  read(offset: number, length: number, budget: ReadBudget): Uint8Array;
+  /**
+   * The bytes at [offset, offset + length), at the start of `into` where that is given and else in an array of their own.
+   * Throws FormatError when the file ends before.
+   */
+  read(offset: number, length: number, budget: ReadBudget, into?: Uint8Array): Uint8Array;
   close(): void;
 }
 
@@ -88,7 +91,15 @@ export function openRegularFile(file: string): OpenFile {
     const size = stats.size;
     return {
       size,
-      read: (offset, length, budget) => readAt(file, descriptor, size, offset, length, budget),
+      read: (offset, length, budget, into) => {
+        if (offset + length > size) {
+          throw new FormatError(file, offset, `${length} bytes, found the end at 0x${size.toString(16)}`);
+        }
+        budget.takeBytes(file, length);
+        const bytes = into?.subarray(0, length) ?? new Uint8Array(length);
+        fill(file, descriptor, offset, bytes);
+        return bytes;
+      },
       close: () => closeSync(descriptor),
     };
   } catch (error) {
@@ -106,19 +117,9 @@ export function isDirectory(path: string): boolean {
   }
 }
 
-function readAt(
-  file: string,
-  descriptor: number,
-  size: number,
-  offset: number,
-  length: number,
-  budget: ReadBudget,
-): Uint8Array {
-  if (offset + length > size) {
-    throw new FormatError(file, offset, `${length} bytes, found the end at 0x${size.toString(16)}`);
-  }
-  budget.takeBytes(file, length);
-  const bytes = new Uint8Array(length);
+/** Reads as many bytes as there is room for. */
+function fill(file: string, descriptor: number, offset: number, bytes: Uint8Array): void {
+  const { length } = bytes;
   let done = 0;
   while (done < length) {
     const step = Math.min(READ_STEP, length - done);
@@ -126,7 +127,6 @@ function readAt(
     if (count === 0) throw new FormatError(file, offset + done, "more bytes: the file became shorter");
     done += count;
   }
-  return bytes;
 }
 
 function requireRegular(file: string, stats: Stats): void {

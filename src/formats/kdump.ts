@@ -138,10 +138,13 @@ class KdumpImage implements MemoryImage {
     }
   }
 
-  *pieces(): Generator<MemoryPiece> {
+  *pieces(passed: (bytes: number) => void = () => {}): Generator<MemoryPiece> {
+    let seen = 0;
     for (const { physical, size } of this.ranges()) {
       for (let page = physical; page < physical + size; page += PAGE_SIZE) {
         yield { physical: page, bytes: this.readPage(page)! };
+        seen += PAGE_SIZE;
+        passed(seen);
       }
     }
   }

@@ -7,7 +7,8 @@ import { FormatError } from "./format-error.ts";
 /** End of what an x86-64 physical address can say. */
 export const MAX_PHYSICAL = 2 ** 52;
 
-/** Bytes that are read at once by whoever reads all of an image. */
+/** Bytes that are read at once by whoever reads all of an image, and those of one piece. */
+const STEP_SIZE = 2 ** 20;
 const PIECE_SIZE = 2 ** 16;
 
 /** A run of physical memory: whole pages. */
@@ -51,8 +52,11 @@ export interface MemoryImage extends ImageNotes {
   readonly memoryTop: number;
   /** What the file holds, in order of physical address, without overlap. */
   ranges(): Iterable<MemoryRange>;
-  /** All of it, in pieces of whole pages, without those that are nothing but zero. Throws FormatError. */
-  pieces(): Iterable<MemoryPiece>;
+  /**
+   * All of it, in pieces of whole pages, without those that are nothing but zero. A piece's bytes are good until the next one
+   * is asked for. `passed` hears of how many bytes were looked at, zero or not. Throws FormatError.
+   */
+  pieces(passed?: (bytes: number) => void): Iterable<MemoryPiece>;
   /** Whether the file holds the page at a physical address. */
   holds(page: number): boolean;
   /** The 4096 bytes of that page, read now; null when the file does not hold it. Throws FormatError. */
@@ -127,10 +131,13 @@ export function wholePages(
   return { physical: first, size: end - first, fileOffset: fileOffset + skipped, fileSize: inFile };
 }
 
+/** Of whole pages. */
 function isZero(bytes: Uint8Array): boolean {
-  const skewed = (bytes.byteOffset | bytes.length) % 4 !== 0;
-  const words = skewed ? bytes : new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
-  for (let i = 0; i < words.length; i++) if (words[i] !== 0) return false;
+  if (bytes.byteOffset % 4 !== 0) return bytes.every((byte) => byte === 0);
+  const words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
+  for (let i = 0; i < words.length; i += 4) {
+    if ((words[i]! | words[i + 1]! | words[i + 2]! | words[i + 3]!) !== 0) return false;
+  }
   return true;
 }
 
@@ -171,13 +178,21 @@ export class PagedImage implements MemoryImage, SegmentedFile {
     return this.segments;
   }
 
-  *pieces(): Generator<MemoryPiece> {
+  /** The holes of a sparse file are read like all else, Node cannot ask where they are: into one buffer, then. */
+  *pieces(passed: (bytes: number) => void = () => {}): Generator<MemoryPiece> {
+    const buffer = new Uint8Array(STEP_SIZE);
+    let seen = 0;
     for (const { physical, fileOffset, fileSize } of this.segments) {
       const whole = fileSize - (fileSize % PAGE_SIZE);
-      for (let at = 0; at < whole; at += PIECE_SIZE) {
-        const length = Math.min(PIECE_SIZE, whole - at);
-        const bytes = this.#bytes.read(fileOffset + at, length, "memory");
-        if (!isZero(bytes)) yield { physical: physical + at, bytes };
+      for (let at = 0; at < whole; at += STEP_SIZE) {
+        const length = Math.min(STEP_SIZE, whole - at);
+        const step = this.#bytes.read(fileOffset + at, length, "memory", buffer);
+        for (let piece = 0; piece < length; piece += PIECE_SIZE) {
+          const bytes = step.subarray(piece, piece + PIECE_SIZE);
+          if (!isZero(bytes)) yield { physical: physical + at + piece, bytes };
+        }
+        seen += length;
+        passed(seen);
       }
     }
   }

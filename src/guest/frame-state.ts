@@ -52,12 +52,15 @@ export function highestFreeFrame(guest: GuestSnapshot): number {
 export function importFrames(mem_map: MemMap, guest: GuestSnapshot): void {
   const { kpageflags } = guest;
   for (const pfn of tableFrames(guest)) mem_map._refcount[pfn] = 1;
+  // Neighbours mostly have the same flags.
+  let last = 0;
+  let flags = 0;
   for (let pfn = 0; pfn < kpageflags.length; pfn++) {
     const kpf = kpageflags[pfn]!;
     if (isFree(kpf)) continue;
     mem_map._refcount[pfn] = (kpf & KPF.KPF_COMPOUND_TAIL) === 0 ? 1 : 0;
-    let flags = 0;
-    for (const [from, to] of KEPT_FLAGS) if ((kpf & from) !== 0) flags |= to;
+    if (kpf !== last) flags = keptFlags(kpf);
+    last = kpf;
     mem_map.flags[pfn] = flags;
   }
   for (let pfn = 0; pfn < kpageflags.length; pfn++) {
@@ -65,6 +68,10 @@ export function importFrames(mem_map: MemMap, guest: GuestSnapshot): void {
     const order = compoundOrder(kpageflags, pfn as Pfn);
     if (order > 0) mem_map.prep_compound_page(pfn as Pfn, order, (kpageflags[pfn]! & KPF.KPF_HUGE) !== 0);
   }
+}
+
+function keptFlags(kpf: number): number {
+  return KEPT_FLAGS.reduce((flags, [from, to]) => ((kpf & from) === 0 ? flags : flags | to), 0);
 }
 
 /** Takes the frames in use out of the allocator. */

@@ -4,10 +4,13 @@ import { Entry } from "../../arch/x86/cpu/entry.ts";
 import type { PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
 import { _PAGE_PRESENT, _PAGE_PROTNONE, _PAGE_PSE, _PAGE_SPECIAL } from "../../arch/x86/mm/pgtable_types.ts";
 import type { PteFormat } from "../../arch/x86/mm/pte-format.ts";
+import { FormatError } from "../formats/format-error.ts";
 import type { GuestSnapshot } from "../formats/guest-snapshot.ts";
+import { fileOffsetAt } from "../formats/memory-image.ts";
 import type { GuestVma } from "../formats/proc-maps.ts";
 import { KPF } from "../formats/proc-pagemap.ts";
 import { VM_PFNMAP } from "../mm/vma.ts";
+import { hex } from "../text/hex.ts";
 import { scanBudget, scanTables } from "./scan-tables.ts";
 import { vmFlagsOf } from "./vm-flags.ts";
 
@@ -85,7 +88,7 @@ export function flattenVmas(guest: GuestSnapshot): NumberedVma[] {
 /**
  * All user entries of a guest, read from its tables as they are in `memory`. Under page-table isolation the
  * kernel's roots are scanned and not the user roots, which map the same again. Throws FormatError for tables
- * that point at each other without end.
+ * that point at each other without end, and for an entry that is neither a table's nor a leaf.
  */
 export function collectEntries(
   guest: GuestSnapshot,
@@ -104,6 +107,7 @@ export function collectEntries(
       while (next < own.length && own[next]!.end <= address) next++;
       const vma = next < own.length && own[next]!.start <= address ? base + next : -1;
       const entry = new Entry(lo, hi);
+      if (isNeitherTableNorLeaf(lo, level)) throw shapeError(guest, level, slot, entry);
       if (!mapsFrames(lo, level)) {
         software.push({ process, vma, address, level, slot, entry });
         return;
@@ -120,6 +124,20 @@ export function collectEntries(
 /** Present to Linux. A huge pmd that is being split has P and PROTNONE clear, and PSE set. */
 function mapsFrames(lo: number, level: number): boolean {
   return (lo & (_PAGE_PRESENT | _PAGE_PROTNONE | (level > 1 ? _PAGE_PSE : 0))) !== 0;
+}
+
+/**
+ * PROT_NONE above the ptes keeps PSE. Without it Linux takes a pmd for present and for a table's, while no processor
+ * would follow it, and no table need be there.
+ */
+function isNeitherTableNorLeaf(lo: number, level: number): boolean {
+  return level > 1 && (lo & (_PAGE_PRESENT | _PAGE_PROTNONE | _PAGE_PSE)) === _PAGE_PROTNONE;
+}
+
+function shapeError({ core }: GuestSnapshot, level: number, slot: Slot, entry: Entry): FormatError {
+  const place = `the level ${level} entry at physical ${hex(slot)}`;
+  const expected = `${place} to be a table's (P) or a large page's (PSE), found PROT_NONE alone: ${entry}`;
+  return new FormatError(core.file, fileOffsetAt(core, slot), expected);
 }
 
 function leafFrame(format: PteFormat, entry: Entry, level: number): Pfn {

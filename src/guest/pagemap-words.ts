@@ -52,19 +52,22 @@ export function predictPagemap(
     if (hole !== 0) for (let i = 1; i < run.length; i += 2) run[i] = hole;
     return run;
   });
+  const { mapcounts } = context;
+  const each = COUNTS_EACH_PAGE.has(context.format.layout.name);
   for (const mapping of mappings) {
     const vma = vmas[mapping.vma];
     // The words of a PFNMAP vma are those of a hole.
     if (vma === undefined || (vma.vm_flags & VM_PFNMAP) !== 0) continue;
     const flags = presentFlags(context, mapping, vma.vm_flags);
-    const { format, mapcounts } = context;
-    const each = COUNTS_EACH_PAGE.has(format.layout.name);
     const hasPage = pageBehind(context, mapping);
-    fill(runs[mapping.vma]!, vma, mapping, (i) => {
+    const run = runs[mapping.vma]!;
+    const { first, count } = partOf(run, vma, mapping);
+    for (let i = 0; i < count; i++) {
       const pfn = mapping.pfn + i;
       const once = hasPage && mapcounts[each ? pfn : mapping.pfn] === 1 ? PM.PM_MMAP_EXCLUSIVE : 0;
-      return [pfn | 0, flags | once | Math.floor(pfn / 2 ** 32)];
-    });
+      run[2 * (first + i)] = pfn | 0;
+      run[2 * (first + i) + 1] = flags | once | Math.floor(pfn / 2 ** 32);
+    }
   }
   for (const found of software) {
     const vma = vmas[found.vma];
@@ -74,20 +77,14 @@ export function predictPagemap(
   return runs;
 }
 
-/** Stores a word for each page of an entry, as far as it lies in the vma. */
-function fill(
+/** Which words of a run the pages of an entry have, as far as it lies in the vma. */
+function partOf(
   run: Int32Array,
   { vma }: NumberedVma,
   { address, level }: UserEntry,
-  word: (page: Pfn) => readonly [number, number],
-): void {
+): { first: number; count: number } {
   const first = (address - vma.start) / PAGE_SIZE;
-  const count = Math.min(PAGES_OF_LEVEL[level]!, run.length / 2 - first);
-  for (let i = 0; i < count; i++) {
-    const [lo, hi] = word(i as Pfn);
-    run[2 * (first + i)] = lo;
-    run[2 * (first + i) + 1] = hi;
-  }
+  return { first, count: Math.min(PAGES_OF_LEVEL[level]!, run.length / 2 - first) };
 }
 
 function softDirtyOf(vm_flags: number): number {
@@ -121,18 +118,23 @@ function predictSoftware(
   const generic = format.pte_to_swp_entry(entry);
   const type = swp_type(generic);
   const { softDirtyBit, uffdWpBit } = format.layout.swap;
+  const { first, count } = partOf(run, vma, found);
   let flags = softDirtyOf(vma.vm_flags);
   if (uffdWpBit !== null && (entry.lo & (1 << uffdWpBit)) !== 0) flags |= PM.PM_UFFD_WP;
   if ((vma.vm_flags & VM_HUGETLB) !== 0) {
-    fill(run, vma, found, () => [0, flags]);
+    for (let page = first; page < first + count; page++) {
+      run[2 * page] = 0;
+      run[2 * page + 1] = flags;
+    }
     return;
   }
   flags |= PM.PM_SWAP;
   if ((entry.lo & (1 << softDirtyBit)) !== 0) flags |= PM.PM_SOFT_DIRTY;
   if (format.is_pte_marker_entry(generic) && (generic.lo & MARKER_UFFD_WP) !== 0) flags |= PM.PM_UFFD_WP;
   if (format.is_migration_entry(generic) && !mem_map.PageAnon(generic.lo as Pfn)) flags |= PM.PM_FILE;
-  fill(run, vma, found, (i) => {
+  for (let i = 0; i < count; i++) {
     const lo = (generic.lo + (level > 1 ? i : 0)) | 0;
-    return [(lo << 5) | type, flags | (((generic.hi << 5) | (lo >>> 27)) & FRAME_HI_MASK)];
-  });
+    run[2 * (first + i)] = (lo << 5) | type;
+    run[2 * (first + i) + 1] = flags | (((generic.hi << 5) | (lo >>> 27)) & FRAME_HI_MASK);
+  }
 }

@@ -1,4 +1,4 @@
-import { PAGES_OF_LEVEL } from "../../arch/x86/cpu/address.ts";
+import { FrameSet } from "./frame-set.ts";
 import { LEFT_OUT, type LeftOutReason, type UserMapping } from "./guest-mappings.ts";
 import type { GuestPage } from "./guest-pages.ts";
 
@@ -28,17 +28,12 @@ export function tallyFrames(mappings: readonly UserMapping[], pages: readonly Gu
     leftOut.set(reason, known);
     return known;
   };
-  const seen = new Set<number>();
-  const see = ({ pfn, level }: UserMapping): number => {
-    const before = seen.size;
-    for (let i = 0; i < PAGES_OF_LEVEL[level]!; i++) seen.add(pfn + i);
-    return seen.size - before;
-  };
+  const seen = new FrameSet();
 
   let kept = 0;
   let counted = 0;
   for (const page of pages) {
-    const frames = page.mappings.reduce((sum, mapping) => sum + see(mapping), 0);
+    const frames = page.mappings.reduce((sum, { pfn, level }) => sum + seen.add(pfn, level), 0);
     counted += frames;
     if (page.reason === null) {
       kept += frames;
@@ -51,7 +46,7 @@ export function tallyFrames(mappings: readonly UserMapping[], pages: readonly Gu
   for (const mapping of mappings) {
     if (mapping.reason === null) continue;
     const count = countOf(mapping.reason);
-    count.frames += see(mapping);
+    count.frames += seen.add(mapping.pfn, mapping.level);
     count.mappings++;
   }
   const inOrder = (Object.keys(LEFT_OUT) as LeftOutReason[]).filter((reason) => leftOut.has(reason));

@@ -50,13 +50,16 @@ export function checkTruth(imported: ImportedGuest): Truth {
   };
 }
 
-/** How often each frame is mapped, through large entries or small. */
+/** How often each frame is mapped, through large entries or small: summed up from where their ranges begin and end. */
 function countFrames(mappings: readonly UserMapping[], mem_map: MemMap): Uint32Array {
   const counts = new Uint32Array(mem_map.nr_pages);
   for (const { pfn, level, reason } of mappings) {
     if (reason !== null) continue;
-    for (let i = 0; i < PAGES_OF_LEVEL[level]!; i++) counts[pfn + i]!++;
+    const end = pfn + PAGES_OF_LEVEL[level]!;
+    counts[pfn]!++;
+    if (end < counts.length) counts[end]!--;
   }
+  for (let pfn = 1; pfn < counts.length; pfn++) counts[pfn]! += counts[pfn - 1]!;
   return counts;
 }
 

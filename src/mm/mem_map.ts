@@ -73,7 +73,8 @@ export class MemMap {
     this.compound_order = new Uint8Array(nr_pages);
     this.index = new Float64Array(nr_pages);
     this.ptl = new Int32Array(nr_pages);
-    this.#head = Int32Array.from({ length: nr_pages }, (_, pfn) => pfn);
+    this.#head = new Int32Array(nr_pages);
+    for (let pfn = 0; pfn < nr_pages; pfn++) this.#head[pfn] = pfn;
     this.#dtor = new Uint8Array(nr_pages);
     this.#mapping = new Int32Array(nr_pages);
     this.#privateLo = new Int32Array(nr_pages);

@@ -2,12 +2,13 @@ import { type Linear, NO_PFN, NO_SLOT, PAGE_SIZE, type Pfn, type Slot } from "..
 import { readEntry } from "../../arch/x86/mm/kernel-context.ts";
 import {
   is_swap_pte,
+  pmd_large,
   pmd_present,
   pmd_trans_huge,
   pte_none,
   pte_present,
 } from "../../arch/x86/mm/pgtable.ts";
-import { HPAGE_PMD_ORDER, PMD_SIZE } from "../../arch/x86/mm/pgtable_types.ts";
+import { HPAGE_PMD_ORDER, PMD_SIZE, type pmd_t } from "../../arch/x86/mm/pgtable_types.ts";
 import { finished, type KernelThread, NEXT_STEP, step, stops } from "../../arch/x86/mm/step.ts";
 import { swp_offset } from "../../arch/x86/mm/swap-entry.ts";
 import { tableLockId, tryLockTable, unlockTable } from "./locks.ts";
@@ -174,7 +175,7 @@ function restart(v: PageVmaMappedWalk): number {
   if (v.pmd === NO_SLOT) return PVMW_NOT_FOUND;
   const pmde = readEntry(mm, v.pmd);
   if (pmd_trans_huge(pmde)) return lockPmd(v);
-  if (!pmd_present(pmde)) return PVMW_NOT_FOUND;
+  if (!leadsToTable(pmde)) return PVMW_NOT_FOUND;
   return mapPte(v);
 }
 
@@ -182,13 +183,21 @@ function lockPmd(v: PageVmaMappedWalk): number {
   const locked = lock(v, tableOf(v.pmd), "pmd", AT_PMD_LOCK);
   if (locked !== PVMW_FOUND) return locked;
   const pmde = readEntry(v.vma.vm_mm, v.pmd);
-  if (!pmd_present(pmde)) return notFound(v);
   if (pmd_trans_huge(pmde)) {
     if ((v.flags & PVMW_MIGRATION) !== 0) return notFound(v);
     return v.k.format.pmd_pfn(pmde) === v.page ? PVMW_FOUND : notFound(v);
   }
+  if (!leadsToTable(pmde)) return notFound(v);
   unlock(v);
   return mapPte(v);
+}
+
+/**
+ * Of a pmd that is not a THP's. 4.13 asks pmd_present alone: a pmd of device memory (DEVMAP), which no page of rmap stands
+ * behind, it would read as a table.
+ */
+function leadsToTable(pmd: pmd_t): boolean {
+  return pmd_present(pmd) && !pmd_large(pmd);
 }
 
 /** Looks at the pte without its lock first, unless SYNC: most pages are not there. */

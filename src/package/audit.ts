@@ -1,8 +1,8 @@
 /**
  * Who is left with a stale translation: the auditor of a live machine, a kernel or a recording, its rules and what one's
- * own are made of, findings and their causes, the story of a frame, the ledger behind all of them, and records with their
- * recorder, files and worlds. Begin with {@link Auditor}, or with {@link judgeRecords} for a recording. Nothing here
- * needs Node.
+ * own are made of, the histories that explain a rule, findings and their causes, the story of a frame, the ledger behind
+ * all of them, and records with their recorder, files and worlds. Begin with {@link Auditor}, or with
+ * {@link judgeRecords} for a recording. Nothing here needs Node.
  */
 
 export {
@@ -16,7 +16,7 @@ export {
 } from "../../arch/x86/cpu/record.ts";
 export { Auditor, type AuditorOptions, type RecordedRun } from "../audit/auditor.ts";
 export { byId, causeLines, causeTitle } from "../audit/cause-text.ts";
-export type { Cause, Place } from "../audit/causes.ts";
+export type { Cause, FindingQuestions, Place } from "../audit/causes.ts";
 export {
   addressIn,
   cpusIn,
@@ -47,6 +47,11 @@ export {
   type RuleHead,
   type StaleTranslation,
 } from "../audit/findings.ts";
+export { explainJson } from "../audit/histories/explain-json.ts";
+export { explainText } from "../audit/histories/explain-text.ts";
+export { type ExplainedHistory, type ExplainedRule, explainRule } from "../audit/histories/explained-rule.ts";
+export type { HistoryPair, RecordedHistory } from "../audit/histories/history.ts";
+export type { ToldHistory } from "../audit/histories/told-history.ts";
 export { rangeOf } from "../audit/ledger/brackets.ts";
 export type { ByteRange } from "../audit/ledger/byte-range.ts";
 export type { Changer } from "../audit/ledger/changer.ts";

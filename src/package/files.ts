@@ -55,6 +55,7 @@ export {
   type ImportOptions,
   importGuest,
 } from "../guest/import-kernel.ts";
+export { SNAPSHOT_FAULTS, type SnapshotFault } from "../guest/snapshot-faults.ts";
 export type { LeftOutCount, Tally } from "../guest/tally.ts";
 export { checkTruth, isTrue, type Truth } from "../guest/truth.ts";
 export type { Traffic } from "../jobs/reclaim/actors.ts";
@@ -64,6 +65,7 @@ export {
   type AuditSettings,
   auditGuest,
   auditJson,
+  type BroughtFault,
   findingLine,
   type RuleCount,
   type RunReport,

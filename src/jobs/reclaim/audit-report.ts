@@ -71,13 +71,27 @@ export interface RuleCount {
   readonly frames: number;
 }
 
-/** One protocol's run, with what was found. */
-export interface RunReport extends Omit<AuditRun, "stories"> {
+/** A fault that the snapshot brought along, and what rules found because of it: no doing of the run's. */
+export interface BroughtFault {
+  /** What is wrong, in words. */
+  readonly why: string;
   readonly rules: readonly RuleCount[];
-  /** Findings in all, those that are not listed included. */
+  readonly findings: number;
+  /** Distinct frames. */
+  readonly frames: number;
+  readonly first: Finding;
+}
+
+/** One protocol's run, with what was found. */
+export interface RunReport extends Omit<AuditRun, "stories" | "broughtCauses"> {
+  /** What the run did wrong, by rule. */
+  readonly rules: readonly RuleCount[];
+  /** Findings of the run's own making, those that are not listed included. */
   readonly findingCount: number;
-  /** Distinct frames in all findings. */
+  /** Distinct frames in these. */
   readonly findingFrames: number;
+  /** What the snapshot brought along. */
+  readonly brought: readonly BroughtFault[];
   /** Of the frame that was asked about; and the same under the protocol that has no finding. */
   readonly story: Story | null;
   readonly contrast: Story | null;
@@ -120,16 +134,37 @@ export function auditGuest(guest: GuestSnapshot, settings: AuditSettings): Audit
 
 function runOne(scan: GuestScan, settings: AuditSettings, protocol: string | NotifierProtocol): RunReport {
   const pages = settings.page === undefined ? [] : [settings.page];
-  const { stories, ...run } = runWith(scan, settings, protocol, pages);
+  const { stories, broughtCauses, ...run } = runWith(scan, settings, protocol, pages);
   const isTold = pages.length > 0 && run.protocol !== CONTRAST;
   return {
     ...run,
     rules: ruleCounts(run.causes),
-    findingCount: run.causes.reduce((sum, { count }) => sum + count, 0),
-    findingFrames: new Set(run.causes.flatMap(({ pfns }) => [...pfns])).size,
+    findingCount: findingsOf(run.causes),
+    findingFrames: framesOf(run.causes),
+    brought: broughtFaults(broughtCauses),
     story: stories[0] ?? null,
     contrast: isTold ? runWith(scan, settings, CONTRAST, pages).stories[0]! : null,
   };
+}
+
+function findingsOf(causes: readonly Cause[]): number {
+  return causes.reduce((sum, { count }) => sum + count, 0);
+}
+
+function framesOf(causes: readonly Cause[]): number {
+  return new Set(causes.flatMap(({ pfns }) => [...pfns])).size;
+}
+
+/** By what is wrong, in the order of finding. */
+function broughtFaults(causes: readonly Cause[]): BroughtFault[] {
+  const reasons = new Set(causes.map(({ brought }) => brought));
+  return [...reasons].flatMap((why) => {
+    const own = causes.filter(({ brought }) => brought === why);
+    const [cause] = own;
+    if (why === null || cause === undefined) return [];
+    const counts = { findings: findingsOf(own), frames: framesOf(own) };
+    return [{ why, rules: ruleCounts(own), ...counts, first: cause.first }];
+  });
 }
 
 /** One run, in which the stories of some frames are told. */
@@ -175,9 +210,10 @@ function ruleCounts(causes: readonly Cause[]): RuleCount[] {
 export function auditJson(report: AuditReport): unknown {
   return {
     ...report,
-    runs: report.runs.map(({ findings: _, causes, story, contrast, ...run }) => ({
+    runs: report.runs.map(({ findings: _, causes, brought, story, contrast, ...run }) => ({
       ...run,
       causes: causes.map(causeJson),
+      brought: brought.map(({ first, ...fault }) => ({ ...fault, first: findingJson(first) })),
       story: story === null ? null : storyJson(story),
       contrast: contrast === null ? null : storyJson(contrast),
     })),

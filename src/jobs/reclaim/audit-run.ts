@@ -1,11 +1,12 @@
-import { PAGES_OF_LEVEL } from "../../../arch/x86/cpu/address.ts";
 import type { TlbPolicy } from "../../../arch/x86/cpu/tlb.ts";
 import { Auditor } from "../../audit/auditor.ts";
 import type { Cause } from "../../audit/causes.ts";
 import type { Finding } from "../../audit/findings.ts";
 import { type Story, StoryTeller } from "../../audit/story/story.ts";
+import { FrameSet } from "../../guest/frame-set.ts";
 import { type ImportedGuest, importScan } from "../../guest/import-kernel.ts";
 import type { GuestScan } from "../../guest/scan-guest.ts";
+import { SNAPSHOT_FAULTS, SnapshotFaults } from "../../guest/snapshot-faults.ts";
 import { innermostCall } from "../../mm/calls.ts";
 import type { mm_struct, NotifierProtocol } from "../../mm/mm_types.ts";
 import { kernelOpening } from "../../trace/opening.ts";
@@ -64,9 +65,12 @@ export interface AuditRun {
   readonly kvmMappedAtClear: number;
   /** Some tables were too many or looped, and were not watched. */
   readonly truncated: boolean;
-  /** The first ones; those beyond a bound are counted in their causes only. */
+  /** The first ones, also those that the snapshot brought along; what is beyond a bound is counted in its cause only. */
   readonly findings: readonly Finding[];
+  /** What is wrong by the run's own doing. */
   readonly causes: readonly Cause[];
+  /** What was wrong before the run began. */
+  readonly broughtCauses: readonly Cause[];
   /** Of the pages that were asked for. */
   readonly stories: readonly Story[];
 }
@@ -81,7 +85,14 @@ export function auditRun(scan: GuestScan, options: AuditRunOptions): AuditRun {
   kernel.attach(mappedAtClear.handlers);
   const listeners = new Map<mm_struct, Listeners>();
   for (const mm of mms.values()) listeners.set(mm, attachListeners(mm, options.listeners));
-  const auditor = new Auditor(kernel, { replay: (finding) => options.replay(finding.pfn) });
+  const faults = new SnapshotFaults(scan);
+  const auditor = new Auditor(kernel, {
+    replay: (finding) => options.replay(finding.pfn),
+    brought(finding) {
+      const fault = faults.behind(finding);
+      return fault === null ? null : SNAPSHOT_FAULTS[fault];
+    },
+  });
   const tellers = (options.pages ?? []).map((page) => tellerOf(imported, listeners, page));
 
   const job = new ReclaimJob(kernel, {
@@ -123,7 +134,8 @@ export function auditRun(scan: GuestScan, options: AuditRunOptions): AuditRun {
     kvmMappedAtClear: mappedAtClear.freed,
     truncated: auditor.truncated,
     findings: auditor.findings,
-    causes: auditor.causes,
+    causes: auditor.causes.filter(({ brought }) => brought === null),
+    broughtCauses: auditor.causes.filter(({ brought }) => brought !== null),
     stories: tellers.map(({ story }) => story),
   };
 }
@@ -143,10 +155,8 @@ function tellerOf(
 function mappedPages(imported: ImportedGuest): MappedPage[] {
   return imported.keptPages.map((page) => {
     const mappings = imported.mappingsOf(page);
-    const frames = new Set<number>();
-    for (const { pfn, level } of mappings) {
-      for (let i = 0; i < PAGES_OF_LEVEL[level]!; i++) frames.add(pfn + i);
-    }
+    const frames = new FrameSet();
+    for (const { pfn, level } of mappings) frames.add(pfn, level);
     return { page, frames: frames.size, mappings };
   });
 }

@@ -1,13 +1,14 @@
-import { byId, causeLines, causeTitle } from "../../audit/cause-text.ts";
+import { byId, causeLines, causeTitle, extentText } from "../../audit/cause-text.ts";
 import { CELLS, storyLines } from "../../audit/story/story-text.ts";
 import { formatCount as count, hex } from "../../text/hex.ts";
 import { type Paint, plain } from "../../text/paint.ts";
 import { wrap } from "../../text/wrap.ts";
-import type { AuditReport, RunReport } from "./audit-report.ts";
+import type { AuditReport, RuleCount, RunReport } from "./audit-report.ts";
 import { contrastLines } from "./contrast-text.ts";
 
 const WIDTH = 80;
 const LABEL = 28;
+/** Width of a protocol's column, unless a number needs more. */
 const COLUMN = 9;
 
 /** The report for a person: head, truth, the protocols side by side, causes, verdict. Ends with a newline. */
@@ -16,6 +17,7 @@ export function auditText(report: AuditReport, paint: Paint = plain): string {
   if (report.runs.length > 0) {
     sections.push(comparison(report.runs, paint));
     for (const run of report.runs) if (run.causes.length > 0) sections.push(causes(run, paint));
+    if (report.runs.some(({ brought }) => brought.length > 0)) sections.push(brought(report.runs, paint));
     sections.push(verdict(report, paint));
     for (const run of report.runs) if (run.story !== null) sections.push(story(run, paint));
   }
@@ -83,13 +85,15 @@ function sum(values: readonly number[]): number {
 }
 
 function comparison(runs: readonly RunReport[], paint: Paint): string {
+  const numbers = ROWS.flatMap(({ value }) => runs.map((run) => count(value(run)).length));
+  const width = Math.max(COLUMN, ...numbers.map((length) => length + 1));
   const line = (label: string, cells: readonly string[]) =>
-    `  ${label.padEnd(LABEL)}${cells.map((cell) => cell.padStart(COLUMN)).join("")}`;
+    `  ${label.padEnd(LABEL)}${cells.map((cell) => cell.padStart(width)).join("")}`;
   const lines = [
     paint("heading", "Writeback and reclaim, by notifier protocol"),
     line(
       "",
-      runs.map(({ protocol }) => protocol.slice(0, COLUMN - 1)),
+      runs.map(({ protocol }) => protocol.slice(0, width - 1)),
     ),
     ...ROWS.map((row) =>
       line(
@@ -99,7 +103,7 @@ function comparison(runs: readonly RunReport[], paint: Paint): string {
     ),
   ];
   const cells = runs.map(({ findingCount }) => {
-    const text = count(findingCount).padStart(COLUMN);
+    const text = count(findingCount).padStart(width);
     return findingCount === 0 ? paint("good", text) : paint("danger", text);
   });
   lines.push(`  ${"findings".padEnd(LABEL)}${cells.join("")}`);
@@ -132,6 +136,23 @@ function causes({ protocol, causes: found }: RunReport, paint: Paint): string {
   return lines.join("\n");
 }
 
+/** What the snapshot brought along, once for all runs: it is found under each protocol again. */
+function brought(runs: readonly RunReport[], paint: Paint): string {
+  const lines = [paint("heading", "Brought by the snapshot, and not counted as findings of these runs")];
+  for (const why of new Set(runs.flatMap((run) => run.brought.map((fault) => fault.why)))) {
+    lines.push(...wrap(why, WIDTH, "  - ", "    ").map((line) => paint("warning", line)));
+    for (const { protocol, brought: faults } of runs) {
+      const fault = faults.find((each) => each.why === why);
+      if (fault === undefined) continue;
+      const { rules, findings, frames, first } = fault;
+      const example = first.pfn === null ? "" : `; for one, --page ${hex(first.pfn)}`;
+      const extent = `${rulesText(rules)}: ${extentText(findings, frames)}${example}`;
+      lines.push(...wrap(extent, WIDTH, `    ${protocol.padEnd(3)} `, "        "));
+    }
+  }
+  return lines.join("\n");
+}
+
 function verdict({ runs, settings }: AuditReport, paint: Paint): string {
   const listeners =
     settings.listeners.length === 0 ? "no listeners" : `listeners ${settings.listeners.join(", ")}`;
@@ -149,11 +170,15 @@ function verdict({ runs, settings }: AuditReport, paint: Paint): string {
 }
 
 function judgement({ rules: found, findingCount, findingFrames, truncated }: RunReport): string {
-  const ids = found.map(({ rule }) => rule).sort(byId);
-  const rules = `rule${ids.length === 1 ? "" : "s"} ${ids.join(", ")}`;
+  const rules = rulesText(found);
   if (findingFrames > 0) return `stale translations: ${count(findingFrames)} frames, ${rules}`;
   if (findingCount > 0) return `breaks ${rules}`;
   return truncated ? "nothing found, but not all page tables could be watched" : "no stale translation found";
+}
+
+function rulesText(counts: readonly RuleCount[]): string {
+  const ids = counts.map(({ rule }) => rule).sort(byId);
+  return `rule${ids.length === 1 ? "" : "s"} ${ids.join(", ")}`;
 }
 
 function story({ protocol, story: told, contrast, findings }: RunReport, paint: Paint): string {

@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync, truncateSync, writeSync } from "node:fs";
 import { afterAll, describe, expect, test } from "vitest";
 import { PhysicalPages } from "../../support/physical-pages.ts";
 import { buildCore, GuestDirectory } from "../formats/mini-guest.ts";
@@ -50,6 +50,22 @@ describe("roots", () => {
       /^0x110000 +4 levels: 0 user and 2 kernel entries; \d+ leaf entries below, none of them impossible$/m,
     );
     expect(output).toContain("and 1 more: --lines all");
+  });
+
+  test("in a sparse file: far behind a hole, at the end of it, in pieces that are read into one buffer", async () => {
+    const memory = new PhysicalPages();
+    for (const [number, root] of [0x70_1000, 0x7f_b000].entries()) {
+      const at = (index: number): bigint => BigInt(root + index * 4096) | 0x63n;
+      memory.path(root, 0xffff_8000_0000_0000n, [at(1), at(2), at(3), 0x2063n]);
+      memory.entry(root + 8 * (300 + number), at(1));
+    }
+    const file = directory.write("sparse.raw", new Uint8Array(0));
+    truncateSync(file, 0x80_0000);
+    const descriptor = openSync(file, "r+");
+    for (const { physical, bytes } of memory.pages) writeSync(descriptor, bytes, 0, bytes.length, physical);
+    closeSync(descriptor);
+    const { roots } = await rootsOf(file);
+    expect(roots.map(({ root }) => root)).toEqual(["0x701000", "0x7fb000"]);
   });
 
   test("nothing that looks like one is status 1", async () => {

@@ -163,3 +163,19 @@ test("F13 in a guest: ps and audit list the rest, and one line says which table 
   const { remarks } = JSON.parse(output) as { remarks: string[] };
   expect(remarks.at(-1)).toMatch(/^the table at 0x7f0000 is not in the image: the level 3 entry at 0x11038/);
 });
+
+test.each([
+  { level: 2, slot: ROOTS.two + 0x2000 + 8 * 3, frame: "outside memory", entry: 0x4000_0160n },
+  { level: 2, slot: ROOTS.two + 0x2000 + 8 * 3, frame: "in memory", entry: 0x000f_ffff_ffc0_0160n },
+  { level: 3, slot: ROOTS.two + 0x1000, frame: "outside memory", entry: 0x4000_0120n },
+])("PROT_NONE without PSE at level $level, frame $frame: one line that names it", async (row) => {
+  const core = buildCore(tables().entry(row.slot, row.entry).pages, note());
+  writeGuest("6.1.0-56-amd64", core);
+  const { status, output, errors } = await runHere(["audit", directory.path]);
+  expect({ status, output }).toEqual({ status: 2, output: "" });
+  expect(errors.trimEnd().split("\n")).toHaveLength(1);
+  const place = `the level ${row.level} entry at physical 0x${row.slot.toString(16)}`;
+  expect(errors).toMatch(
+    new RegExp(`pt\\.elf\\.gz: offset 0x.*: expected ${place} .*found PROT_NONE alone: 0x`),
+  );
+});

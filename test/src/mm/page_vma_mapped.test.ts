@@ -75,10 +75,17 @@ describe("a small page", () => {
   test.each([
     ["none", 0n],
     ["not present", 0x1_0000_3c00n],
+    ["of device memory", 0x0400_0010_0000_00e7n],
   ])("a pmd that is %s ends the walk", (_what, pmd) => {
     const { scene, vma } = small(pte(0x27n));
     scene.kernel.plantEntry(pmdSlot(vma.vm_mm, h), Entry.fromBigInt(pmd));
     expect(walkAll(scene, PFN, vma, PVMW_SYNC)).toEqual([]);
+  });
+
+  test("a pmd that names a table outside memory is named, and nobody waits for its lock", () => {
+    const { scene, vma } = small(pte(0x27n));
+    scene.kernel.plantEntry(pmdSlot(vma.vm_mm, h), Entry.fromBigInt(0x1_0000_0067n));
+    expect(() => walkAll(scene, PFN, vma, PVMW_SYNC)).toThrow(/locks table 1048576, which is not memory/);
   });
 
   test("stopping early lets go of the lock", () => {

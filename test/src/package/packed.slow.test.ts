@@ -39,6 +39,7 @@ const PRINTED = {
   "every-entry": [
     "cpu true",
     "audit 30 rules, 0 findings",
+    "rule 2: no spte points to a freed page",
     "inspect 1 reading",
     "conform true, 0 mismatches",
     "files true",

@@ -1,5 +1,5 @@
 /** Something of every entry, the one that needs Node among them. It prints one line for each. */
-import { Auditor, RULES } from "ptescope/audit";
+import { Auditor, explainRule, explainText, RULES } from "ptescope/audit";
 import { GROUPS, runConform, SelfSubject, selectCases, totalOf } from "ptescope/conform";
 import { cpuModel, DEFAULT_CPU_MODEL, Entry, Machine } from "ptescope/cpu";
 import { FormatError, readGuestDirectory } from "ptescope/files";
@@ -10,6 +10,7 @@ const machine = new Machine({ memory: "16MiB" });
 const auditor = new Auditor(new Kernel(machine));
 console.log(`cpu ${cpuModel(DEFAULT_CPU_MODEL).name === machine.cpu(0).control.model.name}`);
 console.log(`audit ${RULES.length} rules, ${auditor.finish().length} findings`);
+console.log(explainText(explainRule(2)).split("\n")[0]);
 
 const formats = [new PteFormat(pteLayout("linux-4.13"))];
 const decoded = decodeEntry(new Entry(0x1234_5867, 0), "pte", 4, cpuModel(DEFAULT_CPU_MODEL), formats);
