@@ -1,7 +1,6 @@
 import { fileURLToPath } from "node:url";
-import type { Terminal } from "../src/cli/output.ts";
+import { terminalOn } from "../src/cli/output.ts";
 import { runCommandLine } from "../src/cli/run.ts";
-import { plain } from "../src/text/paint.ts";
 import type { Benchmark } from "./benchmark.ts";
 
 const GUEST = fileURLToPath(new URL("../src/samples/guest-a1", import.meta.url));
@@ -18,17 +17,17 @@ export const dumpBenchmark: Benchmark = {
       operations: 1,
       async run() {
         let length = 0;
-        const terminal: Terminal = {
-          write: (text) => {
+        const terminal = terminalOn({
+          output: (text) => {
             length += text.length;
-            return Promise.resolve(true);
+            return Promise.resolve();
           },
-          warn: (line) => {
+          errors: (line) => {
             throw new RangeError(line);
           },
-          progress: () => {},
-          paint: plain,
-        };
+          colours: false,
+          live: false,
+        });
         if ((await runCommandLine(ARGUMENTS, terminal)) !== 0) throw new RangeError("dump failed");
         return length;
       },

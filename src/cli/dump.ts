@@ -71,12 +71,12 @@ export const dumpCommand: Command = {
       const control = controlOf(space.state, space.cr3);
       const listing = new Listing(terminal, image, space, control, choice);
       listing.checkRoot();
-      let leaves: LeafCursor | null;
+      let leaves: LeafCursor;
       if (parsed.has("json")) leaves = await listing.json(parsed);
       else if (format === "table") leaves = await listing.table(parsed);
       else leaves = await listing.dialect(format, parsed, pteFormatOf(image, parsed));
       const whole = choice.range === WHOLE_SPACE && choice.filter === null;
-      if (leaves === null || !whole || leaves.given > 0) return 0;
+      if (!whole || leaves.given > 0) return 0;
       terminal.warn(`ptescope dump: ${nothingMapped(leaves)}`);
       return 1;
     });

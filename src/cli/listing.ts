@@ -18,6 +18,7 @@ import {
   rangeTable,
   rangeTableHeader,
 } from "../inspect/range-table.ts";
+import { jsonText } from "../text/escape.ts";
 import { formatCount, hex } from "../text/hex.ts";
 import type { ParsedArguments } from "./command.ts";
 import { crashBlocks } from "./crash-blocks.ts";
@@ -84,8 +85,8 @@ export class Listing {
     throw new FormatError(core.file, null, `the root table at ${hex(root)} in the image${hint.join("")}`);
   }
 
-  /** Each listing returns the cursor at its end; null when the reader went away. */
-  async table(parsed: ParsedArguments): Promise<LeafCursor | null> {
+  /** Each listing returns the cursor at its end. */
+  async table(parsed: ParsedArguments): Promise<LeafCursor> {
     const { path } = this.#image;
     const { name, root, levels, state, cr3 } = this.#space;
     const { limit } = this.#choice;
@@ -100,21 +101,20 @@ export class Listing {
       "",
       rangeTableHeader(paint),
     ];
-    if (!(await this.#terminal.write(`${head.join("\n")}\n`))) return null;
+    await this.#terminal.write(head);
     const counts = new PageCounts();
     const lines = rangeTable(ranges, aliases ?? null, counts, this.#names(), paint);
     const end = await writeLines(this.#terminal, lines, limit);
-    if (end === "closed") return null;
     const last = [stoppedBy(end, leaves, limit) ?? counts.describe()];
     last.push(...lostLines(leaves).map((line) => paint("warning", line)));
     if (aliases === null) last.push("too many ranges to look for aliases");
     last.push(paint("quiet", RANGE_LEGEND));
     if (aliases) last.push(paint("quiet", ALIAS_LEGEND));
-    await this.#terminal.write(`\n${last.join("\n")}\n`);
+    await this.#terminal.write(["", ...last]);
     return leaves;
   }
 
-  async json(parsed: ParsedArguments): Promise<LeafCursor | null> {
+  async json(parsed: ParsedArguments): Promise<LeafCursor> {
     const { limit } = this.#choice;
     const { name, root, levels, state } = this.#space;
     const head = {
@@ -130,12 +130,10 @@ export class Listing {
     const aliases = this.#aliases(parsed);
     const leaves = this.#leaves();
     const ranges = this.#ranges(leaves, parsed);
-    const opening = JSON.stringify(head).slice(0, -1);
-    if (!(await this.#terminal.write(`${opening},"ranges":[\n`))) return null;
+    await this.#terminal.write([`${jsonText(head).slice(0, -1)},"ranges":[`]);
     const counts = new PageCounts();
     const objects = rangeObjects(ranges, aliases ?? null, counts, this.#names());
-    const end: LinesEnd = await writeLines(this.#terminal, objects, limit, ",\n", "\n");
-    if (end === "closed") return null;
+    const end: LinesEnd = await writeLines(this.#terminal, objects, limit, ",");
     const tail = {
       complete: stoppedBy(end, leaves, limit) === null,
       pages: { "4K": counts.at(1), "2M": counts.at(2), "1G": counts.at(3) },
@@ -143,7 +141,7 @@ export class Listing {
       missingTables: leaves.lostCount,
       missing: lostObjects(leaves),
     };
-    await this.#terminal.write(`],${JSON.stringify(tail).slice(1)}\n`);
+    await this.#terminal.write([`],${jsonText(tail).slice(1)}`]);
     return leaves;
   }
 
@@ -152,7 +150,7 @@ export class Listing {
     format: Exclude<Format, "table">,
     parsed: ParsedArguments,
     pteFormat: PteFormat,
-  ): Promise<LeafCursor | null> {
+  ): Promise<LeafCursor> {
     const { limit, filter } = this.#choice;
     const leaves = this.#leaves(!isQemu(format));
     const lines = {
@@ -164,7 +162,6 @@ export class Listing {
         crashBlocks(this.#image, this.#space.state, this.#control, pteFormat, foldLeaves(leaves, filter)),
     }[format]();
     const end = await writeLines(this.#terminal, lines, limit);
-    if (end === "closed") return null;
     const stopped = stoppedBy(end, leaves, limit);
     const words = [...(stopped === null ? [] : [stopped]), ...lostLines(leaves)];
     for (const word of words) this.#terminal.warn(`ptescope dump: ${word}`);

@@ -11,6 +11,7 @@ import { crashVtop } from "../dialects/crash.ts";
 import { ptWalk } from "../dialects/pt.ts";
 import { walkReport } from "../inspect/walk-report.ts";
 import { missingTable, walkLines, walkObject } from "../inspect/walk-text.ts";
+import { jsonText } from "../text/escape.ts";
 import { hex } from "../text/hex.ts";
 import {
   type Command,
@@ -89,7 +90,7 @@ export const walkCommand: Command = {
           cpu: control.model.name,
           assumed: stateObject(state),
         };
-        await terminal.write(`${JSON.stringify({ ...head, walks: reports.map(walkObject) })}\n`);
+        await terminal.write([jsonText({ ...head, walks: reports.map(walkObject) })]);
         return;
       }
       const { paint } = terminal;
@@ -103,7 +104,7 @@ export const walkCommand: Command = {
         bochs: () => reports.map(bochsPage),
         crash: () => reports.map((report) => crashVtop(report, control.root, pteFormat)),
       }[format]();
-      await terminal.write(`${blocks.map((lines) => lines.join("\n")).join("\n\n")}\n`);
+      await terminal.write(blocks.flatMap((lines, number) => (number === 0 ? lines : ["", ...lines])));
       // The other tools' formats have no word for it.
       const missing = format === "table" ? [] : reports.map(({ end }) => end);
       for (const end of missing) {
