@@ -6,6 +6,7 @@ import { qemuMem } from "../dialects/qemu-mem.ts";
 import { qemuTlb } from "../dialects/qemu-tlb.ts";
 import { FormatError } from "../formats/format-error.ts";
 import { AliasIndex } from "../inspect/alias-index.ts";
+import { countLeaves } from "../inspect/leaf-count.ts";
 import { foldLeaves, type LeafRange, type PageFilter } from "../inspect/leaf-ranges.ts";
 import { LeafCursor, type LinearRange } from "../inspect/leaves.ts";
 import { lostLines, lostObjects } from "../inspect/lost-ranges.ts";
@@ -187,8 +188,10 @@ export class Listing {
     if (parsed.has("no-aliases")) return undefined;
     const { root, levels } = this.#space;
     const marked = this.#space.state.mark?.mask ?? 0;
-    const options = { reserved: this.#control, most: MAX_PAGES, marked };
-    return AliasIndex.of(new LeafCursor(this.#image.memory, root, levels, options));
+    const { memory } = this.#image;
+    const options = { reserved: this.#control, marked };
+    if (countLeaves(memory, root, levels, options) > MAX_PAGES) return null;
+    return AliasIndex.of(new LeafCursor(memory, root, levels, options));
   }
 
   #ranges(leaves: LeafCursor, parsed: ParsedArguments): Iterable<LeafRange> {

@@ -11,7 +11,7 @@ const USAGE = 2;
 const INTERNAL = 70;
 
 /** Every command by name; a module is loaded when its command is asked for. */
-const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
+export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   audit: async () => (await import("./audit.ts")).auditCommand,
   ps: async () => (await import("./ps.ts")).psCommand,
   dump: async () => (await import("./dump.ts")).dumpCommand,

@@ -163,7 +163,7 @@ export class LeafCursor {
       const linear = this.#linearAt(level, index);
       if (linear + SPAN[level]! <= this.#start) continue;
       if (linear >= this.#end) break;
-      const reserved = this.#isReserved(level, lo, hi);
+      const reserved = isReservedLeaf(this.#reserved, level, lo, hi);
       if (reserved || stopsAt(level, lo, this.#notPresent)) {
         this.#at = level;
         this.linear = linear;
@@ -215,10 +215,6 @@ export class LeafCursor {
       : linear;
   }
 
-  #isReserved(level: number, lo: number, hi: number): boolean {
-    return this.#reserved !== null && (lo & PTE_P) !== 0 && hasReservedBit(this.#reserved, level, lo, hi);
-  }
-
   /** Whether there is anything to stop at below a table; a table that is missing is something. */
   #isFertile(frame: number, level: number): boolean {
     const key = tableKey(frame, level);
@@ -235,7 +231,7 @@ export class LeafCursor {
       const lo = words[slot]!;
       const hi = words[slot + 1]! & ~this.#mark;
       if ((lo | hi) === 0) continue;
-      if (this.#isReserved(level, lo, hi) || stopsAt(level, lo, this.#notPresent)) return true;
+      if (isReservedLeaf(this.#reserved, level, lo, hi) || stopsAt(level, lo, this.#notPresent)) return true;
       if (isTable(level, lo) && this.#isFertile(frameOf(lo, hi), level - 1)) return true;
     }
     return false;
@@ -259,6 +255,16 @@ export function tableKey(frame: number, level: number): number {
 export function stopsAt(level: number, lo: number, notPresent: boolean): boolean {
   if ((lo & PTE_P) !== 0) return level === 1 || (level <= LAST_LEAF_LEVEL && (lo & PTE_PS) !== 0);
   return notPresent && level <= LAST_SWAP_LEVEL;
+}
+
+/** Whether an entry is present and has a bit set that these say is reserved. */
+export function isReservedLeaf(
+  reserved: ReservedBits | null,
+  level: number,
+  lo: number,
+  hi: number,
+): boolean {
+  return reserved !== null && (lo & PTE_P) !== 0 && hasReservedBit(reserved, level, lo, hi);
 }
 
 /** Whether an entry leads to a table. */
