@@ -1,4 +1,5 @@
 import { existsSync, readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import { FormatError, quote } from "../formats/format-error.ts";
 import { ProtocolError } from "../mm/own-protocol.ts";
 import { type Command, helpOf, UsageError } from "./command.ts";
@@ -102,20 +103,30 @@ export function reportError(error: unknown, name: string | undefined, terminal: 
     error instanceof FormatError ||
     error instanceof RangeError ||
     error instanceof TypeError;
-  if (!expected) {
-    terminal.warn(`ptescope: internal error, please report it: ${placed(error)}`);
-    return INTERNAL;
-  }
   const prefix = name !== undefined && Object.hasOwn(COMMANDS, name) ? `ptescope ${name}` : "ptescope";
-  terminal.warn(`${prefix}: ${oneLine(error.message)}`);
-  return USAGE;
+  if (expected) {
+    terminal.warn(`${prefix}: ${oneLine(error.message)}`);
+    return USAGE;
+  }
+  if (!isOurs(error)) {
+    terminal.warn(`${prefix}: a module that was loaded threw: ${oneLine(String(error))}`);
+    return USAGE;
+  }
+  terminal.warn(
+    `ptescope: internal error, please report it: ${oneLine(`${String(error)} ${placeOf(error)}`)}`,
+  );
+  return INTERNAL;
 }
 
-/** An error with the place where it was made, in one line. */
-function placed(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  const place = /^ +(at .*)$/m.exec(error.stack ?? "")?.[1] ?? "";
-  return oneLine(`${error.name}: ${error.message} ${place}`);
+/** Where an error was made: the first frame of its stack. */
+function placeOf(error: unknown): string {
+  return (error instanceof Error ? /^ +(at .*)$/m.exec(error.stack ?? "")?.[1] : undefined) ?? "";
+}
+
+/** Whether an error was made by this package. Modules of protocols may leave behind errors of any kind, or none. */
+function isOurs(error: unknown): boolean {
+  const here = fileURLToPath(new URL("..", import.meta.url));
+  return placeOf(error).includes(here);
 }
 
 /** Messages may have been made for several lines. */

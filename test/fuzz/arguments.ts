@@ -65,7 +65,8 @@ const GIVEN = new Set(["against", "oops", "from"]);
 export function anyOptions(command: Command, random: Xorshift, most = 4): string[] {
   const names = Object.keys(command.options).filter((name) => !GIVEN.has(name));
   const args: string[] = [];
-  for (let count = random.below(most + 1); count > 0; count--) {
+  // Many options seldom go together: most command lines have few.
+  for (let count = random.below(2) * random.below(most + 1); count > 0; count--) {
     const name = random.pick(names);
     args.push(`--${name}`);
     if (command.options[name]!.value !== undefined) args.push(valueFor(name, random));

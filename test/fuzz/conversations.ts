@@ -40,7 +40,19 @@ export function anyAdapter(random: Xorshift): string {
   ]);
   const say = (text: string): string => `printf '%s\\n' ${quoted(text)}`;
   const silent = random.below(40) === 0 ? "exec sleep 5" : "true";
+  // Answers every question, rightly or not: its id stands first in the line.
+  const result = random.pick([
+    `"unsupported":${name}`,
+    '"results":[{},{},{},{}]',
+    '"results":[null,null,null,null]',
+  ]);
+  const told = `{"id":"%s",${result.replaceAll("%", "%%").replaceAll("\\", "\\\\")}}\\n`;
+  const each = `id=\${line#*'"id":"'}; printf ${quoted(told)} "\${id%%\\"*}"`;
+  const honest = `read -r line; ${say(greeting)}; while read -r line; do ${each}; done`;
   return random.pick([
+    honest,
+    honest,
+    honest,
     say(hostileText(random)),
     say(greeting),
     `${say(greeting)}; ${say(answer)}; cat >/dev/null`,

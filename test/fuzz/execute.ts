@@ -5,6 +5,7 @@ import { terminalOn } from "../../src/cli/output.ts";
 import { OutputError } from "../../src/cli/output-error.ts";
 import { runCommandLine } from "../../src/cli/run.ts";
 import { FormatError } from "../../src/formats/format-error.ts";
+import { jsonText } from "../../src/text/escape.ts";
 import { type Commands, type Input, inputOf } from "./inputs.ts";
 import { judgeFile } from "./records.ts";
 import { faultOf, type Result } from "./verdict.ts";
@@ -17,6 +18,7 @@ export interface Trial {
   readonly kind: string;
   /** What was run, for a person. */
   readonly what: string;
+  readonly status: number;
   readonly fault: string | null;
 }
 
@@ -46,14 +48,14 @@ export async function runInput(
     begin(what);
     const colours = number % 2 === 1;
     const result = await resultOf(input, colours);
-    return { kind: input.kind, what, fault: judge(input, result, colours, directory) };
+    return { kind: input.kind, what, status: result.status, fault: judge(input, result, colours, directory) };
   });
 }
 
 /** What an input runs. */
 export function describeInput(input: Input): string {
   return "args" in input
-    ? `ptescope ${input.args.map((word) => JSON.stringify(word)).join(" ")}`
+    ? `ptescope ${input.args.map((word) => jsonText(word)).join(" ")}`
     : `${input.recording.length} bytes of records`;
 }
 

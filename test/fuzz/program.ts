@@ -52,7 +52,7 @@ export async function runProgram(
     const shell = OUTPUTS[number % OUTPUTS.length]!;
     const what = `${describeInput(input)}  [${shell}]`;
     begin(what);
-    if (!("args" in input)) return { trial: { kind: input.kind, what, fault: null }, memory: 0 };
+    if (!("args" in input)) return { trial: { kind: input.kind, what, status: 0, fault: null }, memory: 0 };
     const node = [process.execPath, "--import", METER, program, ...input.args];
     const meter = join(directory, "meter");
     const { status, signal, stdout, stderr, error } = spawnSync(
@@ -71,6 +71,6 @@ export async function runProgram(
       error !== undefined || signal !== null
         ? `the process ended by ${signal ?? error?.message}`
         : judge(input, { status: status ?? -1, output: stdout, errors: stderr }, false, directory);
-    return { trial: { kind: `${input.kind}, own process`, what, fault }, memory };
+    return { trial: { kind: `${input.kind}, own process`, what, status: status ?? -1, fault }, memory };
   });
 }

@@ -9,26 +9,17 @@
  * P of the inputs are run again as programs of their own, some of them on a full device or with their reader gone. Ends
  * with status 1 if anything was found, and says how to run it again.
  */
-import { type ChildProcess, fork } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { jsonText } from "../../src/text/escape.ts";
 import { buildProgram } from "./program.ts";
 import type { Answer, Order } from "./worker.ts";
+import { WorkerProcess } from "./worker-process.ts";
 
 const MAX_MEMORY = 400;
-/** Milliseconds of CPU after which an input hangs. */
-const PATIENCE = 10_000;
 const MAX_SHOWN = 40;
-/** Milliseconds between two looks at a worker. */
-const LOOK = 500;
-/** So many times its patience a worker may do nothing. */
-const IDLE = 12;
-/** Milliseconds of a clock tick of /proc/PID/stat (proc(5)): USER_HZ is 100 on x86. */
-const TICK = 10;
-/** The heap of a worker, MiB: an input that needs more ends it. */
-const HEAP = 256;
 
 const { values } = parseArgs({
   options: {
@@ -56,7 +47,8 @@ function* tasks(program: string): Generator<Order> {
   }
 }
 
-const counts = new Map<string, number>();
+/** Inputs by kind and exit status. */
+const counts = new Map<string, Map<number, number>>();
 const faults: string[] = [];
 let peak = 0;
 let cpu = 0;
@@ -70,84 +62,39 @@ function found(task: Order, what: string, fault: string): void {
 
 /** Works through the tasks in one process after the other: one that hangs, ends or grows is replaced. */
 async function work(queue: Iterator<Order>): Promise<void> {
+  // What goes wrong in a process that has done much else has to go wrong in a fresh one, too.
+  let again = false;
   for (let task = queue.next(); !task.done; ) {
-    const child = fork(join(import.meta.dirname, "worker.ts"), {
-      execArgv: ["--import", import.meta.resolve("tsx"), `--max-old-space-size=${HEAP}`],
-      stdio: ["ignore", "pipe", "pipe", "ipc"],
-      env: { ...process.env, TMPDIR: directory },
-    });
-    let said = "";
-    for (const stream of [child.stdout!, child.stderr!]) {
-      stream.on("data", (bytes: Buffer) => {
-        said = (said + bytes.toString()).slice(-2000);
-      });
-    }
-    await reply(child);
+    const worker = new WorkerProcess(directory);
     let seconds = 0;
-    while (!task.done) {
-      said = "";
-      child.send({ seed, number: task.value.number, program: task.value.program } satisfies Order);
-      const what = await reply(child);
-      const answer = await reply(child);
-      if (!isAnswer(answer)) {
-        found(task.value, `${what}\n  ${said.trim()}`, String(answer));
-        task = queue.next();
+    let fresh = true;
+    for (let usable = true; usable && !task.done; fresh = false) {
+      const reply = await worker.run(task.value);
+      const grown = "trial" in reply && reply.memory > MAX_MEMORY;
+      usable = "trial" in reply && !grown;
+      if (!usable && !fresh && !again) {
+        again = true;
         break;
       }
-      const { trial, memory } = answer;
-      counts.set(trial.kind, (counts.get(trial.kind) ?? 0) + 1);
-      peak = Math.max(peak, memory);
-      seconds = answer.cpu;
-      if (trial.fault !== null) found(task.value, trial.what, trial.fault);
-      else if (said !== "") found(task.value, trial.what, `it printed by itself: ${JSON.stringify(said)}`);
-      else if (memory > MAX_MEMORY) found(task.value, trial.what, `${Math.round(memory)} MiB of memory`);
-      const grown = memory > MAX_MEMORY && task.value.program === null;
+      if ("trial" in reply) {
+        tell(reply, worker.said, task.value);
+        seconds = reply.cpu;
+      } else found(task.value, `${reply.what}\n  ${worker.said.trim()}`, reply.died);
+      again = false;
       task = queue.next();
-      if (grown) break;
     }
     cpu += seconds;
-    child.kill("SIGKILL");
+    worker.stop();
   }
 }
 
-function isAnswer(value: unknown): value is Answer {
-  return typeof value === "object" && value !== null && "trial" in value;
-}
-
-/** The next message of a worker, or what came instead. */
-function reply(child: ChildProcess): Promise<unknown> {
-  return new Promise((resolve) => {
-    const before = cpuOf(child);
-    const settle = (value: unknown): void => {
-      clearInterval(timer);
-      child.off("message", settle);
-      child.off("exit", ended);
-      resolve(value);
-    };
-    const ended = (status: number | null, signal: string | null): void =>
-      settle(`the process ended (${signal ?? status})`);
-    let waited = 0;
-    const timer = setInterval(() => {
-      waited += LOOK;
-      // On a busy machine an input may wait for its turn: what it has used counts, while that is known.
-      const used = cpuOf(child) - before;
-      if (used > PATIENCE || waited > IDLE * PATIENCE) settle(`no end within ${PATIENCE / 1000} s`);
-    }, LOOK);
-    child.on("message", settle);
-    child.on("exit", ended);
-  });
-}
-
-/** Milliseconds of CPU that a process has had; NaN where the system does not say. */
-function cpuOf({ pid }: ChildProcess): number {
-  try {
-    const fields = readFileSync(`/proc/${pid}/stat`, "latin1")
-      .replace(/^.*\) /s, "")
-      .split(" ");
-    return (Number(fields[11]) + Number(fields[12])) * TICK;
-  } catch {
-    return Number.NaN;
-  }
+function tell({ trial, memory }: Answer, said: string, task: Order): void {
+  const outcomes = counts.get(trial.kind) ?? new Map<number, number>();
+  counts.set(trial.kind, outcomes.set(trial.status, (outcomes.get(trial.status) ?? 0) + 1));
+  peak = Math.max(peak, memory);
+  if (trial.fault !== null) found(task, trial.what, trial.fault);
+  else if (said !== "") found(task, trial.what, `it printed by itself: ${jsonText(said)}`);
+  else if (memory > MAX_MEMORY) found(task, trial.what, `${Math.round(memory)} MiB of memory`);
 }
 
 const begun = process.hrtime.bigint();
@@ -159,8 +106,11 @@ try {
   rmSync(directory, { recursive: true, force: true });
 }
 const wall = Number((process.hrtime.bigint() - begun) / 1_000_000n) / 1000;
-const kinds = [...counts].sort().map(([kind, times]) => `${kind} ${times}`);
-console.log(`seed ${seed}, inputs ${from} to ${from + count - 1}: ${kinds.join(", ")}`);
+console.log(`seed ${seed}, inputs ${from} to ${from + count - 1}`);
+for (const [kind, outcomes] of [...counts].sort()) {
+  const statuses = [...outcomes].sort().map(([status, times]) => `${times} of status ${status}`);
+  console.log(`  ${kind}: ${statuses.join(", ")}`);
+}
 console.log(
   `${wall.toFixed(1)} s, ${cpu.toFixed(1)} s of CPU in the workers; at most ${Math.round(peak)} MiB; ${faults.length} found`,
 );

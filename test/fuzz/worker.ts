@@ -36,4 +36,3 @@ process.on("message", async ({ seed, number, program }: Order) => {
   const { user, system } = process.cpuUsage();
   process.send!({ trial, memory, cpu: (user + system) / 1e6 } satisfies Answer);
 });
-process.send!("ready");

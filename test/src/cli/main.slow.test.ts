@@ -101,3 +101,23 @@ describe("output that cannot be written is one line and status 2", () => {
     expect(shell('"$@" <&- >&- 2>&-', "decode", "1")).toEqual({ status: 0, stdout: "", stderr: "" });
   });
 });
+
+test("what a protocol's module leaves behind is one line and status 2", () => {
+  const folder = mkdtempSync(join(tmpdir(), "ptescope-module-"));
+  const module = join(folder, "mine.mjs");
+  writeFileSync(module, "Promise.reject(new Error('left\\nbehind')); await new Promise(() => {});");
+  const { status, output, errors } = ptescope("audit", "--protocol", module);
+  rmSync(folder, { recursive: true });
+  expect({ status, output }).toEqual({ status: 2, output: "" });
+  expect(errors).toBe("ptescope: a module that was loaded threw: Error: left behind\n");
+});
+
+test("100 inputs of every kind, some as programs of their own: nothing breaks it", () => {
+  const node = spawnSync(
+    process.execPath,
+    ["--import", "tsx", "test/fuzz/run.ts", "--count", "100", "--processes", "3"],
+    { encoding: "utf8" },
+  );
+  expect(node.stdout).toContain("; 0 found");
+  expect(node.status).toBe(0);
+});
