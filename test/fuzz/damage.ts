@@ -16,7 +16,7 @@ export function scrambled(tables: Uint8Array, physical: number, random: Xorshift
   const view = new DataView(bytes.buffer);
   const pages = bytes.length / 4096;
   const page = (): bigint => BigInt(physical + random.below(pages) * 4096);
-  switch (random.below(4)) {
+  switch (random.below(6)) {
     case 0:
       break;
     case 1: {
@@ -27,6 +27,7 @@ export function scrambled(tables: Uint8Array, physical: number, random: Xorshift
       break;
     }
     case 2:
+    case 3:
       for (let count = random.below(40); count >= 0; count--) {
         view.setBigUint64(
           random.below(bytes.length / 8) * 8,
