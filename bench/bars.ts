@@ -38,7 +38,7 @@ const LARGE = 2 ** 21;
 const INVLPGS = 1_000_000;
 
 const SILENT: Terminal = {
-  write: () => Promise.resolve(true),
+  write: () => Promise.resolve(),
   warn: () => {},
   progress: () => {},
   paint: plain,

@@ -4,9 +4,8 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { PAGE_SIZE } from "../arch/x86/cpu/address.ts";
 import { xorshift32 } from "../arch/x86/cpu/xorshift32.ts";
-import type { Terminal } from "../src/cli/output.ts";
+import { terminalOn } from "../src/cli/output.ts";
 import { runCommandLine } from "../src/cli/run.ts";
-import { plain } from "../src/text/paint.ts";
 import type { Benchmark } from "./benchmark.ts";
 
 const GUEST = fileURLToPath(new URL("../src/samples/guest-a1", import.meta.url));
@@ -70,17 +69,17 @@ function scatteredImage(): Uint8Array {
 /** Characters that a dump prints. */
 async function lengthOfDump(args: readonly string[]): Promise<number> {
   let length = 0;
-  const terminal: Terminal = {
-    write: (text) => {
+  const terminal = terminalOn({
+    output: (text) => {
       length += text.length;
-      return Promise.resolve(true);
+      return Promise.resolve();
     },
-    warn: (line) => {
+    errors: (line) => {
       throw new RangeError(line);
     },
-    progress: () => {},
-    paint: plain,
-  };
+    colours: false,
+    live: false,
+  });
   if ((await runCommandLine(args, terminal)) !== 0) throw new RangeError("dump failed");
   return length;
 }

@@ -21,6 +21,7 @@ import { LISTENER_KINDS, type ListenerKind, listenerKind } from "../jobs/reclaim
 import type { FrameRange } from "../jobs/reclaim/reclaim-job.ts";
 import type { NotifierProtocol } from "../mm/mm_types.ts";
 import { NOTIFIER_PROTOCOLS } from "../mm/notifier-protocol.ts";
+import { jsonText } from "../text/escape.ts";
 import {
   type Command,
   type ParsedArguments,
@@ -29,7 +30,7 @@ import {
   UsageError,
 } from "./command.ts";
 import { parseHex } from "./options.ts";
-import type { Terminal } from "./output.ts";
+import { linesOf, type Terminal } from "./output.ts";
 import { loadProtocol } from "./protocol-module.ts";
 import { SAMPLE_NAME, snapshotPath } from "./sample.ts";
 
@@ -85,14 +86,14 @@ export const auditCommand: Command = {
     if (diff !== null) {
       const text = diffText(diffProtocols(guest, settings, diff), terminal.paint);
       terminal.progress("");
-      await terminal.write(text);
+      await terminal.write(linesOf(text));
       return 0;
     }
     const report = auditInto(parsed.text("findings"), guest, settings);
     terminal.progress("");
     warnOfLost(parsed.text("findings"), report, terminal);
-    if (parsed.has("json")) await terminal.write(`${JSON.stringify(auditJson(report), null, 2)}\n`);
-    else await terminal.write(auditText(report, terminal.paint));
+    const text = parsed.has("json") ? jsonText(auditJson(report), 2) : auditText(report, terminal.paint);
+    await terminal.write(linesOf(text));
     return isTrue(report.truth) ? statusOf(report, rules) : 1;
   },
 };

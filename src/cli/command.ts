@@ -134,8 +134,8 @@ export function requirePositionals(
   return positionals;
 }
 
-/** The full help of a command. */
-export function helpOf(command: Command): string {
+/** The lines of the full help of a command. */
+export function helpOf(command: Command): string[] {
   const flags = Object.entries(command.options).map(([name, { value, help, short }]) => ({
     flag: `${short === undefined ? "" : `-${short}, `}--${name}${value === undefined ? "" : ` ${value}`}`,
     help,
@@ -149,8 +149,7 @@ export function helpOf(command: Command): string {
     "",
     ...all.map(({ flag, help }) => `  ${flag.padEnd(width)}  ${help}`),
     ...(command.notes === undefined ? [] : ["", ...command.notes]),
-    "",
-  ].join("\n");
+  ];
 }
 
 function explain(error: unknown, names: readonly string[]): string {

@@ -1,4 +1,3 @@
-import { closeSync, openSync, writeSync } from "node:fs";
 import type { ConformCase } from "../conform/case.ts";
 import { readCaseFile } from "../conform/case-file.ts";
 import { caseFileLines } from "../conform/case-json.ts";
@@ -9,6 +8,8 @@ import type { Subject } from "../conform/subject.ts";
 import { CommandSubject } from "../conform/subject-command.ts";
 import { SelfSubject } from "../conform/subject-self.ts";
 import { FormatError, quote } from "../formats/format-error.ts";
+import { WholeFile } from "../formats/whole-file.ts";
+import { jsonText } from "../text/escape.ts";
 import { formatCount } from "../text/hex.ts";
 import {
   type Command,
@@ -24,8 +25,6 @@ const SAMPLE = 1000;
 const SEED = 1;
 const TIMEOUT = 10;
 const SHOW = 2;
-/** Characters of a case file written at once. */
-const CHUNK = 2 ** 16;
 
 export const conformCommand: Command = {
   name: "conform",
@@ -146,11 +145,9 @@ function countCases(selection: Selection): number {
 
 async function list(groups: readonly CaseGroup[], json: boolean, terminal: Terminal): Promise<number> {
   const lines = groups.map(({ name, size, about }) =>
-    json
-      ? JSON.stringify({ name, size, about })
-      : `${name.padEnd(8)}${formatCount(size).padStart(8)}  ${about}`,
+    json ? jsonText({ name, size, about }) : `${name.padEnd(8)}${formatCount(size).padStart(8)}  ${about}`,
   );
-  await terminal.write(`${lines.join("\n")}\n`);
+  await terminal.write(lines);
   return 0;
 }
 
@@ -159,38 +156,18 @@ async function writeCases(target: string, cases: Iterable<ConformCase>, terminal
     await writeLines(terminal, caseFileLines(cases), Number.POSITIVE_INFINITY);
     return 0;
   }
-  // The first case is made before the file is: a bad --from leaves no empty file behind.
-  const lines = caseFileLines(cases);
-  let chunk = `${lines.next().value}\n${lines.next().value}\n`;
-  const file = writing(target, () => openSync(target, "w"));
+  const file = new WholeFile(target);
   try {
-    for (const line of lines) {
-      chunk += `${line}\n`;
-      if (chunk.length < CHUNK) continue;
-      writing(target, () => writeSync(file, chunk));
-      chunk = "";
-    }
-    writing(target, () => writeSync(file, chunk));
+    for (const line of caseFileLines(cases)) file.write(`${line}\n`);
+    file.commit();
   } finally {
-    closeSync(file);
+    file.discard();
   }
   return 0;
 }
 
-function writing<T>(file: string, action: () => T): T {
-  try {
-    return action();
-  } catch (error) {
-    throw new FormatError(
-      file,
-      null,
-      `a file that can be written (${(error as NodeJS.ErrnoException).code})`,
-    );
-  }
-}
-
 async function report(result: ConformResult, json: boolean, terminal: Terminal): Promise<number> {
-  if (json) await terminal.write(`${JSON.stringify(reportObject(result))}\n`);
+  if (json) await terminal.write([jsonText(reportObject(result))]);
   else await writeLines(terminal, reportLines(result, terminal.paint), Number.POSITIVE_INFINITY);
   if (result.skip !== null) return 0;
   const { matched, mismatched, unsupported } = totalOf(result);

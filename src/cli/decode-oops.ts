@@ -3,6 +3,7 @@ import { quote } from "../formats/format-error.ts";
 import { oopsLines, oopsObject } from "../inspect/oops-lines.ts";
 import { explainOops } from "../inspect/oops-report.ts";
 import { parseOops } from "../inspect/oops-text.ts";
+import { jsonText } from "../text/escape.ts";
 import { type ParsedArguments, UsageError } from "./command.ts";
 import { pteFormatOf } from "./image.ts";
 import type { Terminal } from "./output.ts";
@@ -49,12 +50,12 @@ export async function decodeOops(
   const known = new Set([...Object.keys(said), ...["cr4", "pkru"].filter((each) => parsed.has(each))]);
   const report = explainOops(oops, control, pteFormatOf(null, parsed), state.mark, known);
   if (parsed.has("json")) {
-    await terminal.write(`${JSON.stringify({ ...oopsObject(report), assumed: stateObject(state) })}\n`);
+    await terminal.write([jsonText({ ...oopsObject(report), assumed: stateObject(state) })]);
     return 0;
   }
   const lines = oopsLines(report, terminal.paint);
   lines.push(terminal.paint("quiet", stateLine(state, cr3)));
-  await terminal.write(`${lines.join("\n")}\n`);
+  await terminal.write(lines);
   return 0;
 }
 

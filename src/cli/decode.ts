@@ -16,6 +16,7 @@ import type { ForeignWord } from "../inspect/foreign-word.ts";
 import { linuxPteFormat } from "../inspect/linux-reading.ts";
 import { readPagemapWord } from "../inspect/pagemap-word.ts";
 import { readWindowsEntry } from "../inspect/windows-entry.ts";
+import { jsonText } from "../text/escape.ts";
 import {
   type Command,
   type ParsedArguments,
@@ -107,7 +108,7 @@ async function decodeOne(value: bigint, parsed: ParsedArguments, terminal: Termi
   if (parsed.has("json")) {
     const { address, rights, type } = summary;
     const more = { address, rights, memoryType: type, doubts, assumed: stateObject(state) };
-    await terminal.write(`${JSON.stringify({ ...decodeObject(decoded, model.name), ...more })}\n`);
+    await terminal.write([jsonText({ ...decodeObject(decoded, model.name), ...more })]);
     return;
   }
   const lines = parsed.has("verbose")
@@ -120,7 +121,7 @@ async function decodeOne(value: bigint, parsed: ParsedArguments, terminal: Termi
       )
     : summaryLines(summary, doubts, terminal.paint);
   lines.push(terminal.paint("quiet", stateLine(state, 0n)));
-  await terminal.write(`${lines.join("\n")}\n`);
+  await terminal.write(lines);
 }
 
 function verboseLines(
@@ -163,7 +164,7 @@ async function decodeForeign(
   if (parsed.has("json")) {
     const head = { format: `ptescope-decode-${format}`, version: 1, value: `${Entry.fromBigInt(value)}` };
     const { format: _, ...rest } = word;
-    await terminal.write(`${JSON.stringify({ ...head, ...rest, doubts })}\n`);
+    await terminal.write([jsonText({ ...head, ...rest, doubts })]);
     return;
   }
   const lines = foreignLines(word, value, doubts, parsed.has("verbose"), terminal.paint);
@@ -175,5 +176,5 @@ async function decodeForeign(
       ),
     );
   }
-  await terminal.write(`${lines.join("\n")}\n`);
+  await terminal.write(lines);
 }

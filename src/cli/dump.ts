@@ -83,12 +83,12 @@ export const dumpCommand: Command = {
         terminal.warn(`ptescope dump: ${missing}`);
         return 1;
       }
-      let leaves: LeafCursor | null;
+      let leaves: LeafCursor;
       if (parsed.has("json")) leaves = await listing.json(parsed);
       else if (format === "table") leaves = await listing.table(parsed);
       else leaves = await listing.dialect(format, parsed, pteFormatOf(image, parsed));
       const whole = choice.range === WHOLE_SPACE && choice.filter === null;
-      if (leaves === null || !whole || listing.foundAny(leaves)) return 0;
+      if (!whole || listing.foundAny(leaves)) return 0;
       terminal.warn(`ptescope dump: ${nothingMapped(leaves)}`);
       return 1;
     });

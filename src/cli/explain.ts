@@ -3,7 +3,9 @@ import { explainText, rulesText } from "../audit/histories/explain-text.ts";
 import { explainRule } from "../audit/histories/explained-rule.ts";
 import { quote } from "../formats/format-error.ts";
 import { faultLines, faultObject } from "../inspect/fault-text.ts";
+import { jsonText } from "../text/escape.ts";
 import { type Command, parseArguments, requirePositionals, UsageError } from "./command.ts";
+import { linesOf } from "./output.ts";
 import { parseWord } from "./word.ts";
 
 export const explainCommand: Command = {
@@ -24,7 +26,7 @@ export const explainCommand: Command = {
     const asJson = parsed.has("json");
     if (what === "rules") {
       requirePositionals(explainCommand, parsed, 1);
-      await terminal.write(asJson ? jsonText(rulesJson()) : rulesText());
+      await terminal.write(linesOf(asJson ? jsonText(rulesJson(), 2) : rulesText()));
       return 0;
     }
     if (what !== "rule" && what !== "fault") {
@@ -33,12 +35,13 @@ export const explainCommand: Command = {
     const [, id = ""] = requirePositionals(explainCommand, parsed, 2);
     if (what === "fault") {
       const code = parseErrorCode(id);
-      const lines = (): string => `${faultLines(code, terminal.paint).join("\n")}\n`;
-      await terminal.write(asJson ? jsonText(faultObject(code)) : lines());
+      const lines = asJson ? linesOf(jsonText(faultObject(code), 2)) : faultLines(code, terminal.paint);
+      await terminal.write(lines);
       return 0;
     }
     const explained = explainRule(id);
-    await terminal.write(asJson ? jsonText(explainJson(explained)) : explainText(explained, terminal.paint));
+    const text = asJson ? jsonText(explainJson(explained), 2) : explainText(explained, terminal.paint);
+    await terminal.write(linesOf(text));
     return 0;
   },
 };
@@ -48,8 +51,4 @@ function parseErrorCode(text: string): number {
   const value = parseWord("error code", text);
   if (value >= 2n ** 32n) throw new UsageError(`error code ${quote(text)}: it has 32 bits`);
   return Number(value);
-}
-
-function jsonText(value: unknown): string {
-  return `${JSON.stringify(value, null, 2)}\n`;
 }

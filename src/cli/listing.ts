@@ -4,10 +4,10 @@ import { bochsTab } from "../dialects/bochs.ts";
 import { PT_HABITS, ptTable } from "../dialects/pt.ts";
 import { qemuMem } from "../dialects/qemu-mem.ts";
 import { QEMU_HABITS, qemuTlb } from "../dialects/qemu-tlb.ts";
-import { printable } from "../formats/format-error.ts";
 import type { MapsVma } from "../formats/proc-maps.ts";
 import { AbsentReader } from "../inspect/absent-entry.ts";
 import { AliasIndex } from "../inspect/alias-index.ts";
+import { countLeaves } from "../inspect/leaf-count.ts";
 import { foldLeaves, type LeafRange } from "../inspect/leaf-ranges.ts";
 import { LeafCursor, type LeafOptions, type LinearRange, userHalf } from "../inspect/leaves.ts";
 import { lostLines, lostObjects } from "../inspect/lost-ranges.ts";
@@ -23,6 +23,7 @@ import {
   rangeTable,
   rangeTableHeader,
 } from "../inspect/range-table.ts";
+import { jsonText } from "../text/escape.ts";
 import { formatCount, hex } from "../text/hex.ts";
 import type { ParsedArguments } from "./command.ts";
 import { crashBlocks } from "./crash-blocks.ts";
@@ -98,7 +99,7 @@ export class Listing {
     if (core.holds(root)) return null;
     const marks = [47, 51].filter((bit) => state.mark === null && Math.floor(root / 2 ** bit) % 2 === 1);
     const hint = marks.map((bit) => ` (bit ${bit} may mark encrypted memory: --cbit ${bit})`).join("");
-    return `the root table at ${hex(root)} is not in ${printable(path)}${hint}: ptescope roots IMAGE looks for roots`;
+    return `the root table at ${hex(root)} is not in ${path}${hint}: ptescope roots IMAGE looks for roots`;
   }
 
   /** Whether a listing that has ended found anything that a root must have. */
@@ -106,8 +107,8 @@ export class Listing {
     return mapped + this.#absent > 0;
   }
 
-  /** Each listing returns the cursor at its end; null when the reader went away. */
-  async table(parsed: ParsedArguments): Promise<LeafCursor | null> {
+  /** Each listing returns the cursor at its end. */
+  async table(parsed: ParsedArguments): Promise<LeafCursor> {
     const { path } = this.#image;
     const { name, root, levels, state, cr3 } = this.#space;
     const { limit } = this.#choice;
@@ -124,11 +125,10 @@ export class Listing {
       "",
       rangeTableHeader(paint),
     ];
-    if (!(await this.#terminal.write(`${head.join("\n")}\n`))) return null;
+    await this.#terminal.write(head);
     const counts = new PageCounts();
     const lines = rangeTable(ranges, aliases ?? null, counts, this.#names(vmas), paint);
     const end = await writeLines(this.#terminal, lines, limit);
-    if (end === "closed") return null;
     const last = [stoppedBy(end, leaves, limit) ?? counts.describe(leaves.tables)];
     if (absent.unread > 0) last.push(unreadLine(absent.unread));
     last.push(...lostLines(leaves).map((line) => paint("warning", line)));
@@ -136,12 +136,12 @@ export class Listing {
     if (aliases?.directMap) last.push(directMapLine(aliases.directMap));
     last.push(paint("quiet", RANGE_LEGEND));
     if (aliases) last.push(paint("quiet", ALIAS_LEGEND));
-    await this.#terminal.write(`\n${last.join("\n")}\n`);
+    await this.#terminal.write(["", ...last]);
     this.#absent = counts.absent.total;
     return leaves;
   }
 
-  async json(parsed: ParsedArguments): Promise<LeafCursor | null> {
+  async json(parsed: ParsedArguments): Promise<LeafCursor> {
     const { limit } = this.#choice;
     const { name, root, levels, state } = this.#space;
     const head = {
@@ -159,12 +159,10 @@ export class Listing {
     const absent = new AbsentReader(this.#choice.pteFormat);
     const vmas = vmasOf(this.#image, this.#space, this.#terminal);
     const ranges = this.#ranges(leaves, parsed, absent, vmas);
-    const opening = JSON.stringify(head).slice(0, -1);
-    if (!(await this.#terminal.write(`${opening},"ranges":[\n`))) return null;
+    await this.#terminal.write([`${jsonText(head).slice(0, -1)},"ranges":[`]);
     const counts = new PageCounts();
     const objects = rangeObjects(ranges, aliases ?? null, counts, this.#names(vmas));
-    const end: LinesEnd = await writeLines(this.#terminal, objects, limit, ",\n", "\n");
-    if (end === "closed") return null;
+    const end: LinesEnd = await writeLines(this.#terminal, objects, limit, ",");
     const tail = {
       complete: stoppedBy(end, leaves, limit) === null,
       pages: { "4K": counts.at(1), "2M": counts.at(2), "1G": counts.at(3) },
@@ -176,7 +174,7 @@ export class Listing {
       missingTables: leaves.lostCount,
       missing: lostObjects(leaves),
     };
-    await this.#terminal.write(`],${JSON.stringify(tail).slice(1)}\n`);
+    await this.#terminal.write([`],${jsonText(tail).slice(1)}`]);
     this.#absent = counts.absent.total;
     return leaves;
   }
@@ -186,7 +184,7 @@ export class Listing {
     format: Exclude<Format, "table">,
     parsed: ParsedArguments,
     pteFormat: PteFormat,
-  ): Promise<LeafCursor | null> {
+  ): Promise<LeafCursor> {
     const { limit, filter } = this.#choice;
     const leaves = this.#leaves(HABITS[format] ?? { reserved: this.#control });
     const lines = {
@@ -198,7 +196,6 @@ export class Listing {
         crashBlocks(this.#image, this.#space.state, this.#control, pteFormat, foldLeaves(leaves, filter)),
     }[format]();
     const end = await writeLines(this.#terminal, lines, limit);
-    if (end === "closed") return null;
     const stopped = stoppedBy(end, leaves, limit);
     const words = [...(stopped === null ? [] : [stopped]), ...lostLines(leaves)];
     for (const word of words) this.#terminal.warn(`ptescope dump: ${word}`);
@@ -228,8 +225,10 @@ export class Listing {
     if (parsed.has("no-aliases")) return undefined;
     const { root, levels } = this.#space;
     const marked = this.#space.state.mark?.mask ?? 0;
-    const options = { reserved: this.#control, most: MAX_PAGES, marked };
-    return AliasIndex.of(new LeafCursor(this.#image.memory, root, levels, options));
+    const { memory } = this.#image;
+    const options = { reserved: this.#control, marked };
+    if (countLeaves(memory, root, levels, options) > MAX_PAGES) return null;
+    return AliasIndex.of(new LeafCursor(memory, root, levels, options));
   }
 
   #ranges(

@@ -1,5 +1,11 @@
 #!/usr/bin/env node
-import { processTerminal } from "./output.ts";
-import { runCommandLine } from "./run.ts";
+import { terminalOn } from "./output.ts";
+import { processStreams } from "./process-streams.ts";
+import { reportError, runCommandLine } from "./run.ts";
 
-process.exitCode = await runCommandLine(process.argv.slice(2), processTerminal());
+const terminal = terminalOn(processStreams());
+// Modules of protocols are other people's: what they leave behind must not end in a stack trace and status 1.
+process.on("uncaughtException", (error) => {
+  process.exit(reportError(error, undefined, terminal));
+});
+process.exitCode = await runCommandLine(process.argv.slice(2), terminal);

@@ -1,9 +1,14 @@
+import { randomUUID } from "node:crypto";
+import { escapeText } from "../text/escape.ts";
 import { coloured, type Paint, plain } from "../text/paint.ts";
 
-/** Where a command's words go. */
+/**
+ * Where a command's words go. Whatever a line holds, it reaches the reader as one line: characters that a terminal would
+ * act on are shown by number, colours of {@link Terminal.paint} excepted.
+ */
 export interface Terminal {
-  /** Writes to standard output. False when nobody reads any more: stop. */
-  write(text: string): Promise<boolean>;
+  /** Writes lines, given without their ends, to standard output. Throws OutputError when they cannot be written. */
+  write(lines: readonly string[]): Promise<void>;
   /** Writes one line to standard error. */
   warn(line: string): void;
   /** Shows where long work stands, in place; nothing unless standard error is a terminal. "" wipes it. */
@@ -11,65 +16,69 @@ export interface Terminal {
   readonly paint: Paint;
 }
 
-/** Longest piece written at once. */
+/** What is below a terminal. */
+export interface Streams {
+  /** Takes text for standard output. Throws OutputError. */
+  output(text: string): Promise<void>;
+  /** Takes text for standard error, and never fails. */
+  errors(text: string): void;
+  /** Whether the output shows colours. */
+  readonly colours: boolean;
+  /** Whether standard error can be written over in place. */
+  readonly live: boolean;
+}
+
+/** Characters of lines that are written at once. */
 const CHUNK = 2 ** 16;
 /** Lines between two looks at the progress. */
 const PROGRESS_LINES = 2 ** 16;
 /** Back to the first column, and erase to the end of the line (ECMA-48, 8.3.41). */
 const WIPE = "\r\x1b[K";
+const ESC = "\x1b";
 
-/** Colour only on a terminal that does not say no (https://no-color.org). */
-function wantsColour(stream: NodeJS.WriteStream, environment: NodeJS.ProcessEnv): boolean {
-  const refused = (environment.NO_COLOR ?? "") !== "" || environment.TERM === "dumb";
-  return stream.isTTY === true && !refused;
-}
-
-/** The terminal of this process. A reader that goes away is no error: `ptescope dump ... | head`. */
-export function processTerminal(): Terminal {
-  const { stdout, stderr, env } = process;
-  let open = true;
-  let shown = false;
-  stdout.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code !== "EPIPE") throw error;
-    open = false;
-  });
+/** A terminal that writes to these streams. */
+export function terminalOn({ output, errors, colours, live }: Streams): Terminal {
+  // In place of ESC: no file knows this word, so that it cannot have colours of its own.
+  const mark = randomUUID();
+  const painted: Paint = (tone, text) => coloured(tone, escapeText(text)).replaceAll(ESC, mark);
+  const shown = colours ? (line: string) => escapeText(line).replaceAll(mark, ESC) : escapeText;
+  let inPlace = false;
   const progress = (text: string): void => {
-    if (stderr.isTTY !== true || (text === "" && !shown)) return;
-    stderr.write(WIPE + text);
-    shown = text !== "";
+    if (!live || (text === "" && !inPlace)) return;
+    errors(WIPE + escapeText(text));
+    inPlace = text !== "";
   };
   return {
-    write: (text) => {
-      if (!open) return Promise.resolve(false);
+    write: async (lines) => {
       progress("");
-      return new Promise((resolve) => {
-        stdout.write(text, (error) => resolve(error === null || error === undefined));
-      });
+      await output(`${lines.map(shown).join("\n")}\n`);
     },
     warn: (line) => {
       progress("");
-      stderr.write(`${line}\n`);
+      errors(`${escapeText(line)}\n`);
     },
     progress,
-    paint: wantsColour(stdout, env) ? coloured : plain,
+    paint: colours ? painted : plain,
   };
 }
 
-/** How a stream of lines ended. */
-export type LinesEnd = "complete" | "limit" | "closed";
+/** The lines of a text that ends with a newline, or without one. */
+export function linesOf(text: string): string[] {
+  return text.replace(/\n$/, "").split("\n");
+}
 
-/**
- * Writes lines in large pieces, at most `limit` of them, with `separator` between (and `last` behind the last one).
- * Says whether the lines ended, the limit was reached with more to come, or the reader went away.
- */
+/** How a listing ended: with all its lines, or at the limit with more to come. */
+export type LinesEnd = "complete" | "limit";
+
+/** Writes lines in large pieces, at most `limit` of them, with `separator` at the end of all but the last. */
 export async function writeLines(
   terminal: Terminal,
   lines: Iterable<string>,
   limit: number,
-  separator = "\n",
-  last = separator,
+  separator = "",
 ): Promise<LinesEnd> {
-  let chunk = "";
+  let chunk: string[] = [];
+  let length = 0;
   let count = 0;
   let end: LinesEnd = "complete";
   for (const line of lines) {
@@ -77,16 +86,19 @@ export async function writeLines(
       end = "limit";
       break;
     }
-    if (count > 0) chunk += separator;
-    chunk += line;
+    // Whether a line is the last is known when the next one comes.
+    if (length >= CHUNK) {
+      chunk[chunk.length - 1] += separator;
+      await terminal.write(chunk);
+      chunk = [];
+      length = 0;
+    } else if (chunk.length > 0) chunk[chunk.length - 1] += separator;
+    chunk.push(line);
+    length += line.length;
     count++;
     if (count % PROGRESS_LINES === 0) terminal.progress(`${count} lines`);
-    if (chunk.length < CHUNK) continue;
-    if (!(await terminal.write(chunk))) return "closed";
-    chunk = "";
   }
   terminal.progress("");
-  if (count > 0) chunk += last;
-  if (chunk !== "" && !(await terminal.write(chunk))) return "closed";
+  if (chunk.length > 0) await terminal.write(chunk);
   return end;
 }

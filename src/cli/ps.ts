@@ -14,6 +14,7 @@ import {
   mappedPages,
   type ProcessCounts,
 } from "../inspect/process-counts.ts";
+import { jsonText } from "../text/escape.ts";
 import { formatBytes, formatCount, hex } from "../text/hex.ts";
 import { type Command, parseArguments, requirePositionals } from "./command.ts";
 import type { Terminal } from "./output.ts";
@@ -51,10 +52,10 @@ export const psCommand: Command = {
     }
     const guest = readGuestDirectory(path);
     const counted = countAll(guest, terminal);
-    const text = parsed.has("json")
-      ? `${JSON.stringify(psObject(guest, counted))}\n`
+    const lines = parsed.has("json")
+      ? [jsonText(psObject(guest, counted))]
       : psTable(guest, counted, terminal);
-    await terminal.write(text);
+    await terminal.write(lines);
     return 0;
   },
 };
@@ -78,7 +79,7 @@ function countAll(guest: GuestSnapshot, terminal: Terminal): CountedProcess[] {
   return counted;
 }
 
-function psTable(guest: GuestSnapshot, counted: readonly CountedProcess[], { paint }: Terminal): string {
+function psTable(guest: GuestSnapshot, counted: readonly CountedProcess[], { paint }: Terminal): string[] {
   const sum = sumOf(counted);
   const columns = columnsOf(guest, sum);
   const rows = [
@@ -101,7 +102,7 @@ function psTable(guest: GuestSnapshot, counted: readonly CountedProcess[], { pai
   const title =
     `${guest.name}: Linux ${guest.kernelRelease} (${guest.layout}), ${formatBytes(guest.memoryBytes)}, ` +
     `${guest.levels} levels${isolation}, ${formatCount(counted.length)} processes`;
-  return `${[paint("heading", title), "", paint("heading", head), ...body, paint("quiet", last)].join("\n")}\n`;
+  return [paint("heading", title), "", paint("heading", head), ...body, paint("quiet", last)];
 }
 
 function columnsOf(guest: GuestSnapshot, sum: ProcessCounts): Column[] {

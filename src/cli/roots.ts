@@ -1,6 +1,7 @@
 import { PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
 import { ReadBudget } from "../formats/read-budget.ts";
 import { type RootCandidate, RootFinder } from "../inspect/find-roots.ts";
+import { jsonText } from "../text/escape.ts";
 import { formatBytes, formatCount, hex } from "../text/hex.ts";
 import { type Command, parseArguments, requirePositionals } from "./command.ts";
 import { FILE_OPTIONS, IMAGE_NOTE, type Image, withImage } from "./image.ts";
@@ -39,13 +40,14 @@ export const rootsCommand: Command = {
       path,
       parsed,
       async (image) => {
+        const head = { format: "ptescope-roots", version: 1, image: path };
         const named = namedRoots(image);
         const roots = search(image, terminal);
         const shown = roots.slice(0, Number.isFinite(limit) ? limit : roots.length);
-        const text = parsed.has("json")
-          ? `${JSON.stringify({ format: "ptescope-roots", version: 1, image: path, named: named.map(namedObject), roots: shown.map(rootObject) })}\n`
-          : `${rootLines(named, shown, roots.length).join("\n")}\n`;
-        await terminal.write(text);
+        const lines = parsed.has("json")
+          ? [jsonText({ ...head, named: named.map(namedObject), roots: shown.map(rootObject) })]
+          : rootLines(named, shown, roots.length);
+        await terminal.write(lines);
         return named.length + roots.length > 0 ? 0 : 1;
       },
       budget,

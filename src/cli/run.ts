@@ -1,8 +1,10 @@
 import { existsSync, readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import { FormatError, quote } from "../formats/format-error.ts";
 import { ProtocolError } from "../mm/own-protocol.ts";
 import { type Command, helpOf, UsageError } from "./command.ts";
 import type { Terminal } from "./output.ts";
+import { OutputError } from "./output-error.ts";
 
 /** Exit statuses: 1 is for findings and comes from commands. */
 const USAGE = 2;
@@ -10,7 +12,7 @@ const USAGE = 2;
 const INTERNAL = 70;
 
 /** Every command by name; a module is loaded when its command is asked for. */
-const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
+export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   audit: async () => (await import("./audit.ts")).auditCommand,
   ps: async () => (await import("./ps.ts")).psCommand,
   dump: async () => (await import("./dump.ts")).dumpCommand,
@@ -32,7 +34,7 @@ export async function runCommandLine(args: readonly string[], terminal: Terminal
       return await help(rest[0], name === undefined, terminal);
     }
     if (name === "--version") {
-      await terminal.write(`${version()}\n`);
+      await terminal.write([version()]);
       return 0;
     }
     const command = await find(name);
@@ -42,7 +44,7 @@ export async function runCommandLine(args: readonly string[], terminal: Terminal
     }
     return await command.run(rest, terminal);
   } catch (error) {
-    return report(error, name, terminal);
+    return reportError(error, name, terminal);
   }
 }
 
@@ -59,7 +61,7 @@ async function help(name: string | undefined, missing: boolean, terminal: Termin
   throw new UsageError(`give a command: ${Object.keys(COMMANDS).join(", ")}; ptescope --help says more`);
 }
 
-async function overview(): Promise<string> {
+async function overview(): Promise<string[]> {
   const commands = await Promise.all(Object.values(COMMANDS).map((load) => load()));
   const width = Math.max(...commands.map(({ name }) => name.length));
   return [
@@ -72,9 +74,8 @@ async function overview(): Promise<string> {
     "  ptescope COMMAND --help   the options of a command",
     "  ptescope --version",
     "",
-    "Exit status: 0 done, 1 findings, 2 a wrong argument or a malformed file.",
-    "",
-  ].join("\n");
+    "Exit status: 0 done, 1 findings, 2 a wrong argument, a malformed file, or output that cannot be written.",
+  ];
 }
 
 async function find(name: string): Promise<Command> {
@@ -92,27 +93,45 @@ function wantsHelp(args: readonly string[]): boolean {
   return args.slice(0, end < 0 ? args.length : end).some((arg) => arg === "--help" || arg === "-h");
 }
 
-function report(error: unknown, name: string | undefined, terminal: Terminal): number {
+/** Says in one line what ended a command, and returns the exit status. */
+export function reportError(error: unknown, name: string | undefined, terminal: Terminal): number {
   terminal.progress("");
   const expected =
     error instanceof UsageError ||
+    error instanceof OutputError ||
     error instanceof ProtocolError ||
     error instanceof FormatError ||
     error instanceof RangeError ||
     error instanceof TypeError;
-  if (!expected) {
-    const stack = error instanceof Error ? error.stack : String(error);
-    terminal.warn(`ptescope: internal error, please report it: ${stack}`);
-    return INTERNAL;
-  }
   const prefix = name !== undefined && Object.hasOwn(COMMANDS, name) ? `ptescope ${name}` : "ptescope";
-  terminal.warn(`${prefix}: ${oneLine(error.message)}`);
-  return USAGE;
+  if (expected) {
+    terminal.warn(`${prefix}: ${oneLine(error.message)}`);
+    return USAGE;
+  }
+  if (!isOurs(error)) {
+    terminal.warn(`${prefix}: a module that was loaded threw: ${oneLine(String(error))}`);
+    return USAGE;
+  }
+  terminal.warn(
+    `ptescope: internal error, please report it: ${oneLine(`${String(error)} ${placeOf(error)}`)}`,
+  );
+  return INTERNAL;
 }
 
-/** Messages may repeat what a person typed, and that may hold anything. */
+/** Where an error was made: the first frame of its stack. */
+function placeOf(error: unknown): string {
+  return (error instanceof Error ? /^ +(at .*)$/m.exec(error.stack ?? "")?.[1] : undefined) ?? "";
+}
+
+/** Whether an error was made by this package. Modules of protocols may leave behind errors of any kind, or none. */
+function isOurs(error: unknown): boolean {
+  const here = fileURLToPath(new URL("..", import.meta.url));
+  return placeOf(error).includes(here);
+}
+
+/** Messages may have been made for several lines. */
 function oneLine(message: string): string {
-  return message.replace(/\s*[\r\n]+\s*/g, " ").replace(/\p{Cc}/gu, "?");
+  return message.replace(/\s*[\r\n]+\s*/g, " ");
 }
 
 /** From the package's own package.json: two directories up in the sources, three in dist. */

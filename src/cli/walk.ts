@@ -12,6 +12,7 @@ import { ptWalk } from "../dialects/pt.ts";
 import type { TableMemory } from "../inspect/leaves.ts";
 import { walkReport } from "../inspect/walk-report.ts";
 import { missingTable, walkLines, walkObject } from "../inspect/walk-text.ts";
+import { jsonText } from "../text/escape.ts";
 import { hex } from "../text/hex.ts";
 import {
   type Command,
@@ -91,7 +92,7 @@ export const walkCommand: Command = {
           cpu: control.model.name,
           assumed: stateObject(state),
         };
-        await terminal.write(`${JSON.stringify({ ...head, walks: reports.map(walkObject) })}\n`);
+        await terminal.write([jsonText({ ...head, walks: reports.map(walkObject) })]);
         return;
       }
       const { paint } = terminal;
@@ -106,8 +107,10 @@ export const walkCommand: Command = {
         crash: () => reports.map((report) => crashVtop(report, control.root, pteFormat)),
       }[format]();
       // The walks of pt end in an empty line of their own.
-      const between = format === "pt" ? "\n" : "\n\n";
-      await terminal.write(`${blocks.map((lines) => lines.join("\n")).join(between)}\n`);
+      const between = format === "pt" ? [] : [""];
+      await terminal.write(
+        blocks.flatMap((lines, number) => (number === 0 ? lines : [...between, ...lines])),
+      );
       // The other tools' formats have no word for it.
       const missing = format === "table" || format === "pt" ? [] : reports.map(({ end }) => end);
       for (const end of missing) {

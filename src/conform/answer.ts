@@ -7,6 +7,7 @@ import {
   numberOf,
   parseLine,
   type Refuse,
+  show,
   textOf,
 } from "./json-value.ts";
 
@@ -42,8 +43,8 @@ export function checkVersion(fields: JsonFields, refuse: Refuse): void {
   const format = field(fields, "format");
   const version = field(fields, "version");
   const wanted = `"format":"${CONFORM_FORMAT}","version":${CONFORM_VERSION} in the first line`;
-  if (format !== CONFORM_FORMAT) throw refuse(`${wanted}, found format ${JSON.stringify(format)}`);
-  if (version !== CONFORM_VERSION) throw refuse(`${wanted}, found version ${JSON.stringify(version)}`);
+  if (format !== CONFORM_FORMAT) throw refuse(`${wanted}, found format ${show(format)}`);
+  if (version !== CONFORM_VERSION) throw refuse(`${wanted}, found version ${show(version)}`);
 }
 
 /** Parses a program's first line. Throws what `refuse` makes. */
@@ -61,7 +62,7 @@ export function parseGreeting(line: string, refuse: Refuse): Greeting {
 export function parseAnswer(line: string, question: CaseQuestion, refuse: Refuse): Answer {
   const fields = parseLine(line, "an answer", refuse);
   const id = field(fields, "id");
-  if (id !== question.id) throw refuse(`"id":"${question.id}", found ${JSON.stringify(id)}`);
+  if (id !== question.id) throw refuse(`"id":"${question.id}", found ${show(id)}`);
   const unsupported = field(fields, "unsupported");
   if (unsupported !== undefined) {
     return { unsupported: textOf(unsupported, "unsupported", MAX_REASON, refuse) };

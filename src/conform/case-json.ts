@@ -1,3 +1,4 @@
+import { jsonText } from "../text/escape.ts";
 import { hex } from "../text/hex.ts";
 import { parseResult } from "./answer.ts";
 import {
@@ -68,7 +69,7 @@ export function caseJson(conformCase: ConformCase): object {
 /** The lines of a case file, without their ends. */
 export function* caseFileLines(cases: Iterable<ConformCase>): Generator<string> {
   yield HEADER_LINE;
-  for (const conformCase of cases) yield JSON.stringify(caseJson(conformCase));
+  for (const conformCase of cases) yield jsonText(caseJson(conformCase));
 }
 
 /** An outcome as programs write it. */

@@ -78,7 +78,8 @@ export function parseLine(text: string, what: string, refuse: Refuse): JsonField
   return fieldsOf(value, what, refuse);
 }
 
-function show(value: unknown): string {
+/** A value for a message, shortened. */
+export function show(value: unknown): string {
   if (value === undefined) return "nothing";
   if (typeof value === "string") return `"${value.length > 60 ? `${value.slice(0, 60)}...` : value}"`;
   if (typeof value === "object" && value !== null) return Array.isArray(value) ? "an array" : "an object";

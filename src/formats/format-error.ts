@@ -1,3 +1,5 @@
+import { escapeText } from "../text/escape.ts";
+
 /** Longest piece of a bad file that an error message repeats. */
 const MAX_QUOTED = 48;
 
@@ -15,24 +17,16 @@ export class FormatError extends Error {
 
   constructor(file: string, offset: number | null, expected: string) {
     const place = offset === null ? "" : ` offset 0x${offset.toString(16)}:`;
-    super(printable(`${file}:${place} expected ${expected}`));
+    super(escapeText(`${file}:${place} expected ${expected}`));
     this.name = "FormatError";
     this.file = file;
     this.offset = offset;
-    this.expected = printable(expected);
+    this.expected = escapeText(expected);
   }
 }
 
-/** A piece of a file for a message: quoted, shortened, without control characters. */
+/** A piece of a file for a message: quoted, shortened, nothing unprintable. */
 export function quote(text: string): string {
   const short = text.length > MAX_QUOTED ? `${text.slice(0, MAX_QUOTED)}...` : text;
-  return `"${printable(short)}"`;
-}
-
-/** Control and format characters and line separators become \x.. so that a message stays one line on any terminal. */
-export function printable(text: string): string {
-  return text.replace(
-    /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu,
-    (character) => `\\x${character.codePointAt(0)!.toString(16).padStart(2, "0")}`,
-  );
+  return `"${escapeText(short)}"`;
 }

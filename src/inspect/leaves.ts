@@ -63,7 +63,7 @@ export type LeafView = Pick<
 >;
 
 /** Lost tables that are kept with their place; more are only counted. */
-const MAX_LOST = 64;
+export const MAX_LOST = 64;
 
 /** All linear addresses. */
 export const WHOLE_SPACE: LinearRange = { start: 0, length: 2 ** 64 };
@@ -142,12 +142,7 @@ export class LeafCursor {
 
   /** Throws RangeError for a root that is unaligned or not in memory. */
   constructor(memory: TableMemory, root: number, levels: 4 | 5, options: LeafOptions = {}) {
-    const aligned = root >= 0 && root % PAGE_SIZE === 0;
-    const top = aligned ? memory.tableAt(root) : null;
-    if (top === null) {
-      const why = aligned ? "it is not in memory" : "it is no page's address";
-      throw new RangeError(`root ${hex(root)}: ${why}`);
-    }
+    const top = rootTable(memory, root);
     const range = options.range ?? WHOLE_SPACE;
     this.levels = levels;
     this.#memory = memory;
@@ -193,8 +188,8 @@ export class LeafCursor {
       if (linear + SPAN[level]! <= this.#start) continue;
       if (linear >= this.#end) break;
       if (this.#once && level > 1 && isRepeated(words, index)) continue;
-      const reserved = this.#isReserved(level, lo, hi);
-      if (reserved || this.#stopsAt(level, lo)) {
+      const reserved = isReservedLeaf(this.#reserved, level, lo, hi);
+      if (reserved || stopsAt(level, lo, this.#notPresent)) {
         this.#at = level;
         this.linear = linear;
         this.level = level;
@@ -209,7 +204,7 @@ export class LeafCursor {
         if (!reserved && (lo & PTE_P) !== 0) this.mapped++;
         return true;
       }
-      if (!this.#isTable(level, lo)) continue;
+      if (!isTable(level, lo, this.#passPs)) continue;
       const frame = frameOf(lo, hi & this.#tableHi);
       if (!this.#isFertile(frame, level - 1)) continue;
       const table = this.#memory.tableAt(frame * PAGE_SIZE);
@@ -245,18 +240,9 @@ export class LeafCursor {
       : linear;
   }
 
-  #stopsAt(level: number, lo: number): boolean {
-    if ((lo & PTE_P) !== 0) return level === 1 || (level <= LAST_LEAF_LEVEL && (lo & PTE_PS) !== 0);
-    return this.#notPresent && level <= LAST_SWAP_LEVEL;
-  }
-
-  #isReserved(level: number, lo: number, hi: number): boolean {
-    return this.#reserved !== null && (lo & PTE_P) !== 0 && hasReservedBit(this.#reserved, level, lo, hi);
-  }
-
   /** Whether there is anything to stop at below a table; a table that is missing is something. */
   #isFertile(frame: number, level: number): boolean {
-    const key = frame * LEVELS + level;
+    const key = tableKey(frame, level);
     const known = this.#fertile.get(key);
     if (known !== undefined) return known;
     const table = this.#memory.tableAt(frame * PAGE_SIZE);
@@ -271,16 +257,11 @@ export class LeafCursor {
       const lo = words[slot]!;
       const hi = words[slot + 1]! & ~this.#mark;
       if ((lo | hi) === 0) continue;
-      if (this.#isReserved(level, lo, hi) || this.#stopsAt(level, lo)) return true;
-      if (this.#isTable(level, lo) && this.#isFertile(frameOf(lo, hi & this.#tableHi), level - 1))
+      if (isReservedLeaf(this.#reserved, level, lo, hi) || stopsAt(level, lo, this.#notPresent)) return true;
+      if (isTable(level, lo, this.#passPs) && this.#isFertile(frameOf(lo, hi & this.#tableHi), level - 1))
         return true;
     }
     return false;
-  }
-
-  #isTable(level: number, lo: number): boolean {
-    if (level === 1 || (lo & PTE_P) === 0) return false;
-    return (lo & PTE_PS) === 0 || (this.#passPs && level > LAST_LEAF_LEVEL);
   }
 }
 
@@ -291,4 +272,39 @@ function isRepeated(words: Int32Array, index: number): boolean {
   for (let slot = 0; slot < 2 * index; slot += 2)
     if (words[slot] === lo && words[slot + 1] === hi) return true;
   return false;
+}
+
+/** The words of a root table. Throws RangeError for an address that is unaligned or not in memory. */
+export function rootTable(memory: TableMemory, root: number): Int32Array {
+  const aligned = root >= 0 && root % PAGE_SIZE === 0;
+  const top = aligned ? memory.tableAt(root) : null;
+  if (top !== null) return top;
+  throw new RangeError(`root ${hex(root)}: ${aligned ? "it is not in memory" : "it is no page's address"}`);
+}
+
+/** One number for a table that stands at a level. */
+export function tableKey(frame: number, level: number): number {
+  return frame * LEVELS + level;
+}
+
+/** Whether an entry is a leaf: a page, or with `notPresent` one of the levels where others mean something, too. */
+export function stopsAt(level: number, lo: number, notPresent: boolean): boolean {
+  if ((lo & PTE_P) !== 0) return level === 1 || (level <= LAST_LEAF_LEVEL && (lo & PTE_PS) !== 0);
+  return notPresent && level <= LAST_SWAP_LEVEL;
+}
+
+/** Whether an entry is present and has a bit set that these say is reserved. */
+export function isReservedLeaf(
+  reserved: ReservedBits | null,
+  level: number,
+  lo: number,
+  hi: number,
+): boolean {
+  return reserved !== null && (lo & PTE_P) !== 0 && hasReservedBit(reserved, level, lo, hi);
+}
+
+/** Whether an entry leads to a table; `passPs`: PS=1 above a PDPTE counts as clear. */
+export function isTable(level: number, lo: number, passPs = false): boolean {
+  if (level === 1 || (lo & PTE_P) === 0) return false;
+  return (lo & PTE_PS) === 0 || (passPs && level > LAST_LEAF_LEVEL);
 }

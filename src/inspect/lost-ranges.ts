@@ -5,7 +5,7 @@ import type { LeafCursor, LostRange } from "./leaves.ts";
 const MAX_NAMED = 16;
 
 /** What a cursor has met of tables that are missing. */
-type Lost = Pick<LeafCursor, "lost" | "lostCount">;
+export type Lost = Pick<LeafCursor, "lost" | "lostCount">;
 
 /** One line for each part of the address space of which nothing is known, because its table is missing. */
 export function lostLines({ lost, lostCount }: Lost): string[] {

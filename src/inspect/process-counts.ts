@@ -1,7 +1,18 @@
-import { Entry } from "../../arch/x86/cpu/entry.ts";
+import { ENTRIES_PER_TABLE, PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
+import { Entry, frameOf } from "../../arch/x86/cpu/entry.ts";
 import type { PteFormat } from "../../arch/x86/mm/pte-format.ts";
-import { LeafCursor, type TableMemory, userHalf } from "./leaves.ts";
+import {
+  isTable,
+  type LostRange,
+  MAX_LOST,
+  pageBytes,
+  rootTable,
+  stopsAt,
+  type TableMemory,
+  tableKey,
+} from "./leaves.ts";
 import { type LinuxReading, readLinux } from "./linux-reading.ts";
+import type { Lost } from "./lost-ranges.ts";
 
 /** Entries of a process's user half by what Linux takes them for. Each entry counts once, whatever its size. */
 export interface ProcessCounts {
@@ -19,25 +30,92 @@ export interface ProcessCounts {
 }
 
 /**
- * Counts the entries of the user half below a root: one scan of the tables, nothing else is looked at. `lose` is told of
- * the cursor at its end when tables are missing.
+ * Counts the entries of the user half below a root, each as often as the half reaches it. A table is read once for each
+ * level that it stands at, however often it is reached there: tables that point at themselves or at each other make 2^36
+ * pages, and cost what they are. `lose` is told of tables that are missing. Throws RangeError for a root that is
+ * unaligned or not in memory.
  */
 export function countEntries(
   memory: TableMemory,
   root: number,
   levels: 4 | 5,
   pteFormat: PteFormat,
-  lose?: (leaves: LeafCursor) => void,
+  lose?: (lost: Lost) => void,
 ): ProcessCounts {
-  const counts = emptyCounts();
-  const leaves = new LeafCursor(memory, root, levels, { range: userHalf(levels), notPresent: true });
-  while (leaves.next()) {
-    const { kind } = readLinux(pteFormat, leaves.level, new Entry(leaves.lo, leaves.hi));
-    if (kind === "none") continue;
-    counts[fieldOf(kind, leaves.level)]++;
-  }
-  if (leaves.lostCount > 0) lose?.(leaves);
+  const top = rootTable(memory, root);
+  const counter = new TableCounter(memory, pteFormat);
+  const { counts, lost } = counter.count(top, levels, ENTRIES_PER_TABLE / 2);
+  if (lost > 0) lose?.({ lost: counter.lostRanges(top, levels), lostCount: lost });
   return counts;
+}
+
+/** What stands below a table at one level. */
+interface Below {
+  readonly counts: ProcessCounts;
+  /** Places where a table is missing. */
+  readonly lost: number;
+}
+
+const MISSING: Below = { counts: emptyCounts(), lost: 1 };
+
+class TableCounter {
+  readonly #memory: TableMemory;
+  readonly #pteFormat: PteFormat;
+  /** By frame and level. */
+  readonly #known = new Map<number, Below>();
+
+  constructor(memory: TableMemory, pteFormat: PteFormat) {
+    this.#memory = memory;
+    this.#pteFormat = pteFormat;
+  }
+
+  /** The first `entries` of a table, and all below them. */
+  count(words: Int32Array, level: number, entries = ENTRIES_PER_TABLE): Below {
+    const counts = emptyCounts();
+    let lost = 0;
+    for (let index = 0; index < entries; index++) {
+      const lo = words[2 * index]!;
+      const hi = words[2 * index + 1]!;
+      if ((lo | hi) === 0) continue;
+      if (isTable(level, lo)) {
+        const below = this.#below(frameOf(lo, hi), level - 1);
+        addCounts(counts, below.counts);
+        lost += below.lost;
+      } else if (stopsAt(level, lo, true)) {
+        const { kind } = readLinux(this.#pteFormat, level, new Entry(lo, hi));
+        if (kind !== "none") counts[fieldOf(kind, level)]++;
+      }
+    }
+    return { counts, lost };
+  }
+
+  /** The first places of the user half where a table is missing, in the order of their addresses. */
+  lostRanges(top: Int32Array, levels: 4 | 5): LostRange[] {
+    const found: LostRange[] = [];
+    const search = (words: Int32Array, level: number, base: number, entries: number): void => {
+      for (let index = 0; index < entries && found.length < MAX_LOST; index++) {
+        const lo = words[2 * index]!;
+        const frame = frameOf(lo, words[2 * index + 1]!);
+        if (!isTable(level, lo) || this.#below(frame, level - 1).lost === 0) continue;
+        const start = base + index * pageBytes(level);
+        const table = this.#memory.tableAt(frame * PAGE_SIZE);
+        if (table === null) found.push({ start, length: pageBytes(level), table: frame * PAGE_SIZE });
+        else search(table, level - 1, start, ENTRIES_PER_TABLE);
+      }
+    };
+    search(top, levels, 0, ENTRIES_PER_TABLE / 2);
+    return found;
+  }
+
+  #below(frame: number, level: number): Below {
+    const key = tableKey(frame, level);
+    const known = this.#known.get(key);
+    if (known !== undefined) return known;
+    const table = this.#memory.tableAt(frame * PAGE_SIZE);
+    const below = table === null ? MISSING : this.count(table, level);
+    this.#known.set(key, below);
+    return below;
+  }
 }
 
 /** Counts that are all zero. */

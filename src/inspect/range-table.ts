@@ -1,5 +1,4 @@
 import type { MemoryType } from "../../arch/x86/cpu/pat.ts";
-import { printable } from "../formats/format-error.ts";
 import type { MapsVma } from "../formats/proc-maps.ts";
 import { formatBytes, formatCount, hex, hexAddress, hexPhysical } from "../text/hex.ts";
 import type { Paint } from "../text/paint.ts";
@@ -211,7 +210,7 @@ export function* rangeObjects(
 
 function vmaObject({ start, end, read, write, exec, shared, offset, device, inode, name }: MapsVma): object {
   const permissions = `${read ? "r" : "-"}${write ? "w" : "-"}${exec ? "x" : "-"}${shared ? "s" : "p"}`;
-  const file = { offset, device, inode, name: printable(name) };
+  const file = { offset, device, inode, name: name };
   return { start: hex(BigInt(start)), end: hex(BigInt(end)), permissions, ...file };
 }
 
@@ -283,7 +282,7 @@ function shareIn(map: DirectMap, range: LeafRange): DirectlyMapped {
 
 /** The file or the name of the mapping that a range is in. */
 function placeNotes({ vma, start }: LeafRange, { vmasUpTo }: PageNames): string[] {
-  if (vma !== null) return [vma.name === "" ? "anonymous" : printable(vma.name)];
+  if (vma !== null) return [vma.name === "" ? "anonymous" : vma.name];
   return start < vmasUpTo ? ["in no mapping"] : [];
 }
 

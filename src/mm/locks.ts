@@ -1,4 +1,5 @@
 import { NO_PFN, type Pfn } from "../../arch/x86/cpu/address.ts";
+import { hex } from "../../arch/x86/cpu/hex.ts";
 import { type KernelThread, NEXT_STEP, step, stops } from "../../arch/x86/mm/step.ts";
 import type { Kernel } from "./mm_types.ts";
 import type { LockLevel } from "./records.ts";
@@ -64,17 +65,19 @@ export function up_write(k: Kernel, sem: rw_semaphore): void {
 
 /**
  * Takes the lock of one page table (split page-table locks: each table page has its own; level "mm" with the frame of
- * the root is the mm's page_table_lock). Returns false if another thread holds it. Throws if this thread does: a spinlock
- * does not nest; and for a frame that is not memory, where no table can lie.
+ * the root is the mm's page_table_lock). Returns false if another thread holds it. Throws TypeError if this
+ * thread does: a spinlock does not nest; RangeError for a frame that memory does not have, as in damaged tables.
  */
 export function tryLockTable(k: Kernel, table: Pfn, level: LockLevel): boolean {
   const { ptl } = k.mem_map;
-  const owner = ptl[table]!;
+  const owner = ptl[table];
+  if (owner === undefined) {
+    throw new RangeError(
+      `lock of the page table in frame ${hex(table)}: memory has ${hex(ptl.length)} frames`,
+    );
+  }
   if (owner !== 0) {
     if (owner === k.current.id) throw new TypeError(`task ${k.current.name} locks table ${table} twice`);
-    if (!k.mem_map.pfn_valid(table)) {
-      throw new RangeError(`task ${k.current.name} locks table ${table}, which is not memory`);
-    }
     return false;
   }
   ptl[table] = k.current.id;

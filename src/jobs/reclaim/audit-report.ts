@@ -9,6 +9,7 @@ import { type GuestScan, scanGuest } from "../../guest/scan-guest.ts";
 import { checkTruth, type Truth } from "../../guest/truth.ts";
 import type { NotifierProtocol } from "../../mm/mm_types.ts";
 import { notifierProtocol } from "../../mm/notifier-protocol.ts";
+import { jsonText } from "../../text/escape.ts";
 import { hex } from "../../text/hex.ts";
 import { type AuditRun, type AuditRunOptions, auditRun } from "./audit-run.ts";
 import type { ListenerKind } from "./listeners.ts";
@@ -242,7 +243,7 @@ function causeJson(cause: Cause): unknown {
 
 /** A finding as a line of `audit --findings FILE`. */
 export function findingLine(protocol: string, finding: Finding): string {
-  return `${JSON.stringify({ protocol, ...findingJson(finding) })}\n`;
+  return `${jsonText({ protocol, ...findingJson(finding) })}\n`;
 }
 
 /** The command line that repeats a run and, for a finding, tells the story of its frame. */

@@ -1,6 +1,7 @@
 import { NONE } from "../../../arch/x86/cpu/address.ts";
 import type { Encoding } from "../../../arch/x86/cpu/record.ts";
-import { isPrintable, Misfit, printable, refuse } from "./misfit.ts";
+import { escapeText, isPrintable } from "../../text/escape.ts";
+import { Misfit, refuse } from "./misfit.ts";
 
 /* What the encodings of fields can hold, in whatever form a file has them. */
 
@@ -68,7 +69,7 @@ export function checkWhole(is: WholeEncoding, value: unknown, what: string): num
 
 /** A text as files have it: printable, and cut where it is too long. */
 export function fileText(text: string): string {
-  const safe = printable(text);
+  const safe = escapeText(text);
   return safe.length > MAX_TEXT ? safe.slice(0, MAX_TEXT) : safe;
 }
 

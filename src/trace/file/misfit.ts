@@ -3,24 +3,10 @@ import { quote } from "../../formats/format-error.ts";
 /** What a recording should have had and has not. Whoever knows the place in the file makes a FormatError of it. */
 export class Misfit extends Error {}
 
-/** What must not come out of a file on its way to a terminal: control and format characters, halves of pairs. */
-const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u;
-const EVERY_UNPRINTABLE = new RegExp(UNPRINTABLE.source, "gu");
-
-export function isPrintable(text: string): boolean {
-  return !UNPRINTABLE.test(text);
-}
-
-/** The text with its unprintable characters by number: `\u{1b}`. */
-export function printable(text: string): string {
-  if (isPrintable(text)) return text;
-  return text.replace(EVERY_UNPRINTABLE, (character) => `\\u{${character.codePointAt(0)!.toString(16)}}`);
-}
-
 /** A value out of a recording, for a message: quoted and shortened, every character printable. */
 export function shown(value: unknown): string {
   if (value === undefined) return "nothing";
-  if (typeof value === "string") return quote(printable(value));
+  if (typeof value === "string") return quote(value);
   if (typeof value === "object" && value !== null) return Array.isArray(value) ? "an array" : "an object";
   return String(value);
 }

@@ -59,7 +59,7 @@ describe("ptescope conform", () => {
     { args: ["--from", "x", "--sample", "3"], says: /--from and --sample do not go together/ },
     {
       args: ["--write", "/nowhere/at/all", "--groups", "tricky"],
-      says: /expected a file that can be written \(ENOENT\)/,
+      says: /expected a place to write to \(ENOENT\)/,
     },
     { args: ["extra"], says: /unexpected argument "extra"/ },
   ])("$args is a mistake", async ({ args, says }) => {

@@ -125,12 +125,13 @@ describe("dump", () => {
     directory.remove();
   });
 
-  test("stops quietly when nobody reads any more", async () => {
+  test("stops where nobody reads any more, and says so", async () => {
     const { status, output, errors } = await runHere(
       ["dump", GUEST, "--process", "big", "--as", "qemu-tlb"],
       1,
     );
-    expect({ status, errors }).toEqual({ status: 0, errors: "" });
+    const closed = "standard output cannot be written: its reader has closed it (EPIPE)";
+    expect({ status, errors }).toEqual({ status: 2, errors: `ptescope dump: ${closed}\n` });
     expect(output.length).toBeLessThan(100_000);
   });
 });

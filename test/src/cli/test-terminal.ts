@@ -1,6 +1,6 @@
-import type { Terminal } from "../../../src/cli/output.ts";
+import { terminalOn } from "../../../src/cli/output.ts";
+import { OutputError } from "../../../src/cli/output-error.ts";
 import { runCommandLine } from "../../../src/cli/run.ts";
-import { plain } from "../../../src/text/paint.ts";
 
 /** What a command line left behind. */
 export interface Outcome {
@@ -9,21 +9,22 @@ export interface Outcome {
   readonly errors: string;
 }
 
-/** Runs a command line here; the reader goes away behind `most` characters. */
+/** Runs a command line here, with the terminal's own lines; the reader goes away behind `most` characters. */
 export async function runHere(args: readonly string[], most = Number.POSITIVE_INFINITY): Promise<Outcome> {
   let output = "";
   let errors = "";
-  const terminal: Terminal = {
-    write: (text) => {
+  const terminal = terminalOn({
+    output: (text) => {
       output += text;
-      return Promise.resolve(output.length < most);
+      if (output.length < most) return Promise.resolve();
+      return Promise.reject(new OutputError("standard output", { code: "EPIPE" }));
     },
-    warn: (line) => {
-      errors += `${line}\n`;
+    errors: (text) => {
+      errors += text;
     },
-    progress: () => {},
-    paint: plain,
-  };
+    colours: false,
+    live: false,
+  });
   const status = await runCommandLine(args, terminal);
   return { status, output, errors };
 }

@@ -74,6 +74,11 @@ describe("an adapter that does not keep to the protocol is one clear line", () =
       says: /an answer to be an object, found an array/,
     },
     {
+      name: "no id",
+      source: adapter("say('{}');"),
+      says: /"id":"tricky\/1", found nothing/,
+    },
+    {
       name: "another id",
       source: adapter('say(\'{"id":"m1/0"}\');'),
       says: /"id":"tricky\/1", found "m1\/0"/,

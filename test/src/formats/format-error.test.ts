@@ -14,7 +14,7 @@ test("without a place there is no offset", () => {
 
 test("what a file or its name holds cannot break the line or move the cursor", () => {
   const error = new FormatError("a\nb", 0, `x, found ${quote("\u001b[2J\r\n\u2028")}`);
-  expect(error.message).toBe('a\\x0ab: offset 0x0: expected x, found "\\x1b[2J\\x0d\\x0a\\x2028"');
+  expect(error.message).toBe('a\\x0ab: offset 0x0: expected x, found "\\x1b[2J\\x0d\\x0a\\u2028"');
 });
 
 test("long pieces are shortened", () => {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { Linear, NO_SLOT, Pfn, type Slot } from "../../../arch/x86/cpu/address.ts";
 import { Entry } from "../../../arch/x86/cpu/entry.ts";
-import { lockTable, tableLockId, unlockTable } from "../../../src/mm/locks.ts";
+import { lockTable, tableLockId, tryLockTable, unlockTable } from "../../../src/mm/locks.ts";
 import type { vm_area_struct } from "../../../src/mm/mm_types.ts";
 import {
   PageVmaMappedWalk,
@@ -395,4 +395,14 @@ describe("page_mapped_in_vma", () => {
     const before = scene.vma(scene.mm(), { at: h - 0x2000, length: 0x2000 });
     expect(kernel.run(page_mapped_in_vma(kernel, head, before))).toBe(false);
   });
+});
+
+test("a table that memory does not have cannot be locked: what leads there is damaged", () => {
+  const { kernel } = new Scene();
+  const frames = kernel.mem_map.ptl.length;
+  expect(() => tryLockTable(kernel, frames as Pfn, "pte")).toThrow(
+    new RangeError(
+      `lock of the page table in frame 0x${frames.toString(16)}: memory has 0x${frames.toString(16)} frames`,
+    ),
+  );
 });

@@ -7,11 +7,11 @@ describe("a line", () => {
   test.each<[string, Uint8Array, string]>([
     ["cut in the middle", linesFile(LINES).slice(0, -5), "the end of a line, found the file's"],
     ["that is no JSON", changed(2, "{kind:1}"), 'a line to be JSON, found "{kind:1}"'],
-    ["with a terminal's codes", changed(2, "\x1b[2J"), 'a line to be JSON, found "\\u{1b}[2J"'],
+    ["with a terminal's codes", changed(2, "\x1b[2J"), 'a line to be JSON, found "\\x1b[2J"'],
     [
       "that turns a terminal's line around",
       oneRecord('"pfn":"\u202e","order":0'),
-      'pfn to be hexadecimal digits with 0x, found "\\u{202e}"',
+      'pfn to be hexadecimal digits with 0x, found "\\u202e"',
     ],
     ["that is empty", changed(2, ""), 'a line to be JSON, found ""'],
     ["that is a number", changed(2, "7"), "a line to be a JSON object, found 7"],
