@@ -7,6 +7,8 @@ import {
   violatesLass,
 } from "./access-rights.ts";
 import type { Slot } from "./address.ts";
+import { need } from "./argument.ts";
+import { flag, unsigned } from "./argument-kinds.ts";
 import type { CacheHook } from "./cache-hook.ts";
 import { ControlRegisters, type ControlResult, type ControlState, CR3_KEEP } from "./control-registers.ts";
 import {
@@ -64,6 +66,9 @@ export interface CacheOptions extends TlbSettings {
   /** PML5, PML4, PDPTE and PDE caches; default false, as in the emulators that were measured. */
   readonly pagingStructureCaches?: boolean;
 }
+
+const REGISTER_VALUE = unsigned("register value", 64);
+const AC = flag("AC");
 
 /** What {@link Mmu.translate} answers when the access faults. */
 export const FAULTED = -1;
@@ -145,6 +150,7 @@ export class Mmu {
   }
 
   set ac(ac: boolean) {
+    need(AC, ac);
     this.alignmentCheck = ac;
     this.currentMode = accessMode(this.privilege, ac);
   }
@@ -168,6 +174,7 @@ export class Mmu {
 
   /** MOV to CR2: any 64 bits. */
   movCr2(value: bigint): ControlResult {
+    need(REGISTER_VALUE, value);
     if (this.privilege !== 0) return notPrivileged("MOV to CR2", this.privilege);
     this.cr2Lo = linearLo(value);
     this.cr2Hi = linearHi(value);
@@ -179,6 +186,7 @@ export class Mmu {
    * at CPL 0.
    */
   movCr3(value: bigint): ControlResult {
+    need(REGISTER_VALUE, value);
     if (this.privilege !== 0) return notPrivileged("MOV to CR3", this.privilege);
     const oldRoot = this.control.root;
     const result = this.control.setCr3(value);
