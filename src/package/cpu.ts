@@ -73,7 +73,7 @@ export {
   cpuModel,
   DEFAULT_CPU_MODEL,
 } from "../../arch/x86/cpu/cpu-model.ts";
-export type { TlbOptions, TlbSettings } from "../../arch/x86/cpu/create-tlb.ts";
+export type { CacheOptions, TlbOptions, TlbSettings } from "../../arch/x86/cpu/create-tlb.ts";
 export { Entry, ZERO_ENTRY } from "../../arch/x86/cpu/entry.ts";
 export {
   type BitBound,
@@ -128,7 +128,7 @@ export {
   type MtrrType,
   type WalkMemoryTypes,
 } from "../../arch/x86/cpu/memory-type.ts";
-export { type CacheOptions, FAULTED, Mmu } from "../../arch/x86/cpu/mmu.ts";
+export { FAULTED, Mmu } from "../../arch/x86/cpu/mmu.ts";
 export {
   type ErrorCodePolicy,
   type FaultFields,

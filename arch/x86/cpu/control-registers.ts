@@ -26,7 +26,8 @@ const CR4_PAE = 1 << 5;
 const CR4_LA57 = 1 << 12;
 const EFER_FIXED = 0x500;
 const PAT_AT_RESET = parsePat(PAT_RESET)!;
-const REGISTER_VALUE = unsigned("register value", 64);
+/** The value of a register of 64 bits. */
+export const REGISTER_VALUE = unsigned("register value", 64);
 const LEVELS = oneOf("paging levels", [4, 5]);
 const CR3_LAM_U57 = 1n << 61n;
 const CR3_LAM_U48 = 1n << 62n;

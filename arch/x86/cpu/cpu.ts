@@ -7,7 +7,7 @@ import {
   MODE_USER,
 } from "./access-rights.ts";
 import { CACHE_FLUSHES, CACHE_LINE, type CacheFlush, LINE_FLUSHES, type LineFlush } from "./cache-hook.ts";
-import type { ControlResult } from "./control-bits.ts";
+import { type ControlResult, notPrivileged } from "./control-bits.ts";
 import {
   interruptHandlerOf,
   reportAccess,
@@ -26,7 +26,7 @@ import {
   readBytes,
   type Segment,
 } from "./memory-access.ts";
-import { Mmu, notPrivileged } from "./mmu.ts";
+import { Mmu } from "./mmu.ts";
 import { type FaultReason, PageFault } from "./page-fault.ts";
 import { modifyAt, storeAt } from "./stores.ts";
 

@@ -8,9 +8,16 @@ import {
 } from "./access-rights.ts";
 import type { Slot } from "./address.ts";
 import { need } from "./argument.ts";
-import { flag, unsigned } from "./argument-kinds.ts";
+import { flag } from "./argument-kinds.ts";
 import type { CacheHook } from "./cache-hook.ts";
-import { ControlRegisters, type ControlResult, type ControlState, CR3_KEEP } from "./control-registers.ts";
+import {
+  ControlRegisters,
+  type ControlResult,
+  type ControlState,
+  CR3_KEEP,
+  notPrivileged,
+  REGISTER_VALUE,
+} from "./control-registers.ts";
 import {
   registersOf,
   reportFault,
@@ -23,7 +30,7 @@ import {
   reportUpdate,
   walkerOf,
 } from "./cpu-report.ts";
-import { createTlb, type TlbSettings } from "./create-tlb.ts";
+import { type CacheOptions, createTlb } from "./create-tlb.ts";
 import { PTE_G } from "./entry-layout.ts";
 import {
   ALL_PCIDS,
@@ -42,9 +49,8 @@ import { PagingStructureCache } from "./paging-structure-cache.ts";
 import { RecentTranslations } from "./recent-translations.ts";
 import type { INVALIDATION_CAUSES } from "./records.ts";
 import type { System } from "./system.ts";
-import type { Tlb, TlbPolicy } from "./tlb.ts";
+import type { Tlb } from "./tlb.ts";
 import { TLB_DIRTY } from "./tlb-entry.ts";
-import type { TlbGeometry } from "./tlb-geometry.ts";
 
 // A module's own const is a constant to V8; an imported one is read from its cell at each use. A kind writes when it
 // has this bit: stores and shadow-stack stores.
@@ -57,17 +63,6 @@ const MISSED = 0;
 const CLEAN = 1;
 const DENIED = 2;
 
-/** What the caches of one logical CPU keep. */
-export interface CacheOptions extends TlbSettings {
-  /** A policy by name, or the structures of a TLB. Default "stale". */
-  readonly tlb?: TlbPolicy | TlbGeometry;
-  /** Seed of random replacement, of CPU 0; each further CPU takes the next. Default 1. */
-  readonly tlbSeed?: number;
-  /** PML5, PML4, PDPTE and PDE caches; default false, as in the emulators that were measured. */
-  readonly pagingStructureCaches?: boolean;
-}
-
-const REGISTER_VALUE = unsigned("register value", 64);
 const AC = flag("AC");
 
 /** What {@link Mmu.translate} answers when the access faults. */
@@ -394,9 +389,4 @@ export class Mmu {
     if (records.live) reportRoot(records, this.id, oldRoot, root, pcid, kept);
     if (!kept) this.perform("MOV CR3");
   }
-}
-
-/** The #GP of an instruction that only CPL 0 may execute. */
-export function notPrivileged(instruction: string, cpl: number): ControlResult {
-  return { ok: false, fault: "#GP", why: `${instruction} at CPL ${cpl}` };
 }
