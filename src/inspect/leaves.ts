@@ -1,4 +1,6 @@
 import { ENTRIES_PER_TABLE, PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
+import { need, printed } from "../../arch/x86/cpu/argument.ts";
+import { callable, flag, numeral, oneOf, optional, shape } from "../../arch/x86/cpu/argument-kinds.ts";
 import { frameOf } from "../../arch/x86/cpu/entry.ts";
 import { PTE_P, PTE_PS } from "../../arch/x86/cpu/entry-layout.ts";
 import { hasReservedBit, type ReservedBits } from "../formats/table-pages.ts";
@@ -71,6 +73,15 @@ export function pageName(level: number): string {
   return SPAN_NAMES[level] ?? "";
 }
 
+const MEMORY = shape<TableMemory>("memory", { tableAt: callable("tableAt") });
+const LEVEL_COUNT = oneOf("levels", [4, 5]);
+const BYTES = numeral<number>("bytes", "a number of bytes", (bytes) => bytes >= 0);
+const OPTIONS = shape<LeafOptions>("options", {
+  range: optional(shape<LinearRange>("range", { start: BYTES, length: BYTES })),
+  notPresent: optional(flag("notPresent")),
+  most: optional(BYTES),
+});
+
 /**
  * Steps through every leaf below a root in address order: 4 KiB, 2 MiB and 1 GiB pages, each at every linear address
  * that reaches it. Tables may be shared, or point at themselves, as espfix and recursive mappings do: a step always
@@ -126,11 +137,14 @@ export class LeafCursor {
 
   /** Throws RangeError for a root that is unaligned or not in memory. */
   constructor(memory: TableMemory, root: number, levels: 4 | 5, options: LeafOptions = {}) {
-    const aligned = root >= 0 && root % PAGE_SIZE === 0;
+    need(MEMORY, memory);
+    need(LEVEL_COUNT, levels);
+    need(OPTIONS, options);
+    const aligned = typeof root === "number" && root >= 0 && root < 2 ** 52 && root % PAGE_SIZE === 0;
     const top = aligned ? memory.tableAt(root) : null;
     if (top === null) {
       const why = aligned ? "it is not in memory" : "it is no page's address";
-      throw new RangeError(`root ${hex(root)}: ${why}`);
+      throw new RangeError(`root ${Number.isSafeInteger(root) ? hex(root) : printed(root)}: ${why}`);
     }
     const range = options.range ?? WHOLE_SPACE;
     this.levels = levels;

@@ -1,5 +1,5 @@
 import type { Pfn } from "../../arch/x86/cpu/address.ts";
-import { misuse } from "../../arch/x86/cpu/argument.ts";
+import { misuse, need } from "../../arch/x86/cpu/argument.ts";
 import { whole } from "../../arch/x86/cpu/argument-kinds.ts";
 import { Entry } from "../../arch/x86/cpu/entry.ts";
 import { swp_entry, type swp_entry_t } from "../../arch/x86/mm/swap-entry.ts";
@@ -40,6 +40,9 @@ export type MappingKind = typeof MAPPING_FILE | typeof MAPPING_ANON | typeof MAP
 
 const HUGETLB_DTOR = 1;
 
+const NR_PAGES = whole("number of pages", 1, 2 ** 31);
+const ORDER = whole("order", 0, 30);
+
 /**
  * struct page for every frame, as arrays indexed by frame number: a page *is* its pfn, so the
  * kernel's pointer arithmetic between pages is arithmetic here. A flag of a compound page is kept on its head,
@@ -67,7 +70,7 @@ export class MemMap {
   readonly #privateHi: Int32Array;
 
   constructor(nr_pages: number) {
-    this.nr_pages = nr_pages;
+    this.nr_pages = need(NR_PAGES, nr_pages);
     this.flags = new Uint32Array(nr_pages);
     this._refcount = new Int32Array(nr_pages);
     this._mapcount = new Int32Array(nr_pages).fill(-1);
@@ -109,7 +112,7 @@ export class MemMap {
 
   /** Makes 2^order frames from `head` one compound page. */
   prep_compound_page(head: Pfn, order: number, hugetlb: boolean): void {
-    const end = head + 2 ** order;
+    const end = this.check(head) + 2 ** need(ORDER, order);
     if (head % 2 ** order !== 0 || end > this.nr_pages) {
       throw new RangeError(
         `compound page of order ${order} at frame ${head}: give an aligned head inside memory`,
