@@ -1,6 +1,8 @@
 import { PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
+import { need } from "../../arch/x86/cpu/argument.ts";
+import { instance } from "../../arch/x86/cpu/argument-kinds.ts";
 import { foldLeaves, type LeafRange, linearOf } from "./leaf-ranges.ts";
-import type { LeafCursor } from "./leaves.ts";
+import { LeafCursor } from "./leaves.ts";
 
 /**
  * More ranges than this are not compared: 100 MB. An index of one fits beside a frame's number in 64 bits, see
@@ -26,6 +28,8 @@ export interface Aliases {
 }
 
 const NONE: Aliases = { count: 0, first: [] };
+
+const LEAVES = instance("leaves", LeafCursor);
 
 /**
  * Which linear addresses of an address space lead to the same memory. Ranges stand in order of physical address below
@@ -64,7 +68,7 @@ export class AliasIndex {
   /** The index of everything that the cursor still gives; null when that is too much, or the cursor was stopped. */
   static of(leaves: LeafCursor): AliasIndex | null {
     const ranges = new Columns(FIRST_ROOM);
-    for (const range of foldLeaves(leaves)) {
+    for (const range of foldLeaves(need(LEAVES, leaves))) {
       if (range.rights.reserved) continue;
       if (ranges.count === MAX_RANGES) return null;
       ranges.add(range);

@@ -1,6 +1,6 @@
 import type { Pfn } from "../../arch/x86/cpu/address.ts";
 import { misuse, need } from "../../arch/x86/cpu/argument.ts";
-import { whole } from "../../arch/x86/cpu/argument-kinds.ts";
+import { flag, whole } from "../../arch/x86/cpu/argument-kinds.ts";
 import { Entry } from "../../arch/x86/cpu/entry.ts";
 import { swp_entry, type swp_entry_t } from "../../arch/x86/mm/swap-entry.ts";
 
@@ -42,6 +42,7 @@ const HUGETLB_DTOR = 1;
 
 const NR_PAGES = whole("number of pages", 1, 2 ** 31);
 const ORDER = whole("order", 0, 30);
+const HUGETLB = flag("hugetlb");
 
 /**
  * struct page for every frame, as arrays indexed by frame number: a page *is* its pfn, so the
@@ -112,6 +113,7 @@ export class MemMap {
 
   /** Makes 2^order frames from `head` one compound page. */
   prep_compound_page(head: Pfn, order: number, hugetlb: boolean): void {
+    need(HUGETLB, hugetlb);
     const end = this.check(head) + 2 ** need(ORDER, order);
     if (head % 2 ** order !== 0 || end > this.nr_pages) {
       throw new RangeError(

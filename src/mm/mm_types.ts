@@ -218,6 +218,7 @@ export class vm_area_struct {
   readonly anon_vma_chain: anon_vma_chain[] = [];
 
   constructor(mm: mm_struct, options: VmaOptions) {
+    need(MM, mm);
     const { start, end } = need(VMA_OPTIONS, options);
     const most = (ENTRIES_PER_TABLE / 2) * BYTES_OF_LEVEL[mm.kernel.levels]!;
     if (start % PAGE_SIZE !== 0 || end % PAGE_SIZE !== 0 || end <= start || end > most) {
@@ -308,6 +309,7 @@ export class anon_vma_chain {
   }
 }
 
+const MM = instance("mm", mm_struct);
 const VMA = instance("vma", vm_area_struct);
 const ANON_VMA = instance("anon_vma", anon_vma);
 

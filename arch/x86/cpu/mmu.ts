@@ -8,7 +8,7 @@ import {
 } from "./access-rights.ts";
 import type { Slot } from "./address.ts";
 import { need } from "./argument.ts";
-import { flag } from "./argument-kinds.ts";
+import { flag, shape, whole } from "./argument-kinds.ts";
 import type { CacheHook } from "./cache-hook.ts";
 import {
   ControlRegisters,
@@ -64,6 +64,10 @@ const CLEAN = 1;
 const DENIED = 2;
 
 const AC = flag("AC");
+const KEEP = flag("keep");
+const ID = whole("CPU", 0, 2 ** 31 - 1);
+const SYSTEM = shape<System>("machine", { memory: shape("memory", {}), records: shape("records", {}) });
+const CACHES = shape<CacheOptions>("options of caches", {});
 
 /** What {@link Mmu.translate} answers when the access faults. */
 export const FAULTED = -1;
@@ -97,11 +101,11 @@ export class Mmu {
   private cr2Hi = 0;
 
   constructor(id: number, machine: System, levels: 4 | 5, caches: CacheOptions) {
-    this.id = id;
-    this.machine = machine;
+    this.id = need(ID, id);
+    this.machine = need(SYSTEM, machine);
     this.cacheHook = machine.cacheHook;
     this.control = new ControlRegisters(machine.model, levels);
-    const { tlb = "stale", pagingStructureCaches = false, tlbSeed = 1 } = caches;
+    const { tlb = "stale", pagingStructureCaches = false, tlbSeed = 1 } = need(CACHES, caches);
     const forget = (): void => this.recent.clear();
     this.tlb = createTlb(tlb, { ...caches, seed: tlbSeed + id, changed: forget });
     this.control.written = forget;
@@ -160,6 +164,7 @@ export class Mmu {
    * vol. 3, 4.10.4.1). Throws RangeError for a root, a PCID or a `keep` that the CPU cannot take.
    */
   loadCr3(root: number, pcid = 0, keep = false): void {
+    if (typeof keep !== "boolean") need(KEEP, keep);
     if (keep && !this.control.pcide)
       throw new RangeError("CR3 load that keeps translations: set CR4.PCIDE first");
     const oldRoot = this.control.root;

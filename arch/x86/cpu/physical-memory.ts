@@ -94,8 +94,9 @@ export class PhysicalMemory {
   /** Reads the aligned entry at a physical address whole, into {@link lo} and {@link hi}. */
   fetch(address: number): void {
     const { shared } = this;
-    if (address % 8 !== 0 || address < 0) refuseEntry(address);
+    if (address % 8 !== 0 || address < 0) checkEntry(address);
     if (address >= this.size || shared !== null) {
+      checkEntry(address);
       const entry = address >= this.size ? readBus(this.bus, address, 8) : shared!.load(address);
       this.lo = Number(BigInt.asIntN(32, entry));
       this.hi = Number(BigInt.asIntN(32, entry >> 32n));
@@ -108,14 +109,14 @@ export class PhysicalMemory {
 
   /** Low word of the entry at a physical address. */
   readLo(address: number): number {
-    if (address % 4 !== 0 || address < 0) refuseWord(address);
-    return address < this.size ? this.words[indexOf(address)]! : busWord(this.bus, address);
+    if (address % 4 !== 0 || address < 0) wordAt(address);
+    return address < this.size ? this.words[indexOf(address)]! : busWord(this.bus, wordAt(address));
   }
 
   /** High word of the entry at a physical address. */
   readHi(address: number): number {
-    if (address % 4 !== 0 || address < 0) refuseWord(address);
-    return address < this.size ? this.words[indexOf(address) + 1]! : busWord(this.bus, address + 4);
+    if (address % 4 !== 0 || address < 0) wordAt(address);
+    return address < this.size ? this.words[indexOf(address) + 1]! : busWord(this.bus, wordAt(address) + 4);
   }
 
   /**
@@ -218,10 +219,11 @@ export class PhysicalMemory {
 
   /** One 64-bit store. Nothing is reported: page-table writes that must be seen go through Machine. */
   write(address: number, lo: number, hi: number): void {
-    if (address % 8 !== 0 || address < 0) refuseEntry(address);
+    if (address % 8 !== 0 || address < 0) checkEntry(address);
     if (lo !== (lo | 0)) need(WORD, lo);
     if (hi !== (hi | 0)) need(WORD, hi);
     if (address >= this.ownBytes) {
+      checkEntry(address);
       if (address >= this.size) this.bus?.write(address, 8, wideOf(lo, hi));
       else this.shared!.store(address, wideOf(lo, hi));
       return;
@@ -246,7 +248,13 @@ export class PhysicalMemory {
    * Compares all 64 bits; returns whether the new value was stored.
    */
   compareExchange(address: number, oldLo: number, oldHi: number, newLo: number, newHi: number): boolean {
+    if (address % 8 !== 0 || address < 0) checkEntry(address);
+    if (oldLo !== (oldLo | 0)) need(WORD, oldLo);
+    if (oldHi !== (oldHi | 0)) need(WORD, oldHi);
+    if (newLo !== (newLo | 0)) need(WORD, newLo);
+    if (newHi !== (newHi | 0)) need(WORD, newHi);
     if (address >= this.size || this.shared !== null) {
+      checkEntry(address);
       const old = wideOf(oldLo, oldHi);
       const value = wideOf(newLo, newHi);
       if (address >= this.size) return exchangeOnBus(this.bus, address, old, value);
@@ -286,12 +294,13 @@ const PIECE: Argument<bigint> = {
   accepts: (value) => typeof value === "bigint",
 };
 
-function refuseEntry(address: number): void {
-  need(ENTRY, address);
+function checkEntry(address: number): void {
+  if (!(address % 8 === 0 && address >= 0 && address < 2 ** 52)) need(ENTRY, address);
 }
 
-function refuseWord(address: number): void {
+function wordAt(address: number): number {
   checkPiece(address, 4);
+  return address;
 }
 
 function checkPiece(address: number, size: BusSize): void {

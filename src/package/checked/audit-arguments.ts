@@ -55,7 +55,7 @@ export const RULE_ID: Argument<number | string> = {
   noun: "rule",
   words: "a rule's number or name",
   types: [],
-  accepts: (value) => typeof value === "string" || (Number.isInteger(value) && (value as number) > 0),
+  accepts: (value) => typeof value === "string" || (Number.isSafeInteger(value) && (value as number) > 0),
 };
 
 const AMOUNT = numeral<number>("number", "a number of bytes, not negative", (value) => value >= 0);

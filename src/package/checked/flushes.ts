@@ -7,7 +7,7 @@ import * as tlbbatch from "../../../arch/x86/mm/tlbbatch.ts";
 import * as mmuNotifier from "../../mm/mmu_notifier.ts";
 import * as ownProtocolFunctions from "../../mm/own-protocol.ts";
 import * as tlbUbc from "../../mm/tlb_ubc.ts";
-import { ANYTHING, COUNT, ENTRY, FLAG, FRAME, NAME } from "./cpu-arguments.ts";
+import { COUNT, ENTRY, FLAG, FRAME, NAME } from "./cpu-arguments.ts";
 import {
   BATCH,
   CONTEXT,
@@ -20,6 +20,7 @@ import {
   MASK,
   MM,
   MM_CONTEXT,
+  PROTOCOL,
   SLOT,
   STEP_KIND,
   VMA_CONTEXT,
@@ -210,6 +211,6 @@ export const registrationOf: typeof mmuNotifier.registrationOf = checked(
 
 export const ownProtocol: typeof ownProtocolFunctions.ownProtocol = checked(
   ownProtocolFunctions.ownProtocol,
-  ANYTHING,
+  PROTOCOL,
   NAME,
 );

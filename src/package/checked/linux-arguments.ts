@@ -142,6 +142,8 @@ export const RMAP_WALK = shape<rmap_walk_control<unknown>>("rmap_walk_control", 
   rmap_one: callable("rmap_one"),
 });
 export const CLEANED = shape<Cleaned>("count of cleaned entries", { entries: WORD });
+/** Somebody else's protocol. */
+export const PROTOCOL = shape<{ begin: unknown }>("protocol", { begin: callable("begin") });
 export const MMAP_OPTIONS = shape<MmapOptions>("options of mmap", {});
 
 export const STEP_KINDS: readonly StepKind[] = [
