@@ -94,7 +94,7 @@ export class PhysicalMemory {
   /** Reads the aligned entry at a physical address whole, into {@link lo} and {@link hi}. */
   fetch(address: number): void {
     const { shared } = this;
-    if (address % 8 !== 0 || address < 0) checkEntry(address);
+    if (isOdd(address, 7)) checkEntry(address);
     if (address >= this.size || shared !== null) {
       checkEntry(address);
       const entry = address >= this.size ? readBus(this.bus, address, 8) : shared!.load(address);
@@ -109,13 +109,13 @@ export class PhysicalMemory {
 
   /** Low word of the entry at a physical address. */
   readLo(address: number): number {
-    if (address % 4 !== 0 || address < 0) wordAt(address);
+    if (isOdd(address, 3)) wordAt(address);
     return address < this.size ? this.words[indexOf(address)]! : busWord(this.bus, wordAt(address));
   }
 
   /** High word of the entry at a physical address. */
   readHi(address: number): number {
-    if (address % 4 !== 0 || address < 0) wordAt(address);
+    if (isOdd(address, 3)) wordAt(address);
     return address < this.size ? this.words[indexOf(address) + 1]! : busWord(this.bus, wordAt(address) + 4);
   }
 
@@ -186,7 +186,7 @@ export class PhysicalMemory {
   /** Stores 1, 2, 4 or 8 bytes at a multiple of as many, in one cycle. */
   writePiece(address: number, size: BusSize, value: bigint): void {
     checkPiece(address, size);
-    need(PIECE, value);
+    if (typeof value !== "bigint") need(PIECE, value);
     if (size === 8) {
       this.write(address, Number(BigInt.asIntN(32, value)), Number(BigInt.asIntN(32, value >> 32n)));
     } else if (address >= this.size) {
@@ -219,7 +219,7 @@ export class PhysicalMemory {
 
   /** One 64-bit store. Nothing is reported: page-table writes that must be seen go through Machine. */
   write(address: number, lo: number, hi: number): void {
-    if (address % 8 !== 0 || address < 0) checkEntry(address);
+    if (isOdd(address, 7)) checkEntry(address);
     if (lo !== (lo | 0)) need(WORD, lo);
     if (hi !== (hi | 0)) need(WORD, hi);
     if (address >= this.ownBytes) {
@@ -248,7 +248,7 @@ export class PhysicalMemory {
    * Compares all 64 bits; returns whether the new value was stored.
    */
   compareExchange(address: number, oldLo: number, oldHi: number, newLo: number, newHi: number): boolean {
-    if (address % 8 !== 0 || address < 0) checkEntry(address);
+    if (isOdd(address, 7)) checkEntry(address);
     if (oldLo !== (oldLo | 0)) need(WORD, oldLo);
     if (oldHi !== (oldHi | 0)) need(WORD, oldHi);
     if (newLo !== (newLo | 0)) need(WORD, newLo);
@@ -294,8 +294,13 @@ const PIECE: Argument<bigint> = {
   accepts: (value) => typeof value === "bigint",
 };
 
+/** Whether it is no multiple of a power of two; a remainder of numbers from 2^31 on would be a division. */
+function isOdd(address: number, mask: number): boolean {
+  return (address & mask) !== 0 || address < 0 || address !== Math.floor(address);
+}
+
 function checkEntry(address: number): void {
-  if (!(address % 8 === 0 && address >= 0 && address < 2 ** 52)) need(ENTRY, address);
+  if (isOdd(address, 7) || address >= 2 ** 52) need(ENTRY, address);
 }
 
 function wordAt(address: number): number {
@@ -304,8 +309,8 @@ function wordAt(address: number): number {
 }
 
 function checkPiece(address: number, size: BusSize): void {
-  need(SIZE, size);
-  if (!(address >= 0 && address < 2 ** 52 && address % size === 0)) {
+  if (size !== 8 && size !== 4 && size !== 1 && size !== 2) need(SIZE, size);
+  if (isOdd(address, size - 1) || address >= 2 ** 52) {
     throw misuse(
       numeral("physical address", `a multiple of ${size} below 2^52`, () => false),
       address,
