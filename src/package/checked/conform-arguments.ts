@@ -48,7 +48,7 @@ export const JSON_VALUE: Argument<unknown> = {
 };
 const OPS = ["access", "write_entry", "mov_cr3", "invlpg", "invpcid", "control"] as const;
 export const STEP = shape<Step>("step", { op: oneOf("op", OPS) as Argument<never> });
-export const CASE_CPU = shape<CaseCpu>("CPU of a case", {
+const CASE_CPU = shape<CaseCpu>("CPU of a case", {
   vendor: oneOf("vendor", ["intel", "amd"]),
   maxphyaddr: whole("maxphyaddr", 36, 52),
   page1gb: FLAG,

@@ -46,7 +46,7 @@ import { WalkResult } from "../../../arch/x86/cpu/walk-result.ts";
 const MOST = Number.MAX_SAFE_INTEGER;
 
 /** Whatever it is, it is not looked at here. */
-export const ANYTHING: Argument<never> = { noun: "value", words: "", types: [], accepts: () => true };
+const ANYTHING: Argument<never> = { noun: "value", words: "", types: [], accepts: () => true };
 export const FLAG = flag("flag");
 export const TEXT = text("text");
 export const NAME = text("name");

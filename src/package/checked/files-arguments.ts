@@ -57,7 +57,7 @@ export const GUEST_SNAPSHOT = shape<GuestSnapshot>("guest", {
 });
 export const ROOTS = iterable<number>("roots");
 export const SIZED = shape<{ readonly size: number }>("memory", { size: COUNT });
-export const CPUS = whole("number of CPUs", 1, MAX_CPUS);
+const CPUS = whole("number of CPUs", 1, MAX_CPUS);
 const PROTOCOL: Argument<string | NotifierProtocol> = {
   noun: "protocol",
   words: "a protocol or its name",

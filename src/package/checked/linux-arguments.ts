@@ -146,7 +146,7 @@ export const CLEANED = shape<Cleaned>("count of cleaned entries", { entries: WOR
 export const PROTOCOL = shape<{ begin: unknown }>("protocol", { begin: callable("begin") });
 export const MMAP_OPTIONS = shape<MmapOptions>("options of mmap", {});
 
-export const STEP_KINDS: readonly StepKind[] = [
+const STEP_KINDS: readonly StepKind[] = [
   "lock",
   "unlock",
   "blocked",

@@ -167,7 +167,6 @@ export const WORDS: Readonly<Record<string, Word>> = {
   ),
   memMap: owned(({ kernel }) => kernel.mem_map),
   task: owned(({ kernel }) => kernel.current),
-  newTask: owned(({ kernel }) => kernel.createTask("worker", 1)),
   busyTask: owned(({ kernel, page, mm }) => linux.enter(kernel.current, "try_to_unmap", page, mm)),
   walk: owned(({ kernel, page, vma, at }) => new linux.PageVmaMappedWalk(kernel, page, vma, at)),
   page: page((s) => s.page),
@@ -231,8 +230,6 @@ export const WORDS: Readonly<Record<string, Word>> = {
   entry: word((s) => linux.readEntry(s.mm, s.slot)),
   hugeEntry: word((s) => linux.readEntry(s.mm, s.hugeSlot)),
   swapEntry: word((s) => s.swapEntry),
-  swapPte: word((s) => s.kernel.format.swp_entry_to_pte(s.swapEntry)),
-  zeroEntry: word(() => cpu.ZERO_ENTRY),
   sem: word(() => new linux.rw_semaphore()),
   readSem: word(({ kernel }) => {
     const sem = new linux.rw_semaphore();
@@ -295,7 +292,6 @@ export const WORDS: Readonly<Record<string, Word>> = {
   access: whole(0),
   mode: whole(0),
   level: whole(1),
-  level2: whole(2),
   levels: whole(4),
   pcid: whole(0),
   descriptor: whole(0),
@@ -309,7 +305,6 @@ export const WORDS: Readonly<Record<string, Word>> = {
   cr4: word(() => 0x20n),
   pat: word(() => 0x0007_0406_0007_0406n),
   model: word(() => cpu.cpuModel("intel-skylake-sp")),
-  amd: word(() => cpu.cpuModel("amd-zen3")),
   layout: word(({ machine }) => machine.cpu(0).control.layout),
   control: word(({ machine }) => machine.cpu(0).control),
   memory: word(({ machine }) => machine.memory),
