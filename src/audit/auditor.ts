@@ -1,11 +1,22 @@
-import { NONE, type Pfn, type Slot } from "../../arch/x86/cpu/address.ts";
+import { NONE, Pfn, type Slot } from "../../arch/x86/cpu/address.ts";
+import { type Argument, need } from "../../arch/x86/cpu/argument.ts";
+import {
+  callable,
+  either,
+  flag,
+  instance,
+  iterable,
+  list,
+  optional,
+  shape,
+} from "../../arch/x86/cpu/argument-kinds.ts";
 import { Machine } from "../../arch/x86/cpu/machine.ts";
 import { dispatcher, type Handlers, handlerOf, IGNORED } from "../../arch/x86/cpu/record.ts";
 import type { RecordStream } from "../../arch/x86/cpu/record-stream.ts";
-import type { Kernel } from "../mm/mm_types.ts";
+import { Kernel } from "../mm/kernel.ts";
 import { kernelOpening, machineOpening } from "../trace/opening.ts";
 import { KINDS, type RecordKind, type TraceRecord, type TraceRecordOf } from "../trace/record.ts";
-import { LiveWorld, type World } from "../trace/world.ts";
+import { LiveWorld, WORLD, type World } from "../trace/world.ts";
 import { type Cause, FindingLog, type FindingQuestions } from "./causes.ts";
 import type { Finding, RuleHead } from "./findings.ts";
 import type { Debt, TableDebt } from "./ledger/debt.ts";
@@ -70,6 +81,7 @@ export class Auditor {
   /** Of a machine, of a kernel, or of a recording. */
   constructor(subject: Machine | Kernel | RecordedRun, options: AuditorOptions = {}) {
     const { world, opening, records } = runOf(subject);
+    need(OPTIONS, options);
     this.#world = world;
     this.#records = records;
     this.#questions = options;
@@ -119,11 +131,13 @@ export class Auditor {
 
   /** The system gave a frame to another use: for systems that do not record it themselves. */
   pageFreed(pfn: Pfn): void {
+    Pfn.of(pfn);
     this.#emit({ kind: "page-freed", ...this.#header(), pfn, order: 0 });
   }
 
   /** The same of a frame that was a page table. */
   tableFreed(pfn: Pfn): void {
+    Pfn.of(pfn);
     this.#emit({ kind: "table-freed", ...this.#header(), pfn, level: NONE });
   }
 
@@ -285,10 +299,21 @@ function byFunction(judges: readonly Judge[]): (name: string) => readonly Judge[
   return (name) => named.get(name) ?? others;
 }
 
+const RUN = shape<RecordedRun>("run", { world: WORLD as Argument<never>, opening: iterable("opening") });
+const SUBJECT = either(RUN, either(instance("machine", Machine), instance("kernel", Kernel)));
+const OPTIONS = shape<AuditorOptions>("options of an auditor", {
+  replay: optional(callable("replay")),
+  rules: optional(
+    list("rules", shape<Rule>("rule", { subjects: callable("subjects"), broken: callable("broken") })),
+  ),
+  rewinds: optional(flag("rewinds")),
+});
+
 /** What can be looked at, what is the case, and where records come from. */
 function runOf(subject: Machine | Kernel | RecordedRun): RecordedRun & {
   readonly records: RecordStream<TraceRecord> | null;
 } {
+  need(SUBJECT, subject);
   if ("world" in subject) return { ...subject, records: null };
   const machine = subject instanceof Machine ? subject : subject.machine;
   const records = machine.records as unknown as RecordStream<TraceRecord>;

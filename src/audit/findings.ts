@@ -1,3 +1,5 @@
+import { need } from "../../arch/x86/cpu/argument.ts";
+import { flag, shape, text, whole } from "../../arch/x86/cpu/argument-kinds.ts";
 import { formatBytes, formatRange, hex } from "../text/hex.ts";
 import type { ByteRange } from "./ledger/byte-range.ts";
 import type { Changer } from "./ledger/changer.ts";
@@ -68,6 +70,17 @@ export interface RuleHead {
   readonly source: string;
 }
 
+const TEXT = text("text");
+const RULE = shape<RuleHead>("rule", { title: TEXT, source: TEXT });
+const DETAILS = shape<FindingDetails>("details", {
+  moment: TEXT,
+  agent: TEXT,
+  owed: shape<Owed>("owed call", { call: TEXT }),
+});
+const COUNT = whole("number of a record", 0, Number.MAX_SAFE_INTEGER);
+const NAME = text("name");
+const AT_END = flag("atEnd");
+
 /** One broken promise: which rule, when, who still sees what, who changed the entry and who owed the invalidation. */
 export class Finding {
   readonly rule: RuleHead;
@@ -96,12 +109,14 @@ export class Finding {
   brought: string | null = null;
 
   constructor(rule: RuleHead, details: FindingDetails, seq: number, mm: string, atEnd = false) {
-    this.rule = rule;
+    this.rule = need(RULE, rule);
+    need(DETAILS, details);
+    need(COUNT, seq);
     this.moment = details.moment;
     this.seq = seq;
     this.agents = [details.agent];
     this.space = details.space;
-    this.mm = mm;
+    this.mm = need(NAME, mm);
     this.linear = details.linear ?? null;
     this.pfn = details.pfn ?? null;
     this.stale = details.stale ?? null;
@@ -109,7 +124,7 @@ export class Finding {
     this.site = details.site ?? details.changed?.site ?? "";
     this.owed = details.owed;
     this.staleRanges = details.staleRanges ?? [];
-    this.atEnd = atEnd;
+    this.atEnd = need(AT_END, atEnd);
   }
 
   get agent(): string {

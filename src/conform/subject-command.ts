@@ -1,4 +1,6 @@
 import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
+import { need } from "../../arch/x86/cpu/argument.ts";
+import { text, whole } from "../../arch/x86/cpu/argument-kinds.ts";
 import { FormatError, quote } from "../formats/format-error.ts";
 import { type Answer, type Greeting, parseAnswer, parseGreeting } from "./answer.ts";
 import type { CaseQuestion } from "./case.ts";
@@ -19,6 +21,9 @@ interface Waiting {
   resolve(line: string): void;
   reject(error: Error): void;
 }
+
+const COMMAND = text("command");
+const TIMEOUT = whole("timeout", 1, 2 ** 31 - 1);
 
 /**
  * Any program that speaks the protocol of docs/conformance.md over standard input and output. What it does wrong is a
@@ -59,6 +64,8 @@ export class CommandSubject implements Subject {
 
   /** Starts a shell command and greets it. `timeout`: milliseconds that each of its lines may take. */
   static async start(command: string, timeout: number): Promise<CommandSubject> {
+    need(COMMAND, command);
+    need(TIMEOUT, timeout);
     const subject = new CommandSubject(command, timeout);
     try {
       subject.#send([HEADER_LINE]);

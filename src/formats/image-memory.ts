@@ -1,10 +1,25 @@
 import { PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
+import { need } from "../../arch/x86/cpu/argument.ts";
+import { callable, numeral, shape, whole } from "../../arch/x86/cpu/argument-kinds.ts";
 import { PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
 import type { MemoryImage } from "./memory-image.ts";
 
 /** Pages that are kept: 32 MiB. A walk reads five; what reads more goes through the tables in order. */
 const MAX_CACHED = 2 ** 13;
 const WORDS = PAGE_SIZE / 4;
+
+const IMAGE = shape<MemoryImage>("image", { holds: callable("holds"), readPage: callable("readPage") });
+const HIDDEN = whole("hidden bits", -(2 ** 31), 2 ** 32 - 1);
+const ENTRY = numeral<number>(
+  "address of an entry",
+  "a multiple of 8 below 2^52",
+  (address) => address >= 0 && address < 2 ** 52 && address % 8 === 0,
+);
+const PAGE = numeral<number>(
+  "address of a page",
+  "a multiple of 4096 below 2^52",
+  (address) => address >= 0 && address < 2 ** 52 && address % PAGE_SIZE === 0,
+);
 
 /**
  * An image as memory that is only read: pages come from the file when they are looked at, at any of 52 address bits.
@@ -21,7 +36,8 @@ export class ImageMemory extends PhysicalMemory {
   constructor(image: MemoryImage, hidden = 0) {
     // The page at address 0 is the one that the walk reads by itself.
     super(PAGE_SIZE);
-    this.#image = image;
+    this.#image = need(IMAGE, image);
+    need(HIDDEN, hidden);
     this.#shown = ~hidden;
     const first = this.tableAt(0);
     if (first === null) this.words.fill(-1);
@@ -38,14 +54,17 @@ export class ImageMemory extends PhysicalMemory {
   }
 
   override readLo(address: number): number {
+    need(ENTRY, address);
     return this.#wordAt(address);
   }
 
   override readHi(address: number): number {
+    need(ENTRY, address);
     return this.#wordAt(address + 4);
   }
 
   override tableAt(page: number): Int32Array | null {
+    need(PAGE, page);
     const known = this.#pages.get(page);
     if (known !== undefined) return known;
     const bytes = this.#image.readPage(page);

@@ -1,9 +1,13 @@
+import { need } from "../../arch/x86/cpu/argument.ts";
+import { numeral } from "../../arch/x86/cpu/argument-kinds.ts";
 import { FormatError } from "./format-error.ts";
 
 /** Bytes that one reader may take in: read from disk, inflated, or copied out of a file. */
 export const MAX_READ_BYTES = 2 ** 33;
 /** Visits of a table page at a level: 8 GiB of memory, all of it tables, at each of five levels. */
 export const MAX_TABLE_VISITS = 5 * 2 ** 21;
+
+const MOST = numeral<number>("limit", "a whole number, or Infinity", (most) => most >= 0 && !(most % 1 > 0));
 
 /**
  * The work that reading outside files may cost, counted as it happens. Every reader's own work is linear in
@@ -19,8 +23,8 @@ export class ReadBudget {
   tableVisits = 0;
 
   constructor(maxBytes = MAX_READ_BYTES, maxTableVisits = MAX_TABLE_VISITS) {
-    this.maxBytes = maxBytes;
-    this.maxTableVisits = maxTableVisits;
+    this.maxBytes = need(MOST, maxBytes);
+    this.maxTableVisits = need(MOST, maxTableVisits);
   }
 
   get bytesLeft(): number {

@@ -37,7 +37,7 @@ export function importMms(
   { set, base }: AnonSolution,
   pages: readonly GuestPage[],
 ): ImportedMms {
-  const mms = guest.processes.map(({ name, root }) => k.createMm(name, root));
+  const mms = guest.processes.map(({ name, root }) => k.adoptMm(name, root));
   const files = importFiles(k, numbered, pages);
   const anons = new Map<number, anon_vma>();
   const vmas = numbered.map(({ process, vma, vm_flags, file }, number) => {

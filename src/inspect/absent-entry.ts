@@ -1,6 +1,8 @@
 import { PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
+import { need } from "../../arch/x86/cpu/argument.ts";
+import { instance, nullable } from "../../arch/x86/cpu/argument-kinds.ts";
 import { Entry } from "../../arch/x86/cpu/entry.ts";
-import type { PteFormat } from "../../arch/x86/mm/pte-format.ts";
+import { PteFormat } from "../../arch/x86/mm/pte-format.ts";
 import { formatCount, hex } from "../text/hex.ts";
 import { type LeafCursor, pageBytes, userHalf } from "./leaves.ts";
 import { type LinuxReading, readLinux } from "./linux-reading.ts";
@@ -77,6 +79,8 @@ interface Parts {
   flags: readonly string[];
 }
 
+const PTE_FORMAT = nullable(instance("pte format", PteFormat));
+
 /** Reads the entries of user mode's half that are not present, as one kernel does. */
 export class AbsentReader {
   /** Entries that nobody read, as the kernel is not known. */
@@ -85,7 +89,7 @@ export class AbsentReader {
 
   /** Null: count them only. */
   constructor(pteFormat: PteFormat | null) {
-    this.#pteFormat = pteFormat;
+    this.#pteFormat = need(PTE_FORMAT, pteFormat);
   }
 
   /** The entry that the cursor stands on; null when there is nothing to say. */

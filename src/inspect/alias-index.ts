@@ -1,7 +1,9 @@
 import { PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
+import { need } from "../../arch/x86/cpu/argument.ts";
+import { instance } from "../../arch/x86/cpu/argument-kinds.ts";
 import { type DirectMap, DirectMapSearch } from "./direct-map.ts";
 import { foldLeaves, isMapped, type LeafRange, linearOf } from "./leaf-ranges.ts";
-import type { LeafCursor } from "./leaves.ts";
+import { LeafCursor } from "./leaves.ts";
 
 /** More ranges than this are not compared: 100 MB. */
 const MAX_RANGES = 2 ** 21;
@@ -26,6 +28,8 @@ export interface Aliases {
 
 const NONE: Aliases = { count: 0, first: [] };
 const ONCE = { repeats: 1, stride: 0 } as const;
+
+const LEAVES = instance("leaves", LeafCursor);
 
 /**
  * Which linear addresses of an address space lead to the same memory. Only ranges that share memory with another are
@@ -67,7 +71,7 @@ export class AliasIndex {
   static of(leaves: LeafCursor): AliasIndex | null {
     const ranges = new Columns(FIRST_ROOM);
     const search = new DirectMapSearch();
-    for (const range of foldLeaves(leaves)) {
+    for (const range of foldLeaves(need(LEAVES, leaves))) {
       if (!isMapped(range)) continue;
       if (ranges.count === MAX_RANGES) return null;
       ranges.add(range);

@@ -1,4 +1,6 @@
 import { ENTRIES_PER_TABLE, PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
+import { need, printed } from "../../arch/x86/cpu/argument.ts";
+import { callable, flag, numeral, oneOf, optional, shape } from "../../arch/x86/cpu/argument-kinds.ts";
 import { frameOf } from "../../arch/x86/cpu/entry.ts";
 import { PTE_P, PTE_PS } from "../../arch/x86/cpu/entry-layout.ts";
 import { hasReservedBit, type ReservedBits } from "../formats/table-pages.ts";
@@ -83,6 +85,15 @@ export function pageName(level: number): string {
   return SPAN_NAMES[level] ?? "";
 }
 
+const MEMORY = shape<TableMemory>("memory", { tableAt: callable("tableAt") });
+const LEVEL_COUNT = oneOf("levels", [4, 5]);
+const BYTES = numeral<number>("bytes", "a number of bytes", (bytes) => bytes >= 0);
+const OPTIONS = shape<LeafOptions>("options", {
+  range: optional(shape<LinearRange>("range", { start: BYTES, length: BYTES })),
+  notPresent: optional(flag("notPresent")),
+  most: optional(BYTES),
+});
+
 /**
  * Steps through every leaf below a root in address order: 4 KiB, 2 MiB and 1 GiB pages, each at every linear address
  * that reaches it. Tables may be shared, or point at themselves, as espfix and recursive mappings do: a step always
@@ -142,6 +153,9 @@ export class LeafCursor {
 
   /** Throws RangeError for a root that is unaligned or not in memory. */
   constructor(memory: TableMemory, root: number, levels: 4 | 5, options: LeafOptions = {}) {
+    need(MEMORY, memory);
+    need(LEVEL_COUNT, levels);
+    need(OPTIONS, options);
     const top = rootTable(memory, root);
     const range = options.range ?? WHOLE_SPACE;
     this.levels = levels;
@@ -276,10 +290,11 @@ function isRepeated(words: Int32Array, index: number): boolean {
 
 /** The words of a root table. Throws RangeError for an address that is unaligned or not in memory. */
 export function rootTable(memory: TableMemory, root: number): Int32Array {
-  const aligned = root >= 0 && root % PAGE_SIZE === 0;
+  const aligned = typeof root === "number" && root >= 0 && root < 2 ** 52 && root % PAGE_SIZE === 0;
   const top = aligned ? memory.tableAt(root) : null;
   if (top !== null) return top;
-  throw new RangeError(`root ${hex(root)}: ${aligned ? "it is not in memory" : "it is no page's address"}`);
+  const why = aligned ? "it is not in memory" : "it is no page's address";
+  throw new RangeError(`root ${Number.isSafeInteger(root) ? hex(root) : printed(root)}: ${why}`);
 }
 
 /** One number for a table that stands at a level. */

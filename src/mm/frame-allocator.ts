@@ -1,5 +1,10 @@
 import type { Pfn } from "../../arch/x86/cpu/address.ts";
-import type { MemMap } from "./mem_map.ts";
+import { need } from "../../arch/x86/cpu/argument.ts";
+import { instance, whole } from "../../arch/x86/cpu/argument-kinds.ts";
+import { MemMap } from "./mem_map.ts";
+
+const MEM_MAP = instance("mem_map", MemMap);
+const ORDER = whole("order", 0, 30);
 
 /**
  * Which frames are free. Frames are handed out from the top of memory down, so that a snapshot's own tables and
@@ -11,18 +16,18 @@ export class FrameAllocator {
   #next: number;
 
   constructor(mem_map: MemMap) {
-    this.#mem_map = mem_map;
+    this.#mem_map = need(MEM_MAP, mem_map);
     this.#used = new Uint8Array(mem_map.nr_pages);
     this.#next = mem_map.nr_pages - 1;
   }
 
   /** Marks a frame as not free. */
   reserve(pfn: Pfn): void {
-    this.#used[pfn] = 1;
+    this.#used[this.#mem_map.check(pfn)] = 1;
   }
 
   isFree(pfn: Pfn): boolean {
-    return this.#used[pfn] === 0;
+    return this.#used[this.#mem_map.check(pfn)] === 0;
   }
 
   /** A zero-reference free frame, now in use. Throws RangeError when none is left. */
@@ -37,7 +42,7 @@ export class FrameAllocator {
 
   /** 2^order contiguous aligned free frames; returns the first. Throws RangeError when there are none. */
   allocateOrder(order: number): Pfn {
-    const nr = 2 ** order;
+    const nr = 2 ** need(ORDER, order);
     for (let head = Math.floor(this.#mem_map.nr_pages / nr - 1) * nr; head > 0; head -= nr) {
       if (this.#used.subarray(head, head + nr).some((used) => used !== 0)) continue;
       this.#used.fill(1, head, head + nr);
@@ -48,7 +53,7 @@ export class FrameAllocator {
   }
 
   release(pfn: Pfn): void {
-    this.#used[pfn] = 0;
+    this.#used[this.#mem_map.check(pfn)] = 0;
     if (pfn > this.#next) this.#next = pfn;
   }
 }

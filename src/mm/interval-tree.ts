@@ -1,3 +1,6 @@
+import { need } from "../../arch/x86/cpu/argument.ts";
+import { whole } from "../../arch/x86/cpu/argument-kinds.ts";
+
 interface Node<T> {
   readonly start: number;
   readonly last: number;
@@ -50,6 +53,7 @@ export class IntervalTree<T> {
 
   /** Values whose interval meets [start, last], in tree order. */
   overlapping(start: number, last: number): T[] {
+    checkInterval(start, last);
     const found: T[] = [];
     collect(this.#root, start, last, found);
     return found;
@@ -74,7 +78,11 @@ export class IntervalTree<T> {
   }
 }
 
+const EDGE = whole("edge of an interval", Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER);
+
 function checkInterval(start: number, last: number): void {
+  if (!Number.isSafeInteger(start)) need(EDGE, start);
+  if (!Number.isSafeInteger(last)) need(EDGE, last);
   if (last < start)
     throw new RangeError(`interval [${start}, ${last}]: its last must not be below its start`);
 }

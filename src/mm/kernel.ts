@@ -1,13 +1,26 @@
 import { NO_PFN, NONE, PAGE_SIZE, type Pfn, Slot } from "../../arch/x86/cpu/address.ts";
-import type { Entry } from "../../arch/x86/cpu/entry.ts";
-import type { Machine } from "../../arch/x86/cpu/machine.ts";
+import { need, printed } from "../../arch/x86/cpu/argument.ts";
+import {
+  callable,
+  either,
+  flag,
+  instance,
+  numeral,
+  optional,
+  shape,
+  text,
+  whole,
+} from "../../arch/x86/cpu/argument-kinds.ts";
+import { Entry } from "../../arch/x86/cpu/entry.ts";
+import { hex } from "../../arch/x86/cpu/hex.ts";
+import { Machine } from "../../arch/x86/cpu/machine.ts";
 import type { RecordHeader } from "../../arch/x86/cpu/record.ts";
 import type { IsTable, RecordListener, RecordStream } from "../../arch/x86/cpu/record-stream.ts";
 import { CPU_MASK_NONE, withCpu } from "../../arch/x86/mm/cpumask.ts";
 import { type MmContext, TLBSTATE_OK, type TlbState } from "../../arch/x86/mm/kernel-context.ts";
 import { pte_unused } from "../../arch/x86/mm/pgtable.ts";
 import type { pte_t } from "../../arch/x86/mm/pgtable_types.ts";
-import { PteFormat, pteLayout } from "../../arch/x86/mm/pte-format.ts";
+import { PteFormat, type PteLayout, pteLayout } from "../../arch/x86/mm/pte-format.ts";
 import type { Interleaver, KernelThread } from "../../arch/x86/mm/step.ts";
 import { FrameAllocator } from "./frame-allocator.ts";
 import { type KernelModel, kernelModel } from "./kernel-model.ts";
@@ -57,6 +70,27 @@ class KernelTask implements Task {
   }
 }
 
+const MACHINE = instance("machine", Machine);
+const ENTRY = instance("entry", Entry);
+const NAME = text("name");
+const THREAD = shape<KernelThread<unknown>>("thread", { next: callable("next") });
+const LAYOUT = shape<PteLayout>("layout", { name: NAME, swap: shape("swap", {}) });
+const KERNEL_OPTIONS = shape<KernelOptions>("options of a kernel", {
+  model: optional(either(NAME, shape<KernelModel>("model", { layout: LAYOUT }))),
+  layout: optional(either(NAME, instance("layout", PteFormat))),
+  notifiers: optional(
+    either(NAME, shape<NotifierProtocol>("protocol", { name: NAME, begin: callable("begin") })),
+  ),
+  swapSlots: optional(whole("swapSlots", 1, 2 ** 31 - 1)),
+  observe: optional(flag("observe")),
+});
+
+/** Throws RangeError for what is no physical address of a page in memory. */
+function checkRoot({ memory }: Machine, root: number): void {
+  const inMemory = (value: number) => value % PAGE_SIZE === 0 && memory.hasFrame(value / PAGE_SIZE);
+  need(numeral("root", "the physical address of a page in memory", inMemory), root);
+}
+
 class RunningKernel implements KernelShape {
   readonly machine: Machine;
   readonly records: RecordStream<MmRecord>;
@@ -85,7 +119,8 @@ class RunningKernel implements KernelShape {
   #listeners = 0;
 
   constructor(machine: Machine, options: KernelOptions = {}) {
-    const { model = "linux-4.13.4-seed" } = options;
+    need(MACHINE, machine);
+    const { model = "linux-4.13.4-seed" } = need(KERNEL_OPTIONS, options);
     const { layout: modelLayout, notifiers: modelNotifiers } =
       typeof model === "string" ? kernelModel(model) : model;
     this.machine = machine;
@@ -98,6 +133,7 @@ class RunningKernel implements KernelShape {
         `layout ${this.format.layout.name} can be decoded only: no kernel runs on it here`,
       );
     }
+    if (options.initPgd !== undefined) checkRoot(machine, options.initPgd);
     this.protocol = typeof notifiers === "string" ? notifierProtocol(notifiers) : notifiers;
     this.mem_map = new MemMap(machine.memory.size / PAGE_SIZE);
     this.frames = new FrameAllocator(this.mem_map);
@@ -154,12 +190,33 @@ class RunningKernel implements KernelShape {
   }
 
   createTask(name: string, cpu: number): Task {
+    need(NAME, name);
     this.machine.cpu(cpu);
     return new KernelTask(this, name, cpu);
   }
 
-  /** A new address space; its root is a fresh frame, cleared, unless a physical address is given. */
-  createMm(name = `mm${this.#spaces - 1}`, pgd: number = this.#newRoot()): mm_struct {
+  /**
+   * A new address space, of which nothing is mapped; its root is a fresh frame, cleared, unless the physical address of
+   * one is given. Throws RangeError for one that is outside memory, or whose bytes are not zero: they would be entries.
+   */
+  createMm(name = `mm${this.#spaces - 1}`, pgd?: number): mm_struct {
+    need(NAME, name);
+    if (pgd !== undefined) {
+      checkRoot(this.machine, pgd);
+      if (this.machine.memory.tableAt(pgd)?.some((word) => word !== 0)) {
+        throw new RangeError(`root ${hex(pgd)}: its page is not zero, give a cleared one`);
+      }
+    }
+    return this.#newLiving(name, pgd ?? this.#newRoot());
+  }
+
+  /** An address space whose tables are there: those below the root at a physical address. Throws as createMm. */
+  adoptMm(name: string, pgd: number): mm_struct {
+    checkRoot(this.machine, pgd);
+    return this.#newLiving(need(NAME, name), pgd);
+  }
+
+  #newLiving(name: string, pgd: number): mm_struct {
     const mm = this.#newMm(name, pgd);
     this.#mms = [...this.#mms, mm];
     const { records } = this;
@@ -169,6 +226,7 @@ class RunningKernel implements KernelShape {
 
   /** Takes an mm from the list of those that live (drop-mm.ts does the rest). */
   forgetMm(mm: mm_struct): void {
+    if (!this.#mms.includes(mm)) throw new TypeError(`mm ${printed(mm)}: it is none of this kernel's`);
     this.#mms = this.#mms.filter((each) => each !== mm);
   }
 
@@ -191,6 +249,7 @@ class RunningKernel implements KernelShape {
    * whenever the thread waits for them. Throws if it waits for a lock, which nobody could then release.
    */
   run<T>(thread: KernelThread<T>): T {
+    need(THREAD, thread);
     const { interleaver } = this;
     this.interleaver = null;
     try {
@@ -226,7 +285,8 @@ class RunningKernel implements KernelShape {
    * table has it.
    */
   plantEntry(slot: Slot, value: Entry): void {
-    this.machine.memory.write(Slot.of(slot), value.lo, value.hi);
+    const { lo, hi } = need(ENTRY, value);
+    this.machine.memory.write(Slot.of(slot), lo, hi);
   }
 }
 

@@ -1,4 +1,6 @@
 import type { Pfn } from "../../arch/x86/cpu/address.ts";
+import { misuse, need } from "../../arch/x86/cpu/argument.ts";
+import { flag, whole } from "../../arch/x86/cpu/argument-kinds.ts";
 import { Entry } from "../../arch/x86/cpu/entry.ts";
 import { swp_entry, type swp_entry_t } from "../../arch/x86/mm/swap-entry.ts";
 
@@ -38,6 +40,10 @@ export type MappingKind = typeof MAPPING_FILE | typeof MAPPING_ANON | typeof MAP
 
 const HUGETLB_DTOR = 1;
 
+const NR_PAGES = whole("number of pages", 1, 2 ** 31);
+const ORDER = whole("order", 0, 30);
+const HUGETLB = flag("hugetlb");
+
 /**
  * struct page for every frame, as arrays indexed by frame number: a page *is* its pfn, so the
  * kernel's pointer arithmetic between pages is arithmetic here. A flag of a compound page is kept on its head,
@@ -65,7 +71,7 @@ export class MemMap {
   readonly #privateHi: Int32Array;
 
   constructor(nr_pages: number) {
-    this.nr_pages = nr_pages;
+    this.nr_pages = need(NR_PAGES, nr_pages);
     this.flags = new Uint32Array(nr_pages);
     this._refcount = new Int32Array(nr_pages);
     this._mapcount = new Int32Array(nr_pages).fill(-1);
@@ -81,17 +87,35 @@ export class MemMap {
     this.#privateHi = new Int32Array(nr_pages);
   }
 
+  /** Whether it is the number of one of these frames. */
   pfn_valid(pfn: Pfn): boolean {
-    return pfn >= 0 && pfn < this.nr_pages;
+    return this.flags[pfn] !== undefined;
   }
 
+  /** The head of the compound page, or the page itself. Throws as {@link check}; so do all that take a page. */
   compound_head(page: Pfn): Pfn {
-    return this.#head[page]! as Pfn;
+    const head = this.#head[page];
+    return head === undefined ? this.#refuse(page) : (head as Pfn);
+  }
+
+  /** Returns the page. Throws TypeError or RangeError, naming it, unless it is one of these frames. */
+  check(page: Pfn): Pfn {
+    return this.#head[page] === undefined ? this.#refuse(page) : page;
+  }
+
+  #refuse(page: Pfn): never {
+    throw misuse(whole("frame", 0, this.nr_pages - 1), page);
+  }
+
+  #flagsOf(page: Pfn): number {
+    const flags = this.flags[page];
+    return flags === undefined ? this.#refuse(page) : flags;
   }
 
   /** Makes 2^order frames from `head` one compound page. */
   prep_compound_page(head: Pfn, order: number, hugetlb: boolean): void {
-    const end = head + 2 ** order;
+    need(HUGETLB, hugetlb);
+    const end = this.check(head) + 2 ** need(ORDER, order);
     if (head % 2 ** order !== 0 || end > this.nr_pages) {
       throw new RangeError(
         `compound page of order ${order} at frame ${head}: give an aligned head inside memory`,
@@ -109,6 +133,7 @@ export class MemMap {
    */
   free_pages_prepare(page: Pfn, nr: number): boolean {
     let good = true;
+    this.check(page);
     for (let subpage: Pfn = page; subpage < page + nr; subpage++) {
       good &&=
         this._refcount[subpage] === 0 &&
@@ -129,7 +154,7 @@ export class MemMap {
   }
 
   PageCompound(page: Pfn): boolean {
-    return (this.flags[this.#head[page]!]! & PG.head) !== 0;
+    return (this.flags[this.compound_head(page)]! & PG.head) !== 0;
   }
 
   PageTransCompound(page: Pfn): boolean {
@@ -137,29 +162,29 @@ export class MemMap {
   }
 
   PageHuge(page: Pfn): boolean {
-    return this.#dtor[this.#head[page]!] === HUGETLB_DTOR;
+    return this.#dtor[this.compound_head(page)] === HUGETLB_DTOR;
   }
 
   /** Head of a compound page that is not hugetlb's. */
   isThpHead(page: Pfn): boolean {
-    return (this.flags[page]! & PG.head) !== 0 && this.#dtor[page] !== HUGETLB_DTOR;
+    return (this.#flagsOf(page) & PG.head) !== 0 && this.#dtor[page] !== HUGETLB_DTOR;
   }
 
   /** Base pages of a head, 1 for any other page (include/linux/huge_mm.h hpage_nr_pages). */
   hpage_nr_pages(page: Pfn): number {
-    return (this.flags[page]! & PG.head) !== 0 ? 1 << this.compound_order[page]! : 1;
+    return (this.#flagsOf(page) & PG.head) !== 0 ? 1 << this.compound_order[page]! : 1;
   }
 
   #test(page: Pfn, flag: number): boolean {
-    return (this.flags[this.#head[page]!]! & flag) !== 0;
+    return (this.flags[this.compound_head(page)]! & flag) !== 0;
   }
 
   setFlag(page: Pfn, flag: number): void {
-    this.flags[this.#head[page]!]! |= flag;
+    this.flags[this.compound_head(page)]! |= flag;
   }
 
   clearFlag(page: Pfn, flag: number): void {
-    this.flags[this.#head[page]!]! &= ~flag;
+    this.flags[this.compound_head(page)]! &= ~flag;
   }
 
   PageLocked(page: Pfn): boolean {
@@ -186,7 +211,7 @@ export class MemMap {
   /** Only a swap-backed page can be in the swap cache: the bit has other owners. */
   PageSwapCache(page: Pfn): boolean {
     const both = PG.swapbacked | PG.swapcache;
-    return (this.flags[this.#head[page]!]! & both) === both;
+    return (this.flags[this.compound_head(page)]! & both) === both;
   }
   PageMlocked(page: Pfn): boolean {
     return this.#test(page, PG.mlocked);
@@ -195,10 +220,10 @@ export class MemMap {
     return this.#test(page, PG.double_map);
   }
   PageHWPoison(page: Pfn): boolean {
-    return (this.flags[page]! & PG.hwpoison) !== 0;
+    return (this.#flagsOf(page) & PG.hwpoison) !== 0;
   }
   SetPageHWPoison(page: Pfn): void {
-    this.flags[page]! |= PG.hwpoison;
+    this.flags[this.check(page)]! |= PG.hwpoison;
   }
 
   #handleOf(object: object): number {
@@ -213,38 +238,38 @@ export class MemMap {
 
   /** Sets page->mapping: to a file, an anon_vma, KSM's own (whose structures this machine does not have), or nothing. */
   setMapping(page: Pfn, kind: MappingKind, mapping: object | null): void {
-    this.#mapping[page] = mapping === null ? kind : (this.#handleOf(mapping) << 2) | kind;
+    this.#mapping[this.check(page)] = mapping === null ? kind : (this.#handleOf(mapping) << 2) | kind;
   }
 
   /** What page->mapping points to, whatever it is; null if nothing. */
   mappingOf(page: Pfn): object | null {
-    return this.#mappings[this.#mapping[this.#head[page]!]! >> 2]!;
+    return this.#mappings[this.#mapping[this.compound_head(page)]! >> 2]!;
   }
 
   /** The low bits of page->mapping. */
   mappingKind(page: Pfn): MappingKind {
-    return (this.#mapping[this.#head[page]!]! & MAPPING_KSM) as MappingKind;
+    return (this.#mapping[this.compound_head(page)]! & MAPPING_KSM) as MappingKind;
   }
 
   PageAnon(page: Pfn): boolean {
-    return (this.#mapping[this.#head[page]!]! & MAPPING_ANON) !== 0;
+    return (this.#mapping[this.compound_head(page)]! & MAPPING_ANON) !== 0;
   }
 
   PageKsm(page: Pfn): boolean {
-    return (this.#mapping[this.#head[page]!]! & MAPPING_KSM) === MAPPING_KSM;
+    return (this.#mapping[this.compound_head(page)]! & MAPPING_KSM) === MAPPING_KSM;
   }
 
   hasRmapping(page: Pfn): boolean {
-    return this.#mapping[this.#head[page]!] !== 0;
+    return this.#mapping[this.compound_head(page)] !== 0;
   }
 
   /** The swap entry, in generic form, of a page in the swap cache; consecutive for a THP's subpages. */
   page_private(page: Pfn): swp_entry_t {
-    return new Entry(this.#privateLo[page]!, this.#privateHi[page]!);
+    return new Entry(this.#privateLo[this.check(page)]!, this.#privateHi[page]!);
   }
 
   set_page_private(page: Pfn, entry: swp_entry_t): void {
-    this.#privateLo[page] = entry.lo;
+    this.#privateLo[this.check(page)] = entry.lo;
     this.#privateHi[page] = entry.hi;
   }
 
@@ -253,7 +278,7 @@ export class MemMap {
   }
 
   page_count(page: Pfn): number {
-    return this._refcount[this.#head[page]!]!;
+    return this._refcount[this.compound_head(page)]!;
   }
 
   page_mapped(page: Pfn): boolean {

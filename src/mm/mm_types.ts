@@ -1,5 +1,7 @@
 import type { Linear, Pfn, Slot } from "../../arch/x86/cpu/address.ts";
-import { PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
+import { BYTES_OF_LEVEL, ENTRIES_PER_TABLE, PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
+import { need } from "../../arch/x86/cpu/argument.ts";
+import { instance, nullable, optional, shape } from "../../arch/x86/cpu/argument-kinds.ts";
 import type { Entry } from "../../arch/x86/cpu/entry.ts";
 import { linearHi, linearLo } from "../../arch/x86/cpu/linear-address.ts";
 import type { RecordHeader } from "../../arch/x86/cpu/record.ts";
@@ -16,6 +18,17 @@ import type { Interleaver, KernelThread } from "../../arch/x86/mm/step.ts";
 import type { FrameAllocator } from "./frame-allocator.ts";
 import { IntervalTree } from "./interval-tree.ts";
 import type { MemMap } from "./mem_map.ts";
+import {
+  BOUND,
+  FILE_OPTIONS,
+  type FileOptions,
+  FLAGS,
+  ID,
+  KERNEL,
+  NAME,
+  PGOFF,
+  ROOT,
+} from "./mm-arguments.ts";
 import type { KernelFunction, MmRecord, NotifierOp } from "./records.ts";
 import { rw_semaphore } from "./rwsem.ts";
 import type { SwapSpace } from "./swap-space.ts";
@@ -76,6 +89,7 @@ export interface Kernel extends KernelContext {
   newListener(): number;
   createTask(name: string, cpu: number): Task;
   createMm(name?: string, pgd?: number): mm_struct;
+  adoptMm(name: string, pgd: number): mm_struct;
   /** Takes an mm from the list of those that live. */
   forgetMm(mm: mm_struct): void;
   run<T>(thread: KernelThread<T>): T;
@@ -122,10 +136,11 @@ export class mm_struct implements MmContext {
 
   /** `pgd` is the physical address of the root table. */
   constructor(kernel: Kernel, id: number, name: string, pgd: number) {
+    need(KERNEL, kernel);
     this.kernel = kernel;
-    this.id = id;
-    this.name = name;
-    this.pgd = pgd;
+    this.id = need(ID, id);
+    this.name = need(NAME, name);
+    this.pgd = need(ROOT, pgd);
   }
 
   get openBrackets(): number {
@@ -137,6 +152,7 @@ export class mm_struct implements MmContext {
    * `parent`, so that walks visit the parent first (kernel/fork.c dup_mmap). Throws RangeError if it overlaps one.
    */
   insertVma(options: VmaOptions, parent: vm_area_struct | null = null): vm_area_struct {
+    need(nullable(VMA), parent);
     const vma = new vm_area_struct(this, options);
     let at = this.mmap.length;
     while (at > 0 && this.mmap[at - 1]!.vm_start >= vma.vm_end) at--;
@@ -203,10 +219,12 @@ export class vm_area_struct {
   readonly anon_vma_chain: anon_vma_chain[] = [];
 
   constructor(mm: mm_struct, options: VmaOptions) {
-    const { start, end } = options;
-    if (start % PAGE_SIZE !== 0 || end % PAGE_SIZE !== 0 || end <= start) {
+    need(MM, mm);
+    const { start, end } = need(VMA_OPTIONS, options);
+    const most = (ENTRIES_PER_TABLE / 2) * BYTES_OF_LEVEL[mm.kernel.levels]!;
+    if (start % PAGE_SIZE !== 0 || end % PAGE_SIZE !== 0 || end <= start || end > most) {
       throw new RangeError(
-        `vma [0x${start.toString(16)}, 0x${end.toString(16)}): give page-aligned bounds, the end above the start`,
+        `vma [0x${start.toString(16)}, 0x${end.toString(16)}): give page-aligned bounds, the end above the start and up to 0x${most.toString(16)}`,
       );
     }
     this.vm_mm = mm;
@@ -238,12 +256,22 @@ export class address_space {
   /** Frame by file page index. */
   readonly page_tree = new Map<number, Pfn>();
 
-  constructor(name: string, options: { swapBacked?: boolean; accountsDirty?: boolean } = {}) {
-    this.name = name;
-    this.swapBacked = options.swapBacked ?? false;
-    this.accountsDirty = options.accountsDirty ?? true;
+  constructor(name: string, options: FileOptions = {}) {
+    const { swapBacked = false, accountsDirty = true } = need(FILE_OPTIONS, options);
+    this.name = need(NAME, name);
+    this.swapBacked = swapBacked;
+    this.accountsDirty = accountsDirty;
   }
 }
+
+const VMA_OPTIONS = shape<VmaOptions>("options of a vma", {
+  start: BOUND,
+  end: BOUND,
+  flags: FLAGS,
+  pgoff: PGOFF,
+  file: optional(nullable(instance("file", address_space))),
+  name: optional(NAME),
+});
 
 /**
  * What all vmas that may map the same anonymous pages have in common.
@@ -265,6 +293,7 @@ export class anon_vma {
   degree = 1;
 
   constructor(parent: anon_vma | null = null) {
+    need(nullable(ANON_VMA), parent);
     this.root = parent === null ? this : parent.root;
     this.parent = parent ?? this;
   }
@@ -276,10 +305,14 @@ export class anon_vma_chain {
   readonly anon_vma: anon_vma;
 
   constructor(vma: vm_area_struct, anon: anon_vma) {
-    this.vma = vma;
-    this.anon_vma = anon;
+    this.vma = need(VMA, vma);
+    this.anon_vma = need(ANON_VMA, anon);
   }
 }
+
+const MM = instance("mm", mm_struct);
+const VMA = instance("vma", vm_area_struct);
+const ANON_VMA = instance("anon_vma", anon_vma);
 
 /** A callback that may sleep is a thread; one that is done at once returns nothing. */
 export type MaySleep = KernelThread<void> | undefined | void;

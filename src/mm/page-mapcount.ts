@@ -80,7 +80,13 @@ export function page_add_anon_rmap(
   reportMapped(k, "rmap-added", page);
 }
 
-/** The first mapping of a page that nobody else has seen. */
+function checkInVma(what: string, { vm_start, vm_end }: vm_area_struct, address: Linear): void {
+  if (!(address >= vm_start && address < vm_end)) {
+    throw new RangeError(`${what} at 0x${address.toString(16)}: give an address in the vma`);
+  }
+}
+
+/** The first mapping of a page that nobody else has seen. Throws RangeError for an address outside the vma. */
 export function page_add_new_anon_rmap(
   k: Kernel,
   page: Pfn,
@@ -88,6 +94,7 @@ export function page_add_new_anon_rmap(
   address: Linear,
   compound: boolean,
 ): void {
+  checkInVma("page_add_new_anon_rmap", vma, address);
   const { mem_map } = k;
   mem_map.setFlag(page, PG.swapbacked);
   if (compound) mem_map.compound_mapcount[page] = 0;
@@ -143,11 +150,7 @@ export function hugepage_add_anon_rmap(k: Kernel, page: Pfn, vma: vm_area_struct
 
 /** hugetlb: the first mapping of a page that nobody else has seen. Throws RangeError for an address outside the vma. */
 export function hugepage_add_new_anon_rmap(k: Kernel, page: Pfn, vma: vm_area_struct, address: Linear): void {
-  if (address < vma.vm_start || address >= vma.vm_end) {
-    throw new RangeError(
-      `hugepage_add_new_anon_rmap at 0x${address.toString(16)}: give an address in the vma`,
-    );
-  }
+  checkInVma("hugepage_add_new_anon_rmap", vma, address);
   __hugepage_set_anon_rmap(k, page, vma, address, true);
   k.mem_map.compound_mapcount[page] = 0;
   reportMapped(k, "rmap-added", page);

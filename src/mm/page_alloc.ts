@@ -55,7 +55,7 @@ export function put_page(k: Kernel, page: Pfn): void {
 
 /** Freezes the count to 0 if it is exactly `count`; returns whether it was (include/linux/page_ref.h). */
 export function page_ref_freeze(k: Kernel, page: Pfn, count: number): boolean {
-  if (k.mem_map._refcount[page] !== count) return false;
+  if (k.mem_map._refcount[k.mem_map.check(page)] !== count) return false;
   k.mem_map._refcount[page] = 0;
   return true;
 }

@@ -1,4 +1,6 @@
 import { type Linear, NO_PFN, NO_SLOT, PAGE_SIZE, type Pfn, type Slot } from "../../arch/x86/cpu/address.ts";
+import { need, printed } from "../../arch/x86/cpu/argument.ts";
+import { instance, numeral, whole } from "../../arch/x86/cpu/argument-kinds.ts";
 import { readEntry } from "../../arch/x86/mm/kernel-context.ts";
 import {
   is_swap_pte,
@@ -12,7 +14,7 @@ import { HPAGE_PMD_ORDER, PMD_SIZE, type pmd_t } from "../../arch/x86/mm/pgtable
 import { finished, type KernelThread, NEXT_STEP, step, stops } from "../../arch/x86/mm/step.ts";
 import { swp_offset } from "../../arch/x86/mm/swap-entry.ts";
 import { tableLockId, tryLockTable, unlockTable } from "./locks.ts";
-import type { Kernel, vm_area_struct } from "./mm_types.ts";
+import { type Kernel, vm_area_struct } from "./mm_types.ts";
 import { huge_pte_offset, pmdSlot, pteSlotUnder, tableOf } from "./page-table.ts";
 import type { LockLevel } from "./records.ts";
 import { reportWalkReturned } from "./report.ts";
@@ -51,6 +53,10 @@ const AT_HUGE_LOCK = 1;
 const AT_PMD_LOCK = 2;
 const AT_PTE_LOCK = 3;
 
+const VMA = instance("vma", vm_area_struct);
+const FLAGS = whole("flags", 0, 2 ** 32 - 1);
+const ADDRESS = numeral<Linear>("address", "a multiple of 4096", (at) => at >= 0 && at % PAGE_SIZE === 0);
+
 /** struct page_vma_mapped_walk (include/linux/rmap.h): a search for the entries by which one vma maps one page. */
 export class PageVmaMappedWalk {
   readonly k: Kernel;
@@ -72,8 +78,12 @@ export class PageVmaMappedWalk {
   offered = false;
 
   constructor(k: Kernel, page: Pfn, vma: vm_area_struct, address: Linear, flags = 0) {
+    if (!(vma instanceof vm_area_struct)) need(VMA, vma);
+    if (vma.vm_mm.kernel !== k) throw new TypeError(`walk for ${printed(k)}: the vma is another kernel's`);
+    if (address % PAGE_SIZE !== 0 || address < 0) need(ADDRESS, address);
+    if (flags >>> 0 !== flags) need(FLAGS, flags);
     this.k = k;
-    this.page = page;
+    this.page = k.mem_map.check(page);
     this.vma = vma;
     this.address = address;
     this.flags = flags;

@@ -59,11 +59,14 @@ function setSwapSlot(k: Kernel, page: Pfn, slot: number | null): void {
 
 /**
  * Gives an anonymous page swap slots and puts it into the swap cache, dirty, since its content is only in memory
- * (mm/swap_state.c add_to_swap). The page is locked. Returns false when swap is full.
+ * (mm/swap_state.c add_to_swap). Returns false when swap is full. Throws TypeError, and changes nothing, for a page that
+ * is free, not locked, or in the swap cache already.
  */
 export function add_to_swap(k: Kernel, page: Pfn): boolean {
   const { mem_map, swap } = k;
   const nr = mem_map.hpage_nr_pages(page);
+  const why = notSwappable(k, page);
+  if (why !== null) throw new TypeError(`add_to_swap of frame ${page}, which is ${why}`);
   const slot = swap.takeSlots(nr);
   if (slot === null) return false;
   for (let i = 0; i < nr; i++) {
@@ -75,6 +78,12 @@ export function add_to_swap(k: Kernel, page: Pfn): boolean {
   mem_map._refcount[page]! += nr;
   set_page_dirty(k, page);
   return true;
+}
+
+function notSwappable({ mem_map }: Kernel, page: Pfn): string | null {
+  if (mem_map.page_count(page) === 0) return "free";
+  if (!mem_map.PageLocked(page)) return "not locked";
+  return mem_map.PageSwapCache(page) ? "in the swap cache" : null;
 }
 
 /** Takes a page out of the swap cache; its slots stay while entries refer to them. The references stay, too. */

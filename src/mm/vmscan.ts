@@ -38,7 +38,7 @@ export interface Shrunk {
  */
 export function isolate_lru_page(k: Kernel, page: Pfn): boolean {
   const { mem_map } = k;
-  if ((mem_map.flags[page]! & PG.lru) === 0 || mem_map.page_count(page) === 0) return false;
+  if ((mem_map.flags[mem_map.check(page)]! & PG.lru) === 0 || mem_map.page_count(page) === 0) return false;
   mem_map.clearFlag(page, PG.lru);
   mem_map._refcount[page]!++;
   return true;

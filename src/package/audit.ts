@@ -6,7 +6,6 @@
  */
 
 export {
-  dispatcher,
   type Encoding,
   type Handlers,
   IGNORED,
@@ -15,44 +14,18 @@ export {
   type RecordHeader,
 } from "../../arch/x86/cpu/record.ts";
 export { Auditor, type AuditorOptions, type RecordedRun } from "../audit/auditor.ts";
-export { byId, causeLines, causeTitle } from "../audit/cause-text.ts";
 export type { Cause, FindingQuestions, Place } from "../audit/causes.ts";
-export {
-  addressIn,
-  cpusIn,
-  cpusInWords,
-  debtDetails,
-  hasCpu,
-  holderOf,
-  missing,
-  owedFlush,
-  owedInvalidation,
-  owedRange,
-  owedToGuest,
-  pageRange,
-  spaceIdOf,
-  spteDetails,
-  staleDebt,
-  staleLeaf,
-  staleSpte,
-} from "../audit/describe.ts";
 export {
   Finding,
   type FindingDetails,
-  findingJson,
   type Owed,
   type OwedFault,
-  owedJson,
-  owedText,
   type RuleHead,
   type StaleTranslation,
 } from "../audit/findings.ts";
-export { explainJson } from "../audit/histories/explain-json.ts";
-export { explainText } from "../audit/histories/explain-text.ts";
-export { type ExplainedHistory, type ExplainedRule, explainRule } from "../audit/histories/explained-rule.ts";
+export type { ExplainedHistory, ExplainedRule } from "../audit/histories/explained-rule.ts";
 export type { HistoryPair, RecordedHistory } from "../audit/histories/history.ts";
 export type { ToldHistory } from "../audit/histories/told-history.ts";
-export { rangeOf } from "../audit/ledger/brackets.ts";
 export type { ByteRange } from "../audit/ledger/byte-range.ts";
 export type { Changer } from "../audit/ledger/changer.ts";
 export type { Contexts } from "../audit/ledger/contexts.ts";
@@ -70,18 +43,10 @@ export type { Debts } from "../audit/ledger/debts.ts";
 export type { Flushes, FlushSite } from "../audit/ledger/flushes.ts";
 export type { Journal } from "../audit/ledger/journal.ts";
 export { Ledger } from "../audit/ledger/ledger.ts";
-export {
-  type Guest,
-  type Listener,
-  type Listeners,
-  openRangeAt,
-  type Spte,
-  spteAt,
-} from "../audit/ledger/listeners.ts";
+export type { Guest, Listener, Listeners, Spte } from "../audit/ledger/listeners.ts";
 export type { DerivedMoment, Moment, MomentKind, MomentOf, RangeTold } from "../audit/ledger/moments.ts";
 export type { NewerData, Pages } from "../audit/ledger/pages.ts";
 export type { MappedSlots, OnPfn, PfnIndex } from "../audit/ledger/pfn-index.ts";
-export { covers, hullOf, leftOut, roundedOut } from "../audit/ledger/ranges.ts";
 export type { Root, Space, Spaces } from "../audit/ledger/spaces.ts";
 export type { Tables } from "../audit/ledger/tables.ts";
 export type {
@@ -93,53 +58,37 @@ export type {
   TouchedRanges,
 } from "../audit/ledger/tasks.ts";
 export {
-  addressOf,
-  allowedBy,
-  below,
   EVERY_RIGHT,
   HUGE,
-  isWeaker,
   type Leaf,
-  leafOf,
-  leafPfn,
   PRESENT,
   PROT_NONE,
   type Reach,
   RIGHT_EXECUTE,
   RIGHT_USER,
   RIGHT_WRITE,
-  storesLand,
   type TableUse,
   WAS_ACCESSED,
   WAS_DIRTY,
   WAS_GLOBAL,
 } from "../audit/ledger/translation.ts";
 export type { Views } from "../audit/ledger/views.ts";
-export { type FreedUse, freedUses, usersOf } from "../audit/rules/freed.ts";
-export { RULES, ruleOf } from "../audit/rules/index.ts";
-export { type Breach, type Rule, type RuleRow, rule } from "../audit/rules/rule.ts";
-export {
-  cpuLane,
-  type Hold,
-  holdingsOf,
-  holdingsOn,
-  type Lane,
-  listenerLane,
-} from "../audit/story/holdings.ts";
+export type { FreedUse } from "../audit/rules/freed.ts";
+export { RULES } from "../audit/rules/index.ts";
+export type { Breach, Rule, RuleRow } from "../audit/rules/rule.ts";
+export type { Hold, Lane } from "../audit/story/holdings.ts";
 export type { Sentence, StoryView } from "../audit/story/sentences.ts";
-export { type Story, type StoryLine, StoryTeller, storyJson, storyOf } from "../audit/story/story.ts";
-export { CELLS, storyLines } from "../audit/story/story-text.ts";
+export { type Story, type StoryLine, StoryTeller } from "../audit/story/story.ts";
+export { CELLS } from "../audit/story/story-text.ts";
 export { FormatError } from "../formats/format-error.ts";
-export { FORMS, type Form, recordWriter } from "../trace/file/forms.ts";
-export { headerOf, MARKS, type Mark, type RecordedMachine, type TraceHeader } from "../trace/file/header.ts";
-export { type Judge, type JudgedRun, type Judgement, judgeRecords } from "../trace/file/judge-records.ts";
+export { FORMS, type Form } from "../trace/file/forms.ts";
+export { MARKS, type Mark, type RecordedMachine, type TraceHeader } from "../trace/file/header.ts";
+export type { Judge, JudgedRun, Judgement } from "../trace/file/judge-records.ts";
 export { Misfit } from "../trace/file/misfit.ts";
-export { type ReadOptions, Recording, readRecords } from "../trace/file/read-records.ts";
+export { type ReadOptions, Recording } from "../trace/file/read-records.ts";
 export type { ByteSink, RecordWriter } from "../trace/file/record-codec.ts";
 export type { FileField, FileKind, Schema } from "../trace/file/schema.ts";
-export { kernelOpening, machineOpening } from "../trace/opening.ts";
 export {
-  encodingOf,
   FIELDS,
   type FieldName,
   KINDS,
@@ -153,3 +102,64 @@ export type { RecordedTables } from "../trace/recorded-tables.ts";
 export { MAX_TABLES, RecordedWorld } from "../trace/recorded-world.ts";
 export { Recorder } from "../trace/recorder.ts";
 export { LiveWorld, type World } from "../trace/world.ts";
+export {
+  addressIn,
+  addressOf,
+  allowedBy,
+  below,
+  byId,
+  causeLines,
+  causeTitle,
+  covers,
+  cpuLane,
+  cpusIn,
+  cpusInWords,
+  debtDetails,
+  encodingOf,
+  explainJson,
+  explainRule,
+  explainText,
+  findingJson,
+  freedUses,
+  hasCpu,
+  headerOf,
+  holderOf,
+  holdingsOf,
+  holdingsOn,
+  hullOf,
+  isWeaker,
+  judgeRecords,
+  kernelOpening,
+  leafOf,
+  leafPfn,
+  leftOut,
+  listenerLane,
+  machineOpening,
+  missing,
+  openRangeAt,
+  owedFlush,
+  owedInvalidation,
+  owedJson,
+  owedRange,
+  owedText,
+  owedToGuest,
+  pageRange,
+  rangeOf,
+  readRecords,
+  recordWriter,
+  roundedOut,
+  rule,
+  ruleOf,
+  spaceIdOf,
+  spteAt,
+  spteDetails,
+  staleDebt,
+  staleLeaf,
+  staleSpte,
+  storesLand,
+  storyJson,
+  storyLines,
+  storyOf,
+  usersOf,
+} from "./checked/audit.ts";
+export { dispatcher } from "./checked/cpu.ts";

@@ -5,14 +5,7 @@
  * on its standard output is run by CommandSubject of "ptescope/files".
  */
 
-export {
-  type Answer,
-  type Greeting,
-  parseAnswer,
-  parseGreeting,
-  parseResult,
-  type ToldResult,
-} from "../conform/answer.ts";
+export type { Answer, Greeting, ToldResult } from "../conform/answer.ts";
 export {
   ACCESS_KINDS,
   type AccessKindName,
@@ -27,7 +20,6 @@ export {
   type Expectation,
   type ExpectedResult,
   type ExpectedWord,
-  groupOf,
   MEMORY_LIMIT,
   type Outcome,
   type Registers,
@@ -38,22 +30,13 @@ export {
   VECTOR_UD,
   type Word,
 } from "../conform/case.ts";
-export {
-  caseFileLines,
-  caseJson,
-  HEADER_LINE,
-  outcomeJson,
-  parseCase,
-  questionJson,
-} from "../conform/case-json.ts";
-export { type Comparison, compareAnswer, type Difference, describeOutcome } from "../conform/compare.ts";
-export { type Fact, type FactStep, factCase, parseOutcomes } from "../conform/fact.ts";
+export { HEADER_LINE } from "../conform/case-json.ts";
+export type { Comparison, Difference } from "../conform/compare.ts";
+export type { Fact, FactStep } from "../conform/fact.ts";
 export { ACCESS_FACTS } from "../conform/facts.ts";
 export {
   type AccessDetails,
-  accessStep,
   type EntryBits,
-  entryWith,
   FIXTURE_CPU,
   FIXTURE_WORDS,
   PAGE_A,
@@ -63,24 +46,13 @@ export {
   PML4E,
   PTE,
   ROOT,
-  registersWith,
   type Switches,
-  switchesOn,
   T,
-  wordsWith,
 } from "../conform/fixture.ts";
 export type { Refuse } from "../conform/json-value.ts";
-export { expectationOf } from "../conform/oracle.ts";
-export { type CaseGroup, countOf, GROUPS, type Selection, selectCases } from "../conform/pack.ts";
-export { describeStep, reportLines, reportObject } from "../conform/report.ts";
-export { AFTER_RULES, type AfterRuleName, isRule, RULES, type RuleName } from "../conform/rules.ts";
-export {
-  type ConformResult,
-  type GroupTally,
-  type Mismatch,
-  runConform,
-  totalOf,
-} from "../conform/runner.ts";
+export { type CaseGroup, GROUPS, type Selection } from "../conform/pack.ts";
+export { AFTER_RULES, type AfterRuleName, RULES, type RuleName } from "../conform/rules.ts";
+export type { ConformResult, GroupTally, Mismatch } from "../conform/runner.ts";
 export { SEQUENCE_FACTS } from "../conform/sequence-facts.ts";
 export type { Subject } from "../conform/subject.ts";
 export { SelfSubject } from "../conform/subject-self.ts";
@@ -96,4 +68,34 @@ export {
 } from "../conform/tricky-entries.ts";
 export { VENDOR_FACTS } from "../conform/vendor-facts.ts";
 export { FormatError } from "../formats/format-error.ts";
-export { coloured, type Paint, plain, type Tone } from "../text/paint.ts";
+export type { Paint, Tone } from "../text/paint.ts";
+export {
+  accessStep,
+  caseFileLines,
+  caseJson,
+  compareAnswer,
+  countOf,
+  describeOutcome,
+  describeStep,
+  entryWith,
+  expectationOf,
+  factCase,
+  groupOf,
+  isRule,
+  outcomeJson,
+  parseAnswer,
+  parseCase,
+  parseGreeting,
+  parseOutcomes,
+  parseResult,
+  questionJson,
+  registersWith,
+  reportLines,
+  reportObject,
+  runConform,
+  selectCases,
+  switchesOn,
+  totalOf,
+  wordsWith,
+} from "./checked/conform.ts";
+export { coloured, plain } from "./checked/inspect.ts";

@@ -13,7 +13,6 @@ export {
   type AccessKind,
   type AccessMode,
   type AccessPolicy,
-  accessMode,
   DENIED_EXECUTE,
   DENIED_KEY,
   DENIED_SHADOW_STACK,
@@ -21,11 +20,6 @@ export {
   DENIED_SMEP,
   DENIED_USER,
   DENIED_WRITE,
-  implicitMode,
-  isShadowKind,
-  isWriteKind,
-  judgeKey,
-  judgeRights,
   MODE_IMPLICIT,
   MODE_SUPERVISOR,
   MODE_SUPERVISOR_AC,
@@ -37,7 +31,6 @@ export {
   RIGHT_W,
   RIGHT_XD,
   type RightsPolicy,
-  violatesLass,
 } from "../../arch/x86/cpu/access-rights.ts";
 export {
   BYTES_OF_LEVEL,
@@ -62,7 +55,7 @@ export {
   LINE_FLUSHES,
   type LineFlush,
 } from "../../arch/x86/cpu/cache-hook.ts";
-export { type CacheState, restoreCaches, saveCaches } from "../../arch/x86/cpu/cache-state.ts";
+export type { CacheState } from "../../arch/x86/cpu/cache-state.ts";
 export {
   CONTROL_BITS,
   type ControlBit,
@@ -70,41 +63,30 @@ export {
   type ControlState,
   type OtherBits,
 } from "../../arch/x86/cpu/control-bits.ts";
-export {
-  ControlRegisters,
-  CR3_KEEP,
-  controlFromRegisters,
-  type RegisterValues,
-} from "../../arch/x86/cpu/control-registers.ts";
+export { ControlRegisters, CR3_KEEP, type RegisterValues } from "../../arch/x86/cpu/control-registers.ts";
 export { Cpu, type Ipi } from "../../arch/x86/cpu/cpu.ts";
 export {
   CPU_MODELS,
   type CpuBehaviour,
   type CpuFeatures,
   type CpuModel,
-  confirmsFaults,
   cpuModel,
   DEFAULT_CPU_MODEL,
 } from "../../arch/x86/cpu/cpu-model.ts";
-export { createTlb, type TlbOptions, type TlbSettings } from "../../arch/x86/cpu/create-tlb.ts";
-export { Entry, frameOf, sameEntry, ZERO_ENTRY } from "../../arch/x86/cpu/entry.ts";
+export type { CacheOptions, TlbOptions, TlbSettings } from "../../arch/x86/cpu/create-tlb.ts";
+export { Entry, ZERO_ENTRY } from "../../arch/x86/cpu/entry.ts";
 export {
-  addressMask,
   type BitBound,
-  bitsOf,
   type ConditionalUse,
   type DecodedField,
-  decode,
   ENTRY_KINDS,
   ENTRY_LAYOUT,
   type EntryField,
   type EntryKind,
   type FieldUse,
-  kindOf,
   type LayoutCondition,
   type LayoutModel,
   LEVEL_NAMES,
-  maskOfUse,
   PTE_A,
   PTE_D,
   PTE_G,
@@ -117,17 +99,12 @@ export {
   PTE_U,
   PTE_W,
   PTE_XD,
-  reservedMask,
-  useOf,
   WIDEST_LAYOUT,
 } from "../../arch/x86/cpu/entry-layout.ts";
-export { type InvlpgbRequest, invlpgb, invpcid, tlbsync } from "../../arch/x86/cpu/invalidation.ts";
+export type { InvlpgbRequest } from "../../arch/x86/cpu/invalidation.ts";
 export {
   ALL_PCIDS,
   type ControlInvalidation,
-  controlFlushOf,
-  coversLeaf,
-  coversTable,
   type FlushingBits,
   INVALIDATIONS,
   type Invalidation,
@@ -135,22 +112,8 @@ export {
   type InvalidationOperand,
   type InvalidationRow,
   type InvalidationScope,
-  recordedScope,
-  sameRegion,
-  scopeOf,
 } from "../../arch/x86/cpu/invalidation-scope.ts";
-export {
-  isCanonical,
-  isCanonicalOperand,
-  type LamState,
-  linearBigInt,
-  linearExact,
-  linearHi,
-  linearLo,
-  linearNumber,
-  linearPage,
-  untagHi,
-} from "../../arch/x86/cpu/linear-address.ts";
+export type { LamState } from "../../arch/x86/cpu/linear-address.ts";
 export {
   type CpuNumber,
   MAX_CPUS,
@@ -160,19 +123,14 @@ export {
 } from "../../arch/x86/cpu/machine.ts";
 export type { AccessResult, AccessSize, Segment } from "../../arch/x86/cpu/memory-access.ts";
 export {
-  combineMemoryTypes,
   type MtrrRange,
   Mtrrs,
   type MtrrType,
-  memoryTypesOf,
-  pageTypeOf,
-  patIndex,
   type WalkMemoryTypes,
 } from "../../arch/x86/cpu/memory-type.ts";
-export { type CacheOptions, FAULTED, Mmu } from "../../arch/x86/cpu/mmu.ts";
+export { FAULTED, Mmu } from "../../arch/x86/cpu/mmu.ts";
 export {
   type ErrorCodePolicy,
-  errorCodeOf,
   type FaultFields,
   type FaultKind,
   type FaultReason,
@@ -186,18 +144,15 @@ export {
   PF_SS,
   PF_U,
   PF_W,
-  reasonOf,
   WALK_DENIED,
   WALK_NOT_PRESENT,
   WALK_OK,
   WALK_RESERVED,
 } from "../../arch/x86/cpu/page-fault.ts";
-export { deniedBy, walk } from "../../arch/x86/cpu/page-walk.ts";
 export { type CachedTableEntry, PagingStructureCache } from "../../arch/x86/cpu/paging-structure-cache.ts";
-export { MEMORY_TYPES, type MemoryType, PAT_RESET, parsePat } from "../../arch/x86/cpu/pat.ts";
+export { MEMORY_TYPES, type MemoryType, PAT_RESET } from "../../arch/x86/cpu/pat.ts";
 export { MAX_MEMORY_BYTES, OUTSIDE, PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
 export {
-  dispatcher,
   type Encoding,
   type Field,
   type Fields,
@@ -232,18 +187,8 @@ export {
   REGISTERS,
   type RegisterName,
 } from "../../arch/x86/cpu/records.ts";
-export { type OtherRegister, otherBitsOf } from "../../arch/x86/cpu/register-bits.ts";
-export {
-  controlStateOf,
-  MSR_EFER,
-  MSR_PAT,
-  MSR_PKRS,
-  movCr0,
-  movCr4,
-  rdmsr,
-  wrmsr,
-  wrpkru,
-} from "../../arch/x86/cpu/register-write.ts";
+export type { OtherRegister } from "../../arch/x86/cpu/register-bits.ts";
+export { MSR_EFER, MSR_PAT, MSR_PKRS } from "../../arch/x86/cpu/register-write.ts";
 export type { Replacement } from "../../arch/x86/cpu/set-associative-tlb.ts";
 export { SparseMemory } from "../../arch/x86/cpu/sparse-memory.ts";
 export type { Broadcast, System } from "../../arch/x86/cpu/system.ts";
@@ -262,7 +207,6 @@ export {
   INSPECT,
   OFFSET_MASK,
   type PathStep,
-  tableIndex,
   type WalkOptions,
   WalkResult,
   type WalkStart,
@@ -272,11 +216,67 @@ export {
   type Outcome,
   OutcomeOracle,
   type OutcomeSource,
-  permits,
 } from "../../arch/x86/oracle/outcome-oracle.ts";
+export type { TlbEntryState, TlbExplanation } from "../../arch/x86/oracle/tlb-report.ts";
 export {
+  accessMode,
+  addressMask,
+  bitsOf,
+  combineMemoryTypes,
+  confirmsFaults,
+  controlFlushOf,
+  controlFromRegisters,
+  controlStateOf,
+  coversLeaf,
+  coversTable,
+  createTlb,
+  decode,
+  deniedBy,
   describeTlb,
+  dispatcher,
+  errorCodeOf,
   explainTlb,
-  type TlbEntryState,
-  type TlbExplanation,
-} from "../../arch/x86/oracle/tlb-report.ts";
+  frameOf,
+  implicitMode,
+  invlpgb,
+  invpcid,
+  isCanonical,
+  isCanonicalOperand,
+  isShadowKind,
+  isWriteKind,
+  judgeKey,
+  judgeRights,
+  kindOf,
+  linearBigInt,
+  linearExact,
+  linearHi,
+  linearLo,
+  linearNumber,
+  linearPage,
+  maskOfUse,
+  memoryTypesOf,
+  movCr0,
+  movCr4,
+  otherBitsOf,
+  pageTypeOf,
+  parsePat,
+  patIndex,
+  permits,
+  rdmsr,
+  reasonOf,
+  recordedScope,
+  reservedMask,
+  restoreCaches,
+  sameEntry,
+  sameRegion,
+  saveCaches,
+  scopeOf,
+  tableIndex,
+  tlbsync,
+  untagHi,
+  useOf,
+  violatesLass,
+  walk,
+  wrmsr,
+  wrpkru,
+} from "./checked/cpu.ts";

@@ -4,75 +4,71 @@
  * case files, and programs that are asked the conformance pack.
  */
 
-export { readCaseFile } from "../conform/case-file.ts";
 export { CommandSubject } from "../conform/subject-command.ts";
 export type { CpuRegisters } from "../formats/cpu-note.ts";
-export {
-  type ElfCore,
-  type ElfCoreOptions,
-  type ElfSegment,
-  loadInto,
-  readElfCore,
-} from "../formats/elf-core.ts";
+export type { ElfCore, ElfCoreOptions, ElfSegment } from "../formats/elf-core.ts";
 export type { PagingState, PtImageNote } from "../formats/elf-note.ts";
 export { FormatError } from "../formats/format-error.ts";
 export type { GuestSwapTypes } from "../formats/guest-manifest.ts";
-export {
-  type GuestProcess,
-  type GuestSnapshot,
-  guestRoots,
-  imageFile,
-  loadGuest,
-  readGuestDirectory,
-} from "../formats/guest-snapshot.ts";
-export {
-  IMAGE_FORMATS,
-  type ImageFormat,
-  type OpenImage,
-  openImageFile,
-} from "../formats/image-file.ts";
+export type { GuestProcess, GuestSnapshot } from "../formats/guest-snapshot.ts";
+export { IMAGE_FORMATS, type ImageFormat, type OpenImage } from "../formats/image-file.ts";
 export { ImageMemory } from "../formats/image-memory.ts";
-export {
-  fileOffsetAt,
-  type ImageNotes,
-  type MemoryImage,
-  type MemoryRange,
-  type MemorySegment,
-  type SegmentedFile,
-  segmentAt,
+export type {
+  ImageNotes,
+  MemoryImage,
+  MemoryRange,
+  MemorySegment,
+  SegmentedFile,
 } from "../formats/memory-image.ts";
 export type { GuestVma } from "../formats/proc-maps.ts";
 export { KPF, KPF_FLAGS, type PagemapRun } from "../formats/proc-pagemap.ts";
 export type { RawPiece } from "../formats/raw.ts";
 export { MAX_READ_BYTES, MAX_TABLE_VISITS, ReadBudget } from "../formats/read-budget.ts";
-export { createRecordFile, type RecordFileSink, recordFileChunks } from "../formats/record-file.ts";
-export { checkRoot, hasReservedBit, type ReservedBits, validateTables } from "../formats/table-pages.ts";
+export type { RecordFileSink } from "../formats/record-file.ts";
+export type { ReservedBits } from "../formats/table-pages.ts";
 export { LEFT_OUT, type LeftOutReason } from "../guest/guest-mappings.ts";
 export type { SoftwareKind } from "../guest/guest-swap.ts";
-export {
-  type ImportedGuest,
-  type ImportedMapping,
-  type ImportOptions,
-  importGuest,
-} from "../guest/import-kernel.ts";
+export type { ImportedGuest, ImportedMapping, ImportOptions } from "../guest/import-kernel.ts";
 export { SNAPSHOT_FAULTS, type SnapshotFault } from "../guest/snapshot-faults.ts";
 export type { LeftOutCount, Tally } from "../guest/tally.ts";
-export { checkTruth, isTrue, type Truth } from "../guest/truth.ts";
+export type { Truth } from "../guest/truth.ts";
 export type { Traffic } from "../jobs/reclaim/actors.ts";
 export {
   AUDIT_REPORT_VERSION,
   type AuditReport,
   type AuditSettings,
-  auditGuest,
-  auditJson,
   type BroughtFault,
-  findingLine,
   type RuleCount,
   type RunReport,
-  replayCommand,
 } from "../jobs/reclaim/audit-report.ts";
 export type { AuditRun, AuditRunOptions } from "../jobs/reclaim/audit-run.ts";
-export { auditText } from "../jobs/reclaim/audit-text.ts";
-export { diffProtocols, diffText, type Parting, type ProtocolDiff } from "../jobs/reclaim/diff.ts";
+export type { Parting, ProtocolDiff } from "../jobs/reclaim/diff.ts";
 export { LISTENER_KINDS, type ListenerKind } from "../jobs/reclaim/listeners.ts";
 export type { FrameRange } from "../jobs/reclaim/reclaim-job.ts";
+export {
+  auditGuest,
+  auditJson,
+  auditText,
+  checkRoot,
+  checkTruth,
+  createRecordFile,
+  diffProtocols,
+  diffText,
+  fileOffsetAt,
+  findingLine,
+  guestRoots,
+  hasReservedBit,
+  imageFile,
+  importGuest,
+  isTrue,
+  loadGuest,
+  loadInto,
+  openImageFile,
+  readCaseFile,
+  readElfCore,
+  readGuestDirectory,
+  recordFileChunks,
+  replayCommand,
+  segmentAt,
+  validateTables,
+} from "./checked/files.ts";

@@ -1,9 +1,27 @@
+import { need } from "../../arch/x86/cpu/argument.ts";
+import { callable, numeral, whole } from "../../arch/x86/cpu/argument-kinds.ts";
+
 /** Something that draws numbers. */
 export interface Dice {
   /** What replays them. */
   readonly seed: number;
   /** An integer from 0 to bound - 1. Throws RangeError for a bound below 1. */
   below(bound: number): number;
+}
+
+/** What a seed is. */
+export const SEED = whole("seed", Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER);
+const AGENT = whole("agent", 0, Number.MAX_SAFE_INTEGER);
+const BOUND = numeral<number>(
+  "random number below",
+  "a bound of 1 or more, whole and below 2^32",
+  () => false,
+);
+const PAGE_AT_HAND = callable<() => number>("function of the page at hand");
+
+/** Throws TypeError or RangeError, naming it, unless there are numbers from 0 to below the bound. */
+export function checkBound(bound: number): void {
+  if (bound >>> 0 !== bound || bound === 0) need(BOUND, bound);
 }
 
 /**
@@ -24,19 +42,20 @@ export class Draws {
 
   /** `pageAtHand` says which page is worked on now; a new answer begins it. */
   constructor(seed: number, pageAtHand: () => number) {
-    this.seed = seed;
-    this.#pageAtHand = pageAtHand;
+    this.seed = need(SEED, seed);
+    this.#pageAtHand = need(PAGE_AT_HAND, pageAtHand);
   }
 
   /** The dice of one agent: those of each number are independent of all others. */
   dice(agent: number): Dice {
+    need(AGENT, agent);
     let epoch = -1;
     let ordinal = 0;
     let begun = 0;
     return {
       seed: this.seed,
       below: (bound) => {
-        if (!(bound >= 1)) throw new RangeError(`random number below ${bound}: give a bound of 1 or more`);
+        checkBound(bound);
         this.#look();
         if (epoch !== this.#epoch) {
           epoch = this.#epoch;

@@ -1,5 +1,9 @@
+import { need } from "../../arch/x86/cpu/argument.ts";
+import { list } from "../../arch/x86/cpu/argument-kinds.ts";
 import { nextXorshift32 } from "../../arch/x86/cpu/xorshift32.ts";
-import type { Dice } from "./draws.ts";
+import { checkBound, type Dice, SEED } from "./draws.ts";
+
+const ITEMS = list("items", { noun: "item", words: "", types: [], accepts: () => true });
 
 /** Numbers that a seed decides, the same everywhere, so that it replays a run. */
 export class Random implements Dice {
@@ -8,7 +12,7 @@ export class Random implements Dice {
 
   /** Any integer; 0 is replaced, because xorshift would stay there. */
   constructor(seed: number) {
-    this.seed = seed;
+    this.seed = need(SEED, seed);
     // Spread small seeds over all bits, or the first numbers of seeds 1 and 2 would be alike.
     const spread = Math.imul((seed | 0) ^ 0x9e37_79b9, 0x85eb_ca6b) | 0;
     this.#state = spread === 0 ? 0x1234_5678 : spread;
@@ -22,7 +26,7 @@ export class Random implements Dice {
 
   /** An integer from 0 to bound - 1. Throws RangeError for a bound below 1. */
   below(bound: number): number {
-    if (!(bound >= 1)) throw new RangeError(`random number below ${bound}: give a bound of 1 or more`);
+    checkBound(bound);
     return this.next() % bound;
   }
 
@@ -33,6 +37,7 @@ export class Random implements Dice {
 
   /** Reorders an array in place (Fisher and Yates). */
   shuffle<T>(items: T[]): T[] {
+    need(ITEMS, items);
     for (let i = items.length - 1; i > 0; i--) {
       const j = this.below(i + 1);
       const item = items[i]!;

@@ -1,4 +1,15 @@
+import { need, printed } from "../../arch/x86/cpu/argument.ts";
+import {
+  callable,
+  flag,
+  instance,
+  numeral,
+  optional,
+  shape,
+  text,
+} from "../../arch/x86/cpu/argument-kinds.ts";
 import type { Interleaver, KernelThread, Step } from "../../arch/x86/mm/step.ts";
+import { Kernel as RunningKernel } from "../mm/kernel.ts";
 import type { Kernel, Task } from "../mm/mm_types.ts";
 import type { Dice } from "./draws.ts";
 
@@ -22,6 +33,17 @@ interface SimThread {
 /** Steps in which no thread but daemons moved, after which a run is called a deadlock. */
 const STALLED = 200_000;
 
+const KERNEL = instance<Kernel>("kernel", RunningKernel);
+const DICE = shape<Dice>("dice", { below: callable("below") });
+const TASK = shape<Task>("task", { kernel: KERNEL, name: text("name") });
+const THREAD = shape<KernelThread<unknown>>("thread", { next: callable("next"), return: callable("return") });
+const OPTIONS = shape<ThreadOptions>("options of a thread", {
+  weight: optional(
+    numeral("weight", "a whole number from 1 on", (weight) => weight >= 1 && weight % 1 === 0),
+  ),
+  daemon: optional(flag("daemon")),
+});
+
 /**
  * Interleaves threads at their steps, and interrupts at the same places, in an order that dice decide: the
  * one owner of everything that could happen in another order.
@@ -41,13 +63,16 @@ export class Scheduler implements Interleaver {
   #next: SimThread | null = null;
 
   constructor(kernel: Kernel, dice: Dice) {
-    this.kernel = kernel;
-    this.dice = dice;
+    this.kernel = need(KERNEL, kernel);
+    this.dice = need(DICE, dice);
   }
 
   /** Adds a thread; it first runs when chosen. */
   spawn(task: Task, body: KernelThread<unknown>, options: ThreadOptions = {}): void {
-    const { weight = 1, daemon = false } = options;
+    need(TASK, task);
+    if (task.kernel !== this.kernel) throw new TypeError(`task ${printed(task)}: it is another kernel's`);
+    need(THREAD, body);
+    const { weight = 1, daemon = false } = need(OPTIONS, options);
     this.#threads.push({ task, body, weight, daemon, blocked: false });
     this.#readyWeight += weight;
     if (!daemon) this.#awaited++;

@@ -1,4 +1,6 @@
 import type { Slot } from "../../arch/x86/cpu/address.ts";
+import { need } from "../../arch/x86/cpu/argument.ts";
+import { numeral, oneOf, shape, text, whole } from "../../arch/x86/cpu/argument-kinds.ts";
 import type { ControlRegisters } from "../../arch/x86/cpu/control-registers.ts";
 import type { CpuModel } from "../../arch/x86/cpu/cpu-model.ts";
 import type { Entry } from "../../arch/x86/cpu/entry.ts";
@@ -12,6 +14,18 @@ import type { World } from "./world.ts";
 
 /** Tables that a world keeps if it is not told otherwise: 1 GiB of them. */
 export const MAX_TABLES = 2 ** 18;
+
+const MACHINE = shape<RecordedMachine>("machine", {
+  model: shape<CpuModel>("model", { name: text("name") }),
+  levels: oneOf("levels", [4, 5]),
+  memory: whole("memory", 0, 2 ** 52),
+  cpus: whole("cpus", 1, 4096),
+});
+const MOST = numeral<number>(
+  "most tables",
+  "a whole number, or Infinity",
+  (most) => most >= 0 && !(most % 1 > 0),
+);
 
 /**
  * A machine that was recorded. On a live machine whoever hears a record finds the world changed already: so take each
@@ -28,7 +42,9 @@ export class RecordedWorld implements World {
   /** The CPU that a load waits for another load on. */
   #waiting: RecordedCpu | null = null;
 
-  constructor({ model, format, levels, memory, cpus }: RecordedMachine, maxTables: number = MAX_TABLES) {
+  constructor(machine: RecordedMachine, maxTables: number = MAX_TABLES) {
+    const { model, format, levels, memory, cpus } = need(MACHINE, machine);
+    need(MOST, maxTables);
     this.model = model;
     this.format = format;
     this.#levels = levels;

@@ -1,4 +1,6 @@
 import { NO_SLOT, NONE, Pfn } from "../../arch/x86/cpu/address.ts";
+import { need } from "../../arch/x86/cpu/argument.ts";
+import { callable, either, instance, oneOf, optional, shape } from "../../arch/x86/cpu/argument-kinds.ts";
 import { Machine } from "../../arch/x86/cpu/machine.ts";
 import { ReachableTables, type ReachedTable } from "../../arch/x86/cpu/reachable-tables.ts";
 import {
@@ -7,8 +9,8 @@ import {
   OUTSIDE_AGENT,
   type RecordStream,
 } from "../../arch/x86/cpu/record-stream.ts";
-import type { Kernel } from "../mm/mm_types.ts";
-import { type Form, recordWriter } from "./file/forms.ts";
+import { Kernel } from "../mm/kernel.ts";
+import { FORMS, type Form, recordWriter } from "./file/forms.ts";
 import { headerOf } from "./file/header.ts";
 import { Introductions } from "./file/introductions.ts";
 import type { ByteSink, RecordWriter } from "./file/record-codec.ts";
@@ -20,6 +22,12 @@ import { RecordedTables } from "./recorded-tables.ts";
 type Common = Pick<TraceRecord, "seq" | "agent" | "cpu" | "space">;
 
 const OPENING: Common = { seq: 0, agent: OUTSIDE_AGENT, cpu: NONE, space: NONE };
+
+const SUBJECT = either(instance("machine", Machine), instance("kernel", Kernel));
+const SINK = callable<ByteSink>("sink");
+const OPTIONS = shape<{ readonly form?: Form }>("options of a recorder", {
+  form: optional(oneOf("form", FORMS)),
+});
 
 /**
  * Writes all that happens on a machine from now on: a header, what is the case, then each record as it is emitted.
@@ -47,6 +55,9 @@ export class Recorder {
 
   /** Records a machine, or a kernel with its machine. The sink is given the file piece by piece. */
   constructor(subject: Machine | Kernel, sink: ByteSink, options: { readonly form?: Form } = {}) {
+    need(SUBJECT, subject);
+    need(SINK, sink);
+    need(OPTIONS, options);
     const machine = subject instanceof Machine ? subject : subject.machine;
     const header = headerOf(subject);
     this.#machine = machine;

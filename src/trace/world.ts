@@ -1,9 +1,11 @@
 import { Pfn, type Slot } from "../../arch/x86/cpu/address.ts";
+import { need } from "../../arch/x86/cpu/argument.ts";
+import { callable, instance, nullable, shape } from "../../arch/x86/cpu/argument-kinds.ts";
 import type { ControlRegisters } from "../../arch/x86/cpu/control-registers.ts";
 import type { CpuModel } from "../../arch/x86/cpu/cpu-model.ts";
 import { Entry } from "../../arch/x86/cpu/entry.ts";
-import type { Machine } from "../../arch/x86/cpu/machine.ts";
-import type { PteFormat } from "../../arch/x86/mm/pte-format.ts";
+import { Machine } from "../../arch/x86/cpu/machine.ts";
+import { PteFormat } from "../../arch/x86/mm/pte-format.ts";
 
 /** What stands where there is no memory. */
 const NOWHERE = new Entry(-1, -1);
@@ -19,14 +21,19 @@ export interface World {
   entry(slot: Slot): Entry;
 }
 
+/** What a {@link World} must have. */
+export const WORLD = shape<World>("world", { cpu: callable("cpu"), entry: callable("entry") });
+const MACHINE = instance("machine", Machine);
+const FORMAT = nullable(instance("pte format", PteFormat));
+
 /** A machine that runs. */
 export class LiveWorld implements World {
   readonly format: PteFormat | null;
   readonly #machine: Machine;
 
   constructor(machine: Machine, format: PteFormat | null = null) {
-    this.#machine = machine;
-    this.format = format;
+    this.#machine = need(MACHINE, machine);
+    this.format = need(FORMAT, format);
   }
 
   get model(): CpuModel {

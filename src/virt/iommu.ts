@@ -1,5 +1,7 @@
 import { ACCESS_READ, ACCESS_WRITE, MODE_USER } from "../../arch/x86/cpu/access-rights.ts";
 import { type Linear, NONE, PAGE_SIZE, type Pfn, type Slot } from "../../arch/x86/cpu/address.ts";
+import { need } from "../../arch/x86/cpu/argument.ts";
+import { flag, instance, optional, shape, text } from "../../arch/x86/cpu/argument-kinds.ts";
 import { ControlRegisters } from "../../arch/x86/cpu/control-registers.ts";
 import { reportUpdate } from "../../arch/x86/cpu/cpu-report.ts";
 import { createTlb } from "../../arch/x86/cpu/create-tlb.ts";
@@ -15,7 +17,7 @@ import {
 import type { RecordSink } from "../../arch/x86/cpu/record-stream.ts";
 import type { Tlb, TlbPolicy } from "../../arch/x86/cpu/tlb.ts";
 import { TLB_DIRTY } from "../../arch/x86/cpu/tlb-entry.ts";
-import type { mm_struct, mmu_notifier, mmu_notifier_ops } from "../mm/mm_types.ts";
+import { mm_struct, type mmu_notifier, type mmu_notifier_ops } from "../mm/mm_types.ts";
 import { registrationOf } from "../mm/mmu_notifier.ts";
 import type { NotifierOp } from "../mm/records.ts";
 import type { VirtRecord } from "./records.ts";
@@ -27,6 +29,12 @@ export interface IommuOptions {
   readonly onlyRange?: boolean;
   readonly tlb?: TlbPolicy;
 }
+
+const MM = instance("mm", mm_struct);
+const OPTIONS = shape<IommuOptions>("options of an IOMMU", {
+  name: optional(text("name")),
+  onlyRange: optional(flag("onlyRange")),
+});
 
 /**
  * A device that walks an mm's own page tables (PASID and ATS, drivers/iommu/amd_iommu_v2.c, v4.12): nothing of the
@@ -58,7 +66,8 @@ export class Iommu implements mmu_notifier {
   #counter = 0;
 
   constructor(mm: mm_struct, options: IommuOptions = {}) {
-    const { machine } = mm.kernel;
+    const { machine } = need(MM, mm).kernel;
+    need(OPTIONS, options);
     this.mm = mm;
     this.name = options.name ?? "iommu";
     this.tlb = createTlb(options.tlb ?? "stale");

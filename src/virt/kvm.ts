@@ -7,6 +7,8 @@ import {
   PAGES_OF_LEVEL,
   type Pfn,
 } from "../../arch/x86/cpu/address.ts";
+import { need } from "../../arch/x86/cpu/argument.ts";
+import { flag, instance, optional, shape } from "../../arch/x86/cpu/argument-kinds.ts";
 import { linearHi, linearLo } from "../../arch/x86/cpu/linear-address.ts";
 import type { RecordSink } from "../../arch/x86/cpu/record-stream.ts";
 import { pte_write } from "../../arch/x86/mm/pgtable.ts";
@@ -14,7 +16,7 @@ import { PMD_SIZE, type pte_t } from "../../arch/x86/mm/pgtable_types.ts";
 import { type KernelThread, NEXT_STEP, stops } from "../../arch/x86/mm/step.ts";
 import { FOLL_GET, FOLL_WRITE, getPage, mappingEntry } from "../mm/gup.ts";
 import { PG } from "../mm/mem_map.ts";
-import type { mm_struct, mmu_notifier, mmu_notifier_ops } from "../mm/mm_types.ts";
+import { mm_struct, type mmu_notifier, type mmu_notifier_ops } from "../mm/mm_types.ts";
 import { registrationOf } from "../mm/mmu_notifier.ts";
 import { put_page } from "../mm/page_alloc.ts";
 import type { NotifierOp } from "../mm/records.ts";
@@ -55,6 +57,9 @@ export type GuestAccess =
 
 const PAGES_PER_2M = PAGES_OF_LEVEL[2]!;
 
+const MM = instance("mm", mm_struct);
+const OPTIONS = shape<KvmOptions>("options of a guest", { only4K: optional(flag("only4K")) });
+
 /**
  * A virtual machine as far as the host's mm sees it (virt/kvm/kvm_main.c and arch/x86/kvm/mmu.c, v4.13, EPT with
  * A/D bits). mmu_lock sections are single steps of this machine, so the lock itself is not modelled.
@@ -91,7 +96,8 @@ export class Kvm implements mmu_notifier {
   #listener = NONE;
 
   constructor(mm: mm_struct, options: KvmOptions = {}) {
-    this.mm = mm;
+    this.mm = need(MM, mm);
+    need(OPTIONS, options);
     this.name = options.name ?? "kvm";
     this.#only4K = options.only4K ?? false;
     this.memslots = new Memslots(options.memslots ?? []);

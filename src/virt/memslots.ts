@@ -1,4 +1,6 @@
 import { type Linear, PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
+import { need } from "../../arch/x86/cpu/argument.ts";
+import { list, numeral, shape, whole } from "../../arch/x86/cpu/argument-kinds.ts";
 
 /** Guest-physical pages [base_gfn, base_gfn + npages) are backed by linear addresses from userspace_addr. */
 export interface Memslot {
@@ -6,6 +8,16 @@ export interface Memslot {
   readonly npages: number;
   readonly userspace_addr: Linear;
 }
+
+const PAGES = whole("number of pages", 0, 2 ** 52);
+const SLOTS = list(
+  "memslots",
+  shape<Memslot>("memslot", {
+    base_gfn: PAGES,
+    npages: PAGES,
+    userspace_addr: numeral("userspace_addr", "a multiple of 4096", (at) => at >= 0 && at % PAGE_SIZE === 0),
+  }),
+);
 
 /** A guest's memslots, by linear address. Two may be backed by the same addresses. */
 export class Memslots {
@@ -19,6 +31,7 @@ export class Memslots {
 
   /** Replaces all of them. */
   set(slots: readonly Memslot[]): void {
+    need(SLOTS, slots);
     this.#slots = [...slots].sort((a, b) => a.userspace_addr - b.userspace_addr);
     let furthest = 0;
     this.#ends = this.#slots.map((slot) => {

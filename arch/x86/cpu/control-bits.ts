@@ -70,3 +70,8 @@ export type ControlState = Record<ControlBit, boolean> & { pkru: number; pkrs: n
 
 /** Done, or the fault that the register write raises and the rule it breaks; #UD is that of WRPKRU without keys. */
 export type ControlResult = { ok: true } | { ok: false; fault: "#GP" | "#UD"; why: string };
+
+/** The #GP of an instruction that only CPL 0 may execute. */
+export function notPrivileged(instruction: string, cpl: number): ControlResult {
+  return { ok: false, fault: "#GP", why: `${instruction} at CPL ${cpl}` };
+}

@@ -1,4 +1,6 @@
 import { type AccessPolicy, permissionTable, RIGHT_KEYED, RIGHT_U } from "./access-rights.ts";
+import { need, printed } from "./argument.ts";
+import { oneOf, unsigned, whole } from "./argument-kinds.ts";
 import { CONTROL_BITS, type ControlResult, type ControlState } from "./control-bits.ts";
 import { type CpuModel, checkModel, confirmsFaults } from "./cpu-model.ts";
 import { type LayoutModel, PTE_PCD, PTE_PWT, reservedMask } from "./entry-layout.ts";
@@ -14,12 +16,19 @@ const OTHERS = [
   ["CR4", "cr4Others"],
   ["EFER", "eferOthers"],
 ] as const;
+const BITS: ReadonlySet<string> = new Set(CONTROL_BITS.map(({ name }) => name));
+const KEYS: ReadonlySet<string> = new Set(["pkru", "pkrs"]);
+const OTHER_NAMES: ReadonlySet<string> = new Set(OTHERS.map(([, name]) => name));
+const OTHER_BITS = whole("other bits of a register", 0, Number.MAX_SAFE_INTEGER);
 /** Bits that long mode with paging always has: PE, ET, PG; PAE; LME, LMA. */
 const CR0_FIXED = 0x8000_0011;
 const CR4_PAE = 1 << 5;
 const CR4_LA57 = 1 << 12;
 const EFER_FIXED = 0x500;
 const PAT_AT_RESET = parsePat(PAT_RESET)!;
+/** The value of a register of 64 bits. */
+export const REGISTER_VALUE = unsigned("register value", 64);
+const LEVELS = oneOf("paging levels", [4, 5]);
 const CR3_LAM_U57 = 1n << 61n;
 const CR3_LAM_U48 = 1n << 62n;
 /** Bit 63 of MOV to CR3's operand: keep the PCID's translations. It is never stored. */
@@ -103,6 +112,7 @@ export class ControlRegisters implements AccessPolicy {
   /** Throws RangeError for a model that cannot be, and for five levels on one without LA57. */
   constructor(model: CpuModel, levels: 4 | 5 = 4) {
     checkModel(model);
+    need(LEVELS, levels);
     if (levels === 5 && !model.la57) {
       throw new RangeError(
         `five-level paging on ${model.name}: it has no LA57, use levels 4 or another model`,
@@ -138,10 +148,11 @@ export class ControlRegisters implements AccessPolicy {
 
   /**
    * Writes control bits and key registers together. All or nothing: an illegal write leaves everything as it was and
-   * returns the fault the instruction would raise (SDM vol. 3, 2.5 and 4.10.1). Throws RangeError for a key register's
-   * value outside 0..2^32-1. A write of the key registers alone works nothing out anew.
+   * returns the fault the instruction would raise (SDM vol. 3, 2.5 and 4.10.1). Throws TypeError for a name that is no
+   * control bit's and for a bit that is neither true nor false, RangeError for a register's value outside 0..2^32-1. A write of the key registers alone works nothing out anew.
    */
   set(changes: Partial<ControlState>): ControlResult {
+    checkChanges(changes);
     for (const { name, register, feature } of CONTROL_BITS) {
       const missing = feature !== null && !this.model[feature];
       if (changes[name] && missing && (name !== "pcide" || this.model.pcideGated)) {
@@ -149,8 +160,6 @@ export class ControlRegisters implements AccessPolicy {
       }
     }
     const { pkru = this.pkru, pkrs = this.pkrs } = changes;
-    checkKeys("PKRU", pkru);
-    checkKeys("PKRS", pkrs);
     if (pkru !== 0 && !this.model.pku) return refuse(`PKRU set, but ${this.model.name} has no pku`, "#UD");
     if (pkrs !== 0 && !this.model.pks) return refuse(`IA32_PKRS set, but ${this.model.name} has no pks`);
     if (changes.pcide === true && !this.pcide && this.cr3Low !== 0) {
@@ -203,6 +212,7 @@ export class ControlRegisters implements AccessPolicy {
    * without PCIDE (SDM vol. 3, 4.5). Bit 63 is not stored; to keep or drop translations is the caller's part.
    */
   setCr3(value: bigint): ControlResult {
+    need(REGISTER_VALUE, value);
     const { lam, maxPhyAddr } = this.model;
     const known = (lam ? CR3_LAM_U57 | CR3_LAM_U48 : 0n) | (this.pcide ? CR3_KEEP : 0n);
     const reserved = (value & ~known) >> BigInt(maxPhyAddr);
@@ -220,6 +230,7 @@ export class ControlRegisters implements AccessPolicy {
 
   /** IA32_PAT: #GP for a reserved memory type. */
   setPat(value: bigint): ControlResult {
+    need(REGISTER_VALUE, value);
     const pat = parsePat(value);
     if (pat === null) return refuse(`IA32_PAT 0x${value.toString(16)}: types are 0, 1 and 4 to 7`);
     const own = writable(this);
@@ -356,7 +367,27 @@ function refuse(why: string, fault: "#GP" | "#UD" = "#GP"): ControlResult {
   return { ok: false, fault, why };
 }
 
+/** Throws TypeError, naming it, for what no control bit has for a name or a value. */
+function checkChanges(changes: Partial<ControlState>): void {
+  if (typeof changes !== "object" || changes === null) {
+    throw new TypeError(`control bits ${printed(changes)}: give an object of control bits`);
+  }
+  for (const [name, value] of Object.entries(changes)) {
+    if (KEYS.has(name)) {
+      if (value !== undefined) checkKeys(name.toUpperCase(), value as number);
+    } else if (OTHER_NAMES.has(name)) {
+      if (value !== undefined) need(OTHER_BITS, value);
+    } else if (!BITS.has(name)) {
+      throw new TypeError(
+        `control bit ${printed(name)}: known are ${[...BITS, ...KEYS, ...OTHER_NAMES].join(", ")}`,
+      );
+    } else if (value !== undefined && typeof value !== "boolean") {
+      throw new TypeError(`control bit ${name} ${printed(value)}: give true or false`);
+    }
+  }
+}
+
 function checkKeys(register: string, value: number): void {
   if (value !== value >>> 0)
-    throw new RangeError(`${register} ${value}: give a whole number from 0 to 2^32-1`);
+    throw new RangeError(`${register} ${printed(value)}: give a whole number from 0 to 2^32-1`);
 }

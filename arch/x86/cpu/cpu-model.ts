@@ -1,3 +1,6 @@
+import { need } from "./argument.ts";
+import { oneOf, shape, text } from "./argument-kinds.ts";
+
 /**
  * What a CPU enumerates. A control bit whose feature is missing cannot be set (#GP), an instruction whose feature is
  * missing does not exist (#UD).
@@ -287,8 +290,11 @@ export function confirmsFaults(model: Pick<CpuModel, "vendor" | "confirmsFaults"
   return model.confirmsFaults ?? model.vendor === "amd";
 }
 
-/** Throws RangeError for a model that no CPU can be: a physical-address width outside 36..52. */
-export function checkModel({ name, maxPhyAddr }: CpuModel): void {
+const MODEL = shape<CpuModel>("CPU model", { name: text("name"), vendor: oneOf("vendor", ["intel", "amd"]) });
+
+/** Throws TypeError for what is no model, RangeError for one that no CPU can be: a physical-address width outside 36..52. */
+export function checkModel(model: CpuModel): void {
+  const { name, maxPhyAddr } = need(MODEL, model);
   if (!(Number.isInteger(maxPhyAddr) && maxPhyAddr >= 36 && maxPhyAddr <= 52)) {
     throw new RangeError(`MAXPHYADDR ${maxPhyAddr} of CPU model "${name}": give 36 to 52`);
   }

@@ -6,8 +6,10 @@ import {
   ACCESS_WRITE,
   MODE_USER,
 } from "./access-rights.ts";
+import { need } from "./argument.ts";
+import { callable } from "./argument-kinds.ts";
 import { CACHE_FLUSHES, CACHE_LINE, type CacheFlush, LINE_FLUSHES, type LineFlush } from "./cache-hook.ts";
-import type { ControlResult } from "./control-bits.ts";
+import { type ControlResult, notPrivileged } from "./control-bits.ts";
 import {
   interruptHandlerOf,
   reportAccess,
@@ -26,7 +28,7 @@ import {
   readBytes,
   type Segment,
 } from "./memory-access.ts";
-import { Mmu, notPrivileged } from "./mmu.ts";
+import { Mmu } from "./mmu.ts";
 import { type FaultReason, PageFault } from "./page-fault.ts";
 import { modifyAt, storeAt } from "./stores.ts";
 
@@ -44,6 +46,8 @@ export interface Ipi {
   /** Whether the target has run the handler. */
   done: boolean;
 }
+
+const CHANGE = callable<unknown>("change");
 
 /**
  * One logical CPU: control registers, a TLB, and memory accesses through both.
@@ -115,6 +119,7 @@ export class Cpu extends Mmu {
     segment: Segment = "data",
   ): AccessResult {
     checkSize(size);
+    need(CHANGE, change);
     if (!this.machine.model.rmwIsWrite) {
       const loaded = this.locate(ACCESS_READ, address, size, segment);
       if (loaded instanceof PageFault) return { ok: false, fault: loaded };

@@ -14,6 +14,16 @@ export interface TlbSettings {
   readonly fractureLargePages?: boolean;
 }
 
+/** What the caches of one logical CPU keep. */
+export interface CacheOptions extends TlbSettings {
+  /** A policy by name, or the structures of a TLB. Default "stale". */
+  readonly tlb?: TlbPolicy | TlbGeometry;
+  /** Seed of random replacement, of CPU 0; each further CPU takes the next. Default 1. */
+  readonly tlbSeed?: number;
+  /** PML5, PML4, PDPTE and PDE caches; default false, as in the emulators that were measured. */
+  readonly pagingStructureCaches?: boolean;
+}
+
 /** What {@link createTlb} takes beside the policy. */
 export interface TlbOptions extends TlbSettings {
   /** Seed of the random replacement; default 1. */

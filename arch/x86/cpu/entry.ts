@@ -1,4 +1,5 @@
 import type { Pfn } from "./address.ts";
+import { printed } from "./argument.ts";
 import { hex32 } from "./hex.ts";
 
 /**
@@ -17,8 +18,9 @@ export class Entry {
     this.hi = hi | 0;
   }
 
-  /** The entry with the given 64-bit value. Throws RangeError outside 0..2^64-1. */
+  /** The entry with the given 64-bit value. Throws TypeError for no bigint, RangeError outside 0..2^64-1. */
   static fromBigInt(value: bigint): Entry {
+    if (typeof value !== "bigint") throw new TypeError(`entry ${printed(value)}: give a bigint`);
     if (value < 0n || value > 0xffff_ffff_ffff_ffffn) {
       throw new RangeError(`entry ${value} does not fit 64 bits: give a value from 0 to 2^64-1`);
     }

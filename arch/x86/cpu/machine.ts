@@ -1,12 +1,24 @@
 import { NONE, Pfn, Slot } from "./address.ts";
+import { need, printed } from "./argument.ts";
+import {
+  callable,
+  either,
+  flag,
+  instance,
+  nullable,
+  optional,
+  shape,
+  text,
+  whole,
+} from "./argument-kinds.ts";
 import type { Bus } from "./bus.ts";
 import type { CacheHook } from "./cache-hook.ts";
 import { Cpu, type Ipi } from "./cpu.ts";
 import { type CpuModel, cpuModel, DEFAULT_CPU_MODEL } from "./cpu-model.ts";
 import { reportEntryWritten, reportIpiSent } from "./cpu-report.ts";
-import type { Entry } from "./entry.ts";
+import type { CacheOptions } from "./create-tlb.ts";
+import { Entry } from "./entry.ts";
 import { Mtrrs } from "./memory-type.ts";
-import type { CacheOptions } from "./mmu.ts";
 import { PhysicalMemory } from "./physical-memory.ts";
 import { NO_FLUSH, RecordStream } from "./record-stream.ts";
 import type { HardwareRecord } from "./records.ts";
@@ -39,6 +51,14 @@ export interface MachineOptions extends CacheOptions {
 /** Who changes an entry: a logical CPU's number, or null for an agent outside the machine (a loader, a test). */
 export type CpuNumber = number | null;
 
+const OPTIONS = shape<MachineOptions>("options of a machine", {
+  bus: optional(nullable(shape<Bus>("bus", { read: callable("read"), write: callable("write") }))),
+  cacheHook: optional(nullable(shape<CacheHook>("cacheHook", {}))),
+  mtrrs: optional(instance("mtrrs", Mtrrs)),
+  model: optional(either(text("model"), shape<CpuModel>("model", {}))),
+  pagingStructureCaches: optional(flag("pagingStructureCaches")),
+});
+
 /**
  * Physical memory and the logical CPUs that share it. Software that changes page tables does so through
  * storeEntry and its kin, so that whoever listens to the records sees every entry change and who made it.
@@ -53,12 +73,13 @@ export class Machine implements System {
   readonly mtrrs: Mtrrs;
   broadcasts: readonly Broadcast[] = [];
 
+  /** Throws TypeError or RangeError, naming it, for an option that cannot be. */
   constructor(options: MachineOptions) {
-    const { memory, bus = null, cpus = 1, model = DEFAULT_CPU_MODEL, levels = 4 } = options;
+    const { memory, bus = null, cpus = 1, model = DEFAULT_CPU_MODEL, levels = 4 } = need(OPTIONS, options);
     if (!(Number.isInteger(cpus) && cpus >= 1 && cpus <= MAX_CPUS)) {
-      throw new RangeError(`${cpus} CPUs: give 1 to ${MAX_CPUS}`);
+      throw new RangeError(`${printed(cpus)} CPUs: give 1 to ${MAX_CPUS}`);
     }
-    if (levels !== 4 && levels !== 5) throw new RangeError(`${levels} paging levels: give 4 or 5`);
+    if (levels !== 4 && levels !== 5) throw new RangeError(`${printed(levels)} paging levels: give 4 or 5`);
     this.model = typeof model === "string" ? cpuModel(model) : model;
     this.cacheHook = options.cacheHook ?? null;
     this.mtrrs = options.mtrrs ?? new Mtrrs();
@@ -83,6 +104,7 @@ export class Machine implements System {
    * unless the slot is a multiple of 8 below 2^52; so do the next two.
    */
   storeEntry(slot: number, lo: number, hi: number, by: CpuNumber): void {
+    checkStore(lo, hi, by);
     if (this.records.live) this.exchangeEntry(slot, lo, hi, by);
     else this.memory.write(Slot.of(slot), lo, hi);
   }
@@ -92,6 +114,7 @@ export class Machine implements System {
    * nothing is stored or recorded.
    */
   exchangeEntry(slot: number, lo: number, hi: number, by: CpuNumber): Entry {
+    checkStore(lo, hi, by);
     const at = Slot.of(slot);
     const old = this.memory.exchange(at, lo, hi);
     this.reportWritten(at, old, lo, hi, by);
@@ -103,6 +126,7 @@ export class Machine implements System {
    * nothing, nor does one outside memory, where all ones are read and a store is dropped.
    */
   compareExchangeEntry(slot: number, old: Entry, value: Entry, by: CpuNumber): boolean {
+    checkStore(need(ENTRY, old).lo, need(ENTRY, value).lo, by);
     const at = Slot.of(slot);
     if (!this.memory.compareExchange(at, old.lo, old.hi, value.lo, value.hi)) return false;
     this.reportWritten(at, old, value.lo, value.hi, by);
@@ -120,6 +144,7 @@ export class Machine implements System {
    * the flush that it is part of.
    */
   sendIpi(from: number, to: number, handler: (cpu: Cpu) => void, flush: number = NO_FLUSH): Ipi {
+    need(HANDLER, handler);
     this.cpu(from);
     const target = this.cpu(to);
     const ipi: Ipi = { from, to, flush, handler, done: false };
@@ -127,6 +152,18 @@ export class Machine implements System {
     if (this.records.live) reportIpiSent(this.records, from, to, flush);
     return ipi;
   }
+}
+
+const ENTRY = instance("entry", Entry);
+const HANDLER = callable<unknown>("handler");
+const WORD = whole("word of an entry", -(2 ** 31), 2 ** 32 - 1);
+const BY = nullable(whole("CPU", 0, MAX_CPUS - 1));
+
+/** Throws for what is no word, or nobody who stores one. */
+function checkStore(lo: number, hi: number, by: CpuNumber): void {
+  if (lo !== (lo | 0)) need(WORD, lo);
+  if (hi !== (hi | 0)) need(WORD, hi);
+  if (by !== null && !(by >= 0 && by < MAX_CPUS && by === (by | 0))) need(BY, by);
 }
 
 const UNITS: Readonly<Record<string, number>> = { KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30 };

@@ -1,5 +1,6 @@
 import { ACCESS_READ, ACCESS_WRITE, type AccessMode, MODE_IMPLICIT, violatesLass } from "./access-rights.ts";
 import { Slot } from "./address.ts";
+import { printed } from "./argument.ts";
 import type { BusSize } from "./bus.ts";
 import type { ControlRegisters } from "./control-registers.ts";
 import { Entry } from "./entry.ts";
@@ -187,13 +188,15 @@ export function checkValue(value: number | bigint, size: AccessSize): bigint {
     const wide = BigInt(value);
     if (wide >> BigInt(8 * size) === 0n) return wide;
   }
-  throw new RangeError(`value ${value}: a ${size}-byte store takes a whole number from 0 to 2^${8 * size}-1`);
+  throw new RangeError(
+    `value ${printed(value)}: a ${size}-byte store takes a whole number from 0 to 2^${8 * size}-1`,
+  );
 }
 
 /** Throws RangeError for a size no access has. */
 export function checkSize(size: number): void {
-  if (!(size >= 1 && size <= 64) || (size & (size - 1)) !== 0) {
-    throw new RangeError(`access of ${size} bytes: give a power of two from 1 to 64`);
+  if (!(size >= 1 && size <= 64) || (size & (size - 1)) !== 0 || !Number.isInteger(size)) {
+    throw new RangeError(`access of ${printed(size)} bytes: give a power of two from 1 to 64`);
   }
 }
 

@@ -1,8 +1,10 @@
 import { BYTES_OF_LEVEL } from "./address.ts";
+import { need } from "./argument.ts";
+import { list, oneOf, shape, whole } from "./argument-kinds.ts";
 import type { CacheHook } from "./cache-hook.ts";
 import type { ControlRegisters } from "./control-registers.ts";
 import { PTE_PAT, PTE_PAT_LARGE, PTE_PCD, PTE_PWT } from "./entry-layout.ts";
-import type { MemoryType } from "./pat.ts";
+import { MEMORY_TYPES, type MemoryType } from "./pat.ts";
 import type { WalkResult } from "./walk-result.ts";
 
 /** Effective type by MTRR (row) and PAT (column) type (SDM vol. 3, table 11-7). */
@@ -38,6 +40,21 @@ export interface MtrrRange {
   readonly type: MtrrType;
 }
 
+const MTRR_TYPE = oneOf<MtrrType>(
+  "memory type",
+  MEMORY_TYPES.filter((type): type is MtrrType => type !== null && type !== "UC-"),
+);
+const MTRR_RANGES = list(
+  "ranges",
+  shape<MtrrRange>("range", {
+    base: whole("base", 0, 2 ** 52 - 1),
+    length: whole("length", 1, 2 ** 52),
+    type: MTRR_TYPE,
+  }),
+);
+const PHYSICAL = whole("physical address", 0, 2 ** 52 - 1);
+const LENGTH = whole("length", 1, 2 ** 52);
+
 /** The MTRRs of one CPU (SDM vol. 3, 11.11), without the fixed ranges below 1 MiB. */
 export class Mtrrs {
   readonly defaultType: MtrrType;
@@ -45,6 +62,8 @@ export class Mtrrs {
 
   /** Throws RangeError for a range whose length is no power of two from 4 KiB on, or whose base is no multiple of it. */
   constructor(defaultType: MtrrType = "WB", ranges: readonly MtrrRange[] = []) {
+    need(MTRR_TYPE, defaultType);
+    need(MTRR_RANGES, ranges);
     for (const { base, length } of ranges) {
       if (!(length >= 4096 && Number.isInteger(Math.log2(length))) || !(base >= 0 && base % length === 0)) {
         throw new RangeError(
@@ -61,6 +80,7 @@ export class Mtrrs {
    * and here UC, the safe one.
    */
   typeAt(physical: number): MtrrType {
+    need(PHYSICAL, physical);
     let found: MtrrType | null = null;
     for (const { base, length, type } of this.ranges) {
       if (physical < base || physical >= base + length) continue;
@@ -74,6 +94,8 @@ export class Mtrrs {
    * TLB (SDM vol. 3, 11.11.9).
    */
   typeOfPage(physical: number, length: number): MtrrType | null {
+    need(PHYSICAL, physical);
+    need(LENGTH, length);
     const edges = this.ranges.flatMap((range) => [range.base, range.base + range.length]);
     const first = this.typeAt(physical);
     for (const edge of edges) {

@@ -7,8 +7,17 @@ import {
   violatesLass,
 } from "./access-rights.ts";
 import type { Slot } from "./address.ts";
+import { need } from "./argument.ts";
+import { flag, shape, whole } from "./argument-kinds.ts";
 import type { CacheHook } from "./cache-hook.ts";
-import { ControlRegisters, type ControlResult, type ControlState, CR3_KEEP } from "./control-registers.ts";
+import {
+  ControlRegisters,
+  type ControlResult,
+  type ControlState,
+  CR3_KEEP,
+  notPrivileged,
+  REGISTER_VALUE,
+} from "./control-registers.ts";
 import {
   registersOf,
   reportFault,
@@ -21,7 +30,7 @@ import {
   reportUpdate,
   walkerOf,
 } from "./cpu-report.ts";
-import { createTlb, type TlbSettings } from "./create-tlb.ts";
+import { type CacheOptions, createTlb } from "./create-tlb.ts";
 import { PTE_G } from "./entry-layout.ts";
 import {
   ALL_PCIDS,
@@ -40,9 +49,8 @@ import { PagingStructureCache } from "./paging-structure-cache.ts";
 import { RecentTranslations } from "./recent-translations.ts";
 import type { INVALIDATION_CAUSES } from "./records.ts";
 import type { System } from "./system.ts";
-import type { Tlb, TlbPolicy } from "./tlb.ts";
+import type { Tlb } from "./tlb.ts";
 import { TLB_DIRTY } from "./tlb-entry.ts";
-import type { TlbGeometry } from "./tlb-geometry.ts";
 
 // A module's own const is a constant to V8; an imported one is read from its cell at each use. A kind writes when it
 // has this bit: stores and shadow-stack stores.
@@ -55,15 +63,11 @@ const MISSED = 0;
 const CLEAN = 1;
 const DENIED = 2;
 
-/** What the caches of one logical CPU keep. */
-export interface CacheOptions extends TlbSettings {
-  /** A policy by name, or the structures of a TLB. Default "stale". */
-  readonly tlb?: TlbPolicy | TlbGeometry;
-  /** Seed of random replacement, of CPU 0; each further CPU takes the next. Default 1. */
-  readonly tlbSeed?: number;
-  /** PML5, PML4, PDPTE and PDE caches; default false, as in the emulators that were measured. */
-  readonly pagingStructureCaches?: boolean;
-}
+const AC = flag("AC");
+const KEEP = flag("keep");
+const ID = whole("CPU", 0, 2 ** 31 - 1);
+const SYSTEM = shape<System>("machine", { memory: shape("memory", {}), records: shape("records", {}) });
+const CACHES = shape<CacheOptions>("options of caches", {});
 
 /** What {@link Mmu.translate} answers when the access faults. */
 export const FAULTED = -1;
@@ -97,11 +101,11 @@ export class Mmu {
   private cr2Hi = 0;
 
   constructor(id: number, machine: System, levels: 4 | 5, caches: CacheOptions) {
-    this.id = id;
-    this.machine = machine;
+    this.id = need(ID, id);
+    this.machine = need(SYSTEM, machine);
     this.cacheHook = machine.cacheHook;
     this.control = new ControlRegisters(machine.model, levels);
-    const { tlb = "stale", pagingStructureCaches = false, tlbSeed = 1 } = caches;
+    const { tlb = "stale", pagingStructureCaches = false, tlbSeed = 1 } = need(CACHES, caches);
     const forget = (): void => this.recent.clear();
     this.tlb = createTlb(tlb, { ...caches, seed: tlbSeed + id, changed: forget });
     this.control.written = forget;
@@ -145,6 +149,7 @@ export class Mmu {
   }
 
   set ac(ac: boolean) {
+    need(AC, ac);
     this.alignmentCheck = ac;
     this.currentMode = accessMode(this.privilege, ac);
   }
@@ -159,6 +164,7 @@ export class Mmu {
    * vol. 3, 4.10.4.1). Throws RangeError for a root, a PCID or a `keep` that the CPU cannot take.
    */
   loadCr3(root: number, pcid = 0, keep = false): void {
+    if (typeof keep !== "boolean") need(KEEP, keep);
     if (keep && !this.control.pcide)
       throw new RangeError("CR3 load that keeps translations: set CR4.PCIDE first");
     const oldRoot = this.control.root;
@@ -168,6 +174,7 @@ export class Mmu {
 
   /** MOV to CR2: any 64 bits. */
   movCr2(value: bigint): ControlResult {
+    need(REGISTER_VALUE, value);
     if (this.privilege !== 0) return notPrivileged("MOV to CR2", this.privilege);
     this.cr2Lo = linearLo(value);
     this.cr2Hi = linearHi(value);
@@ -179,6 +186,7 @@ export class Mmu {
    * at CPL 0.
    */
   movCr3(value: bigint): ControlResult {
+    need(REGISTER_VALUE, value);
     if (this.privilege !== 0) return notPrivileged("MOV to CR3", this.privilege);
     const oldRoot = this.control.root;
     const result = this.control.setCr3(value);
@@ -386,9 +394,4 @@ export class Mmu {
     if (records.live) reportRoot(records, this.id, oldRoot, root, pcid, kept);
     if (!kept) this.perform("MOV CR3");
   }
-}
-
-/** The #GP of an instruction that only CPL 0 may execute. */
-export function notPrivileged(instruction: string, cpl: number): ControlResult {
-  return { ok: false, fault: "#GP", why: `${instruction} at CPL ${cpl}` };
 }

@@ -11,6 +11,8 @@ import {
   isWriteKind,
   MODE_USER,
 } from "./access-rights.ts";
+import { need } from "./argument.ts";
+import { shape } from "./argument-kinds.ts";
 import { type Entry, ZERO_ENTRY } from "./entry.ts";
 import { LEVEL_NAMES } from "./entry-layout.ts";
 import { linearBigInt, linearPage } from "./linear-address.ts";
@@ -152,6 +154,8 @@ export interface FaultFields {
   cached: boolean;
 }
 
+const FIELDS = shape<FaultFields>("fault", {});
+
 /** A fault of one access: a value, never thrown. */
 export class PageFault {
   readonly kind: FaultKind;
@@ -173,6 +177,7 @@ export class PageFault {
   readonly cached: boolean;
 
   constructor(fields: FaultFields) {
+    if (typeof fields !== "object" || fields === null) need(FIELDS, fields);
     this.kind = fields.kind;
     this.errorCode = fields.errorCode;
     this.lo = fields.lo;

@@ -1,4 +1,6 @@
 import { BYTES_OF_LEVEL } from "./address.ts";
+import { need } from "./argument.ts";
+import { oneOf } from "./argument-kinds.ts";
 import { PTE_A } from "./entry-layout.ts";
 import { coversTable, type InvalidationScope } from "./invalidation-scope.ts";
 import { linearHi, linearLo, linearNumber } from "./linear-address.ts";
@@ -26,6 +28,8 @@ interface Slot {
 
 const PCIDS = 4096;
 
+const LEVELS = oneOf("levels", [4, 5]);
+
 /**
  * The PML5, PML4, PDPTE and PDE caches of one logical CPU (SDM vol. 3, 4.10.3), without a capacity: an entry stays until
  * an operation must remove it, so a table page that was freed too early is found by the walks that still go through it.
@@ -36,7 +40,7 @@ export class PagingStructureCache {
   private readonly top: number;
 
   constructor(levels: 4 | 5) {
-    this.top = levels;
+    this.top = need(LEVELS, levels);
   }
 
   /** Where a walk of this address begins: below the deepest entry that leads to it, or null for the root. */

@@ -1,4 +1,6 @@
 import { PAGE_SIZE, type Pfn } from "./address.ts";
+import { type Argument, misuse, need } from "./argument.ts";
+import { numeral, oneOf, whole } from "./argument-kinds.ts";
 import { type Bus, type BusSize, busWord, exchangeOnBus, readBus } from "./bus.ts";
 import { Entry } from "./entry.ts";
 import { SharedWords } from "./shared-words.ts";
@@ -32,6 +34,8 @@ const CLEAR_STEP = 2 ** 30;
  *
  * In a SharedArrayBuffer entries are read, stored and compared whole, so that the threads that share it see what the
  * CPUs of one machine would see of each other (SDM vol. 3, 8.1.1).
+ *
+ * Throws TypeError or RangeError, naming it, for an address that cannot be one of what is read or stored there.
  */
 export class PhysicalMemory {
   // A field without "declare" is undefined first, and V8 then looks at what it holds at each use.
@@ -90,7 +94,9 @@ export class PhysicalMemory {
   /** Reads the aligned entry at a physical address whole, into {@link lo} and {@link hi}. */
   fetch(address: number): void {
     const { shared } = this;
+    if (isOdd(address, 7)) checkEntry(address);
     if (address >= this.size || shared !== null) {
+      checkEntry(address);
       const entry = address >= this.size ? readBus(this.bus, address, 8) : shared!.load(address);
       this.lo = Number(BigInt.asIntN(32, entry));
       this.hi = Number(BigInt.asIntN(32, entry >> 32n));
@@ -101,14 +107,16 @@ export class PhysicalMemory {
     this.hi = this.words[index + 1]!;
   }
 
-  /** Low word of the aligned entry at a physical address. */
+  /** Low word of the entry at a physical address. */
   readLo(address: number): number {
-    return address < this.size ? this.words[indexOf(address)]! : busWord(this.bus, address);
+    if (isOdd(address, 3)) wordAt(address);
+    return address < this.size ? this.words[indexOf(address)]! : busWord(this.bus, wordAt(address));
   }
 
-  /** High word of the aligned entry at a physical address. */
+  /** High word of the entry at a physical address. */
   readHi(address: number): number {
-    return address < this.size ? this.words[indexOf(address) + 1]! : busWord(this.bus, address + 4);
+    if (isOdd(address, 3)) wordAt(address);
+    return address < this.size ? this.words[indexOf(address) + 1]! : busWord(this.bus, wordAt(address) + 4);
   }
 
   /**
@@ -131,6 +139,7 @@ export class PhysicalMemory {
    * null where no memory is. What the bus holds is a copy.
    */
   tableAt(page: number): Int32Array | null {
+    need(PAGE, page);
     if (!this.hasFrame(page / PAGE_SIZE)) return null;
     if (page < this.size) return this.words.subarray(page / 4, (page + PAGE_SIZE) / 4);
     const words = new Int32Array(PAGE_SIZE / 4);
@@ -158,11 +167,13 @@ export class PhysicalMemory {
 
   /** Stores the low eight bits. */
   writeByte(address: number, byte: number): void {
+    need(WORD, byte);
     this.writePiece(address, 1, BigInt(byte & 0xff));
   }
 
   /** 1, 2, 4 or 8 bytes at a multiple of as many. */
   readPiece(address: number, size: BusSize): bigint {
+    checkPiece(address, size);
     if (size === 8) {
       this.fetch(address);
       return (BigInt(this.hi >>> 0) << 32n) | BigInt(this.lo >>> 0);
@@ -174,6 +185,8 @@ export class PhysicalMemory {
 
   /** Stores 1, 2, 4 or 8 bytes at a multiple of as many, in one cycle. */
   writePiece(address: number, size: BusSize, value: bigint): void {
+    checkPiece(address, size);
+    if (typeof value !== "bigint") need(PIECE, value);
     if (size === 8) {
       this.write(address, Number(BigInt.asIntN(32, value)), Number(BigInt.asIntN(32, value >> 32n)));
     } else if (address >= this.size) {
@@ -206,7 +219,11 @@ export class PhysicalMemory {
 
   /** One 64-bit store. Nothing is reported: page-table writes that must be seen go through Machine. */
   write(address: number, lo: number, hi: number): void {
+    if (isOdd(address, 7)) checkEntry(address);
+    if (lo !== (lo | 0)) need(WORD, lo);
+    if (hi !== (hi | 0)) need(WORD, hi);
     if (address >= this.ownBytes) {
+      checkEntry(address);
       if (address >= this.size) this.bus?.write(address, 8, wideOf(lo, hi));
       else this.shared!.store(address, wideOf(lo, hi));
       return;
@@ -231,7 +248,13 @@ export class PhysicalMemory {
    * Compares all 64 bits; returns whether the new value was stored.
    */
   compareExchange(address: number, oldLo: number, oldHi: number, newLo: number, newHi: number): boolean {
+    if (isOdd(address, 7)) checkEntry(address);
+    if (oldLo !== (oldLo | 0)) need(WORD, oldLo);
+    if (oldHi !== (oldHi | 0)) need(WORD, oldHi);
+    if (newLo !== (newLo | 0)) need(WORD, newLo);
+    if (newHi !== (newHi | 0)) need(WORD, newHi);
     if (address >= this.size || this.shared !== null) {
+      checkEntry(address);
       const old = wideOf(oldLo, oldHi);
       const value = wideOf(newLo, newHi);
       if (address >= this.size) return exchangeOnBus(this.bus, address, old, value);
@@ -249,6 +272,49 @@ export class PhysicalMemory {
         `${length} bytes from ${address}: give a range of whole bytes inside the memory of ${this.size} bytes`,
       );
     }
+  }
+}
+
+const ENTRY = numeral<number>(
+  "address of an entry",
+  "a multiple of 8 below 2^52",
+  (address) => address >= 0 && address < 2 ** 52 && address % 8 === 0,
+);
+const PAGE = numeral<number>(
+  "address of a page",
+  "a multiple of 4096 below 2^52",
+  (address) => address >= 0 && address < 2 ** 52 && address % PAGE_SIZE === 0,
+);
+const WORD = whole("word", -(2 ** 31), 2 ** 32 - 1);
+const SIZE = oneOf("size", [1, 2, 4, 8]);
+const PIECE: Argument<bigint> = {
+  noun: "value",
+  words: "a bigint",
+  types: [],
+  accepts: (value) => typeof value === "bigint",
+};
+
+/** Whether it is no multiple of a power of two; a remainder of numbers from 2^31 on would be a division. */
+function isOdd(address: number, mask: number): boolean {
+  return (address & mask) !== 0 || address < 0 || address !== Math.floor(address);
+}
+
+function checkEntry(address: number): void {
+  if (isOdd(address, 7) || address >= 2 ** 52) need(ENTRY, address);
+}
+
+function wordAt(address: number): number {
+  checkPiece(address, 4);
+  return address;
+}
+
+function checkPiece(address: number, size: BusSize): void {
+  if (size !== 8 && size !== 4 && size !== 1 && size !== 2) need(SIZE, size);
+  if (isOdd(address, size - 1) || address >= 2 ** 52) {
+    throw misuse(
+      numeral("physical address", `a multiple of ${size} below 2^52`, () => false),
+      address,
+    );
   }
 }
 

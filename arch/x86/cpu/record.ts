@@ -1,4 +1,6 @@
 import type { Pfn, Slot } from "./address.ts";
+import { need } from "./argument.ts";
+import { text } from "./argument-kinds.ts";
 
 /*
  * Records: plain objects for all that happens. Each layer declares its own kinds in a table; types, files, printers and
@@ -115,8 +117,11 @@ export type Handlers<R extends RecordHeader> = {
   readonly [K in R["kind"]]: ((record: Extract<R, { readonly kind: K }>) => void) | typeof IGNORED;
 };
 
+const KIND_NAME = text("kind of record");
+
 /** A list of kinds to ignore, for use in {@link Handlers}. */
 export function ignoring<K extends string>(...kinds: readonly K[]): Record<K, typeof IGNORED> {
+  for (const kind of kinds) need(KIND_NAME, kind);
   return Object.fromEntries(kinds.map((kind) => [kind, IGNORED])) as Record<K, typeof IGNORED>;
 }
 

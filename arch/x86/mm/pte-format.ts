@@ -1,4 +1,6 @@
 import type { Pfn } from "../cpu/address.ts";
+import { need } from "../cpu/argument.ts";
+import { shape, text } from "../cpu/argument-kinds.ts";
 import { Entry, frameOf } from "../cpu/entry.ts";
 import {
   _PAGE_ACCESSED,
@@ -208,6 +210,9 @@ function hasBit(pte: pte_t, bit: number | null): boolean {
   return bit !== null && (pte.lo & (1 << bit)) !== 0;
 }
 
+const SWAP_TYPES = shape<SwapTypes>("swap types", {});
+const LAYOUT = shape<PteLayout>("layout", { name: text("name"), swapTypes: SWAP_TYPES });
+
 /**
  * The part of Linux's entry helpers that depends on the kernel's layout. Helpers that are the same in all
  * kernels are plain functions in pgtable.ts.
@@ -220,9 +225,9 @@ export class PteFormat {
   readonly #chgLo: number;
   readonly #chgHi: number;
 
-  constructor(layout: PteLayout, types: SwapTypes = layout.swapTypes) {
-    this.layout = layout;
-    this.types = types;
+  constructor(layout: PteLayout, types: SwapTypes = need(LAYOUT, layout).swapTypes) {
+    this.layout = need(LAYOUT, layout);
+    this.types = need(SWAP_TYPES, types);
     this.pfnMaskHi = layout.physicalBits === 46 ? 0x3fff : 0xf_ffff;
     const late = layout.keepsLateBits ? _PAGE_PAT | _PAGE_UFFD_WP : 0;
     const kept = _PAGE_PCD | _PAGE_PWT | _PAGE_SPECIAL | _PAGE_ACCESSED | _PAGE_DIRTY | _PAGE_SOFT_DIRTY;

@@ -1,4 +1,6 @@
 import { type Linear, NONE, PAGE_SIZE } from "../cpu/address.ts";
+import { misuse } from "../cpu/argument.ts";
+import { whole } from "../cpu/argument-kinds.ts";
 import type { Cpu } from "../cpu/cpu.ts";
 import { linearHi, linearLo } from "../cpu/linear-address.ts";
 import { type CpuMask, cpumask_test_cpu, hasOtherCpu, withCpu, withoutCpu } from "./cpumask.ts";
@@ -9,6 +11,7 @@ import {
   smp_processor_id,
   TLBSTATE_LAZY,
   TLBSTATE_OK,
+  type TlbState,
   type VmaContext,
 } from "./kernel-context.ts";
 import { VM_HUGETLB } from "./pgtable_types.ts";
@@ -45,12 +48,21 @@ export function mm_cpumask(mm: MmContext): CpuMask {
   return mm.cpu_bitmap;
 }
 
+/** The state of a CPU. Throws RangeError, naming it, for one that the machine has not. */
+function tlbstateOf(kernel: KernelContext, cpuNumber: number): TlbState {
+  const tlbstate = kernel.cpu_tlbstate[cpuNumber];
+  if (tlbstate === undefined) throw misuse(whole("CPU", 0, kernel.cpu_tlbstate.length - 1), cpuNumber);
+  return tlbstate;
+}
+
 /**
- * Loads an mm's page tables on a CPU (switch_mm_irqs_off); the previous mm forgets the CPU. Throws TypeError, and
- * changes nothing, if the mask of `next` says about this CPU what is not so: somebody else has written it.
+ * Loads an mm's page tables on a CPU (switch_mm_irqs_off); the previous mm forgets the CPU. Changes nothing, and throws
+ * RangeError for a CPU that is not there, TypeError for another kernel's mm, and if the mask of `next` says about this
+ * CPU what is not so: somebody else has written it.
  */
 export function switch_mm(kernel: KernelContext, cpuNumber: number, next: MmContext): void {
-  const tlbstate = kernel.cpu_tlbstate[cpuNumber]!;
+  const tlbstate = tlbstateOf(kernel, cpuNumber);
+  if (next.kernel !== kernel) throw new TypeError(`switch_mm to ${next.name}: it is another kernel's mm`);
   const previous = tlbstate.loaded_mm;
   const loaded = previous === next;
   if (cpumask_test_cpu(cpuNumber, mm_cpumask(next)) !== loaded) {
@@ -96,7 +108,7 @@ function reportLazy(
 
 /** A kernel thread borrows the loaded mm: the bit stays set, the CPU stops using user addresses. */
 export function enter_lazy_tlb(kernel: KernelContext, cpuNumber: number): void {
-  const tlbstate = kernel.cpu_tlbstate[cpuNumber]!;
+  const tlbstate = tlbstateOf(kernel, cpuNumber);
   if (tlbstate.state !== TLBSTATE_OK) return;
   tlbstate.state = TLBSTATE_LAZY;
   reportLazy(kernel, "lazy-entered", cpuNumber, tlbstate.loaded_mm);
@@ -104,7 +116,7 @@ export function enter_lazy_tlb(kernel: KernelContext, cpuNumber: number): void {
 
 /** A lazy CPU gives up the borrowed mm rather than flush for it. Throws if the CPU still uses the mm. */
 export function leave_mm(kernel: KernelContext, cpuNumber: number): void {
-  const tlbstate = kernel.cpu_tlbstate[cpuNumber]!;
+  const tlbstate = tlbstateOf(kernel, cpuNumber);
   if (tlbstate.loaded_mm === kernel.init_mm) return;
   if (tlbstate.state === TLBSTATE_OK) {
     throw new TypeError(`leave_mm on CPU ${cpuNumber}, which still uses ${tlbstate.loaded_mm.name}`);

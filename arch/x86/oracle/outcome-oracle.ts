@@ -1,12 +1,14 @@
 import { ACCESS_WRITE } from "../cpu/access-rights.ts";
 import { NO_SLOT, Pfn } from "../cpu/address.ts";
+import { need } from "../cpu/argument.ts";
+import { instance, shape } from "../cpu/argument-kinds.ts";
 import { ControlRegisters } from "../cpu/control-registers.ts";
 import type { Cpu } from "../cpu/cpu.ts";
 import { PTE_P } from "../cpu/entry-layout.ts";
 import { hex } from "../cpu/hex.ts";
 import { ALL_PCIDS, type InvalidationScope, recordedScope } from "../cpu/invalidation-scope.ts";
 import { isCanonical, linearBigInt, linearHi, linearLo } from "../cpu/linear-address.ts";
-import type { Machine } from "../cpu/machine.ts";
+import { Machine } from "../cpu/machine.ts";
 import { errorCodeOf, WALK_DENIED, WALK_OK } from "../cpu/page-fault.ts";
 import {
   deniedBy,
@@ -48,6 +50,9 @@ const TWO_32 = 2 ** 32;
 /** Changes kept before the oracle looks for a point from which a new history may start. */
 const LONG_LOG = 4096;
 
+const MACHINE = instance("machine", Machine);
+const OPTIONS = shape<OracleOptions>("options of an oracle", {});
+
 /**
  * Which results of an access are legal, given all that has happened: the validator of any TLB (SDM vol. 3, 4.10.2 to
  * 4.10.4). It looks at memory, control registers and the records of a machine, never at its TLBs.
@@ -74,7 +79,8 @@ export class OutcomeOracle {
   private readonly cleanStore: OracleOptions["cleanStore"];
 
   constructor(machine: Machine, options: OracleOptions = {}) {
-    const { pages = null, cleanStore = "walks" } = options;
+    need(MACHINE, machine);
+    const { pages = null, cleanStore = "walks" } = need(OPTIONS, options);
     const { memory, model } = machine;
     const levels = machine.cpu(0).control.levels;
     const controls = [false, true].map((nxe) => {

@@ -1,10 +1,11 @@
 import { BYTES_OF_LEVEL, NO_SLOT, NONE, PAGE_SIZE, type Slot } from "../../../arch/x86/cpu/address.ts";
+import { need } from "../../../arch/x86/cpu/argument.ts";
 import { Entry } from "../../../arch/x86/cpu/entry.ts";
 import { recordedScope } from "../../../arch/x86/cpu/invalidation-scope.ts";
 import { linearNumber } from "../../../arch/x86/cpu/linear-address.ts";
 import { dispatcher, type Handlers, ignoring } from "../../../arch/x86/cpu/record.ts";
 import type { TraceRecord, TraceRecordOf } from "../../trace/record.ts";
-import type { World } from "../../trace/world.ts";
+import { WORLD, type World } from "../../trace/world.ts";
 import { Brackets } from "./brackets.ts";
 import type { Changer } from "./changer.ts";
 import { Contexts } from "./contexts.ts";
@@ -66,7 +67,7 @@ export class Ledger {
   #restore: (slot: Slot, lo: number, hi: number) => void = () => {};
 
   constructor(world: World) {
-    this.world = world;
+    this.world = need(WORLD, world);
     this.tables = new Tables(
       world,
       {

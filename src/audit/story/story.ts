@@ -1,7 +1,10 @@
-import { NONE, PAGE_SIZE, type Slot } from "../../../arch/x86/cpu/address.ts";
+import { NONE, PAGE_SIZE, Pfn, type Slot } from "../../../arch/x86/cpu/address.ts";
+import { type Argument, need } from "../../../arch/x86/cpu/argument.ts";
+import { iterable, shape } from "../../../arch/x86/cpu/argument-kinds.ts";
 import { Entry, frameOf } from "../../../arch/x86/cpu/entry.ts";
 import { hex } from "../../text/hex.ts";
 import type { TraceRecord, TraceRecordOf } from "../../trace/record.ts";
+import { WORLD } from "../../trace/world.ts";
 import type { RecordedRun } from "../auditor.ts";
 import { addressIn } from "../describe.ts";
 import { Ledger } from "../ledger/ledger.ts";
@@ -71,6 +74,9 @@ interface ToldCalls {
   readonly before: ToldCalls | null;
 }
 
+const RUN = shape<RecordedRun>("run", { world: WORLD as Argument<never>, opening: iterable("opening") });
+const OPTIONS = shape<StoryOptions>("options of a story", {});
+
 /** Follows one frame through a run: its `observe` takes every record, in order. */
 export class StoryTeller implements StoryView {
   readonly pfn: number;
@@ -95,9 +101,10 @@ export class StoryTeller implements StoryView {
   /** The call that the last line tells of: one that has just begun, or some that ended with nothing told in between. */
   #call: ToldCalls | null = null;
 
-  constructor({ world, opening }: RecordedRun, pfn: number, options: StoryOptions = {}) {
-    this.pfn = pfn;
-    this.#options = options;
+  constructor(run: RecordedRun, pfn: number, options: StoryOptions = {}) {
+    const { world, opening } = need(RUN, run);
+    this.pfn = Pfn.of(pfn);
+    this.#options = need(OPTIONS, options);
     this.ledger = new Ledger(world);
     this.ledger.open(opening);
     this.#take = this.ledger.take;

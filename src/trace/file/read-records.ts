@@ -1,3 +1,5 @@
+import { need } from "../../../arch/x86/cpu/argument.ts";
+import { iterable, numeral, optional, shape, text } from "../../../arch/x86/cpu/argument-kinds.ts";
 import { FormatError } from "../../formats/format-error.ts";
 import type { TraceRecord } from "../record.ts";
 import { MAX_TABLES, RecordedWorld } from "../recorded-world.ts";
@@ -21,6 +23,17 @@ export interface ReadOptions {
   /** Longest line, or record of the binary form, in bytes; default 1 MiB. */
   readonly maxLine?: number;
 }
+
+const MOST = optional(
+  numeral<number>("limit", "a whole number, or Infinity", (most) => most >= 0 && !(most % 1 > 0)),
+);
+const OPTIONS = shape<ReadOptions>("options", {
+  file: optional(text("file")),
+  maxRecords: MOST,
+  maxTables: MOST,
+  maxLine: MOST,
+});
+const CHUNKS = iterable<Uint8Array>("chunks");
 
 /**
  * A file of records that is being read: its header, what was the case, and then the records, each checked and taken into
@@ -46,7 +59,13 @@ export class Recording implements Iterable<TraceRecord> {
 
   /** Reads up to the end of the opening. Throws FormatError. */
   constructor(chunks: Iterable<Uint8Array>, options: ReadOptions) {
-    const { file = "recording", maxRecords = Infinity, maxTables = MAX_TABLES, maxLine = MAX_LINE } = options;
+    const {
+      file = "recording",
+      maxRecords = Infinity,
+      maxTables = MAX_TABLES,
+      maxLine = MAX_LINE,
+    } = need(OPTIONS, options);
+    need(CHUNKS, chunks);
     this.#file = file;
     this.#maxRecords = maxRecords;
     this.#chunks = chunks[Symbol.iterator]();

@@ -17,6 +17,14 @@ function textOf(entry: string): string {
   return readFileSync(join(FOLDER, `${entry}.ts`), "utf8");
 }
 
+const FILES = new Map<string, readonly string[]>();
+
+function linesOf(file: string): readonly string[] {
+  const known = FILES.get(file) ?? readFileSync(file, "utf8").split("\n");
+  FILES.set(file, known);
+  return known;
+}
+
 const LIST = /^export (?:type )?\{([^{}]*)\} from "([^"]+)";$/gm;
 
 function exportedBy(entry: string): Exported[] {
@@ -27,17 +35,20 @@ function exportedBy(entry: string): Exported[] {
       .filter((each) => each !== "")
       .map((each) => {
         const [declared = "", name = declared] = each.split(" as ");
-        return { name, declared, file: join(dirname(join(FOLDER, entry)), from) };
+        return { name, declared, file: origin(declared, join(FOLDER, from)) };
       }),
   );
 }
 
-const FILES = new Map<string, readonly string[]>();
-
-function linesOf(file: string): readonly string[] {
-  const known = FILES.get(file) ?? readFileSync(file, "utf8").split("\n");
-  FILES.set(file, known);
-  return known;
+/** The file that declares what a file exports: behind a function that is checked first, that of the function itself. */
+function origin(name: string, file: string): string {
+  if (!file.startsWith(join(FOLDER, "checked"))) return file;
+  const text = linesOf(file).join("\n");
+  const module = new RegExp(`^export const ${name}: typeof (\\w+)\\.${name} =\\s+checked\\(`, "m").exec(
+    text,
+  )?.[1];
+  const from = new RegExp(`^import \\* as ${module} from "([^"]+)";$`, "m").exec(text)?.[1];
+  return from === undefined ? file : join(dirname(file), from);
 }
 
 /** What is wrong with the declarations of a name, a type and a value of one name apart; null if nothing is. */
