@@ -1,5 +1,7 @@
+import { existsSync } from "node:fs";
 import { Entry } from "../../arch/x86/cpu/entry.ts";
 import { PTE_LAYOUTS, type PteFormat } from "../../arch/x86/mm/pte-format.ts";
+import { quote } from "../formats/format-error.ts";
 import {
   type DecodedEntry,
   decodeEntry,
@@ -86,13 +88,23 @@ export const decodeCommand: Command = {
       }
       return await decodeOops(file ?? null, parsed, terminal);
     }
-    const value = parseWord("value", text);
+    const value = givenValue(text);
     await (format === "entry"
       ? decodeOne(value, parsed, terminal)
       : decodeForeign(value, format, parsed, terminal));
     return 0;
   },
 };
+
+/** Throws UsageError; who gave a file is told how. */
+function givenValue(text: string): bigint {
+  try {
+    return parseWord("value", text);
+  } catch (error) {
+    if (!existsSync(text)) throw error;
+    throw new UsageError(`value ${quote(text)} is a file: for an oops in it say --oops FILE`);
+  }
+}
 
 async function decodeOne(value: bigint, parsed: ParsedArguments, terminal: Terminal): Promise<void> {
   const level = parsed.choice("level", LINUX_LEVELS);

@@ -1,5 +1,6 @@
 import { closeSync, fstatSync, openSync, readSync, type Stats, statSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
+import { DirectReader } from "./direct-read.ts";
 import { FormatError } from "./format-error.ts";
 import type { ReadBudget } from "./read-budget.ts";
 
@@ -70,7 +71,8 @@ export interface OpenFile {
   /** Bytes, as the file system says. */
   readonly size: number;
   /**
-   * The bytes at [offset, offset + length), at the start of `into` where that is given and else in an array of their own.
+   * The bytes at [offset, offset + length), at the start of `into` where that is given (see {@link directBuffer}) and else
+   * in an array of their own.
    * Throws FormatError when the file ends before.
    */
   read(offset: number, length: number, budget: ReadBudget, into?: Uint8Array): Uint8Array;
@@ -89,6 +91,7 @@ export function openRegularFile(file: string): OpenFile {
     const stats = reading(file, () => fstatSync(descriptor));
     requireRegular(file, stats);
     const size = stats.size;
+    const direct = new DirectReader(file, stats);
     return {
       size,
       read: (offset, length, budget, into) => {
@@ -97,10 +100,13 @@ export function openRegularFile(file: string): OpenFile {
         }
         budget.takeBytes(file, length);
         const bytes = into?.subarray(0, length) ?? new Uint8Array(length);
-        fill(file, descriptor, offset, bytes);
+        if (into === undefined || !direct.read(offset, bytes)) fill(file, descriptor, offset, bytes);
         return bytes;
       },
-      close: () => closeSync(descriptor),
+      close: () => {
+        direct.close();
+        closeSync(descriptor);
+      },
     };
   } catch (error) {
     closeSync(descriptor);

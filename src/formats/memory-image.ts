@@ -1,5 +1,6 @@
 import { PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
 import type { CpuRegisters } from "./cpu-note.ts";
+import { directBuffer } from "./direct-read.ts";
 import type { PtImageNote } from "./elf-note.ts";
 import type { FileBytes } from "./file-bytes.ts";
 import { FormatError } from "./format-error.ts";
@@ -178,9 +179,9 @@ export class PagedImage implements MemoryImage, SegmentedFile {
     return this.segments;
   }
 
-  /** The holes of a sparse file are read like all else, Node cannot ask where they are: into one buffer, then. */
+  /** The holes of a sparse file are read like all else, node cannot ask where they are: into one buffer, then. */
   *pieces(passed: (bytes: number) => void = () => {}): Generator<MemoryPiece> {
-    const buffer = new Uint8Array(STEP_SIZE);
+    const buffer = directBuffer(STEP_SIZE);
     let seen = 0;
     for (const { physical, fileOffset, fileSize } of this.segments) {
       const whole = fileSize - (fileSize % PAGE_SIZE);

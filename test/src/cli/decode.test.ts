@@ -107,6 +107,13 @@ describe("ptescope decode", () => {
   });
 });
 
+test("a file in the place of the value: the line says how it is given", async () => {
+  const file = directory.write("an-oops.txt", new Uint8Array(1));
+  const { status, errors } = await runHere(["decode", file]);
+  expect(status).toBe(2);
+  expect(errors).toMatch(/^ptescope decode: value ".*" is a file: for an oops in it say --oops FILE\n$/);
+});
+
 describe("ptescope decode of an oops", () => {
   const text = "CR2: 0000000000001008\nPGD 5067 P4D 5067 PUD 6067 PMD 7067 PTE 0\nOops: 0002\n";
 

@@ -1,7 +1,8 @@
-import { mkdirSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, readFileSync, truncateSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, describe, expect, test } from "vitest";
+import { directBuffer } from "../../../src/formats/direct-read.ts";
 import {
   gunzipBounded,
   isDirectory,
@@ -16,6 +17,36 @@ const directory = new GuestDirectory();
 afterAll(() => directory.remove());
 const CONTENT = Uint8Array.from({ length: 1000 }, (_, index) => index & 7);
 const LIMITS = { input: 1000, output: 1000 };
+
+describe("a sparse file that is read into one buffer", () => {
+  test("gives what it holds and zeros for its holes, at any offset and of any length", () => {
+    const path = directory.write("sparse", new Uint8Array(0));
+    const size = 3 * 2 ** 20 + 100;
+    truncateSync(path, size);
+    const descriptor = openSync(path, "r+");
+    for (const at of [0, 5000, 2 ** 20 + 3, size - 100]) writeSync(descriptor, CONTENT, 0, 100, at);
+    closeSync(descriptor);
+    const plain = readFileSync(path);
+    const file = openRegularFile(path);
+    const buffer = directBuffer(2 ** 16);
+    for (let at = 0; at < size; at += 2 ** 16) {
+      const length = Math.min(2 ** 16, size - at);
+      expect(
+        Buffer.compare(file.read(at, length, new ReadBudget(), buffer), plain.subarray(at, at + length)),
+      ).toBe(0);
+    }
+    for (const [at, length] of [
+      [4999, 200],
+      [2 ** 20, 4096],
+      [0, 1],
+    ] as const) {
+      expect(
+        Buffer.compare(file.read(at, length, new ReadBudget(), buffer), plain.subarray(at, at + length)),
+      ).toBe(0);
+    }
+    file.close();
+  });
+});
 
 describe("readBounded", () => {
   test("a plain and a gzip file give the same bytes, whatever they are called", () => {
