@@ -248,7 +248,7 @@ class RunningKernel implements KernelShape {
    * whenever the thread waits for them. Throws if it waits for a lock, which nobody could then release.
    */
   run<T>(thread: KernelThread<T>): T {
-    need(THREAD, thread);
+    if (typeof thread?.next !== "function") need(THREAD, thread);
     for (;;) {
       const next = thread.next();
       if (next.done) return next.value;
