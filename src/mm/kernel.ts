@@ -249,7 +249,7 @@ class RunningKernel implements KernelShape {
    * whenever the thread waits for them. Throws if it waits for a lock, which nobody could then release.
    */
   run<T>(thread: KernelThread<T>): T {
-    need(THREAD, thread);
+    if (typeof thread?.next !== "function") need(THREAD, thread);
     const { interleaver } = this;
     this.interleaver = null;
     try {

@@ -152,7 +152,7 @@ export class mm_struct implements MmContext {
    * `parent`, so that walks visit the parent first (kernel/fork.c dup_mmap). Throws RangeError if it overlaps one.
    */
   insertVma(options: VmaOptions, parent: vm_area_struct | null = null): vm_area_struct {
-    need(nullable(VMA), parent);
+    need(PARENT, parent);
     const vma = new vm_area_struct(this, options);
     let at = this.mmap.length;
     while (at > 0 && this.mmap[at - 1]!.vm_start >= vma.vm_end) at--;
@@ -293,7 +293,7 @@ export class anon_vma {
   degree = 1;
 
   constructor(parent: anon_vma | null = null) {
-    need(nullable(ANON_VMA), parent);
+    need(PARENT_ANON, parent);
     this.root = parent === null ? this : parent.root;
     this.parent = parent ?? this;
   }
@@ -312,7 +312,9 @@ export class anon_vma_chain {
 
 const MM = instance("mm", mm_struct);
 const VMA = instance("vma", vm_area_struct);
+const PARENT = nullable(VMA);
 const ANON_VMA = instance("anon_vma", anon_vma);
+const PARENT_ANON = nullable(ANON_VMA);
 
 /** A callback that may sleep is a thread; one that is done at once returns nothing. */
 export type MaySleep = KernelThread<void> | undefined | void;

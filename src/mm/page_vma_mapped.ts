@@ -80,7 +80,8 @@ export class PageVmaMappedWalk {
   constructor(k: Kernel, page: Pfn, vma: vm_area_struct, address: Linear, flags = 0) {
     if (!(vma instanceof vm_area_struct)) need(VMA, vma);
     if (vma.vm_mm.kernel !== k) throw new TypeError(`walk for ${printed(k)}: the vma is another kernel's`);
-    if (address % PAGE_SIZE !== 0 || address < 0) need(ADDRESS, address);
+    const whole = address === Math.floor(address);
+    if (!whole || (address & (PAGE_SIZE - 1)) !== 0 || address < 0) need(ADDRESS, address);
     if (flags >>> 0 !== flags) need(FLAGS, flags);
     this.k = k;
     this.page = k.mem_map.check(page);

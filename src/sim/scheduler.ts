@@ -69,9 +69,11 @@ export class Scheduler implements Interleaver {
 
   /** Adds a thread; it first runs when chosen. */
   spawn(task: Task, body: KernelThread<unknown>, options: ThreadOptions = {}): void {
-    need(TASK, task);
-    if (task.kernel !== this.kernel) throw new TypeError(`task ${printed(task)}: it is another kernel's`);
-    need(THREAD, body);
+    if (task?.kernel !== this.kernel) {
+      need(TASK, task);
+      throw new TypeError(`task ${printed(task)}: it is another kernel's`);
+    }
+    if (typeof body?.next !== "function") need(THREAD, body);
     const { weight = 1, daemon = false } = need(OPTIONS, options);
     this.#threads.push({ task, body, weight, daemon, blocked: false });
     this.#readyWeight += weight;

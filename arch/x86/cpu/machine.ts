@@ -126,7 +126,9 @@ export class Machine implements System {
    * nothing, nor does one outside memory, where all ones are read and a store is dropped.
    */
   compareExchangeEntry(slot: number, old: Entry, value: Entry, by: CpuNumber): boolean {
-    checkStore(need(ENTRY, old).lo, need(ENTRY, value).lo, by);
+    if (!(old instanceof Entry)) need(ENTRY, old);
+    if (!(value instanceof Entry)) need(ENTRY, value);
+    checkStore(old.lo, value.lo, by);
     const at = Slot.of(slot);
     if (!this.memory.compareExchange(at, old.lo, old.hi, value.lo, value.hi)) return false;
     this.reportWritten(at, old, value.lo, value.hi, by);

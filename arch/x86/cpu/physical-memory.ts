@@ -93,13 +93,8 @@ export class PhysicalMemory {
 
   /** Reads the aligned entry at a physical address whole, into {@link lo} and {@link hi}. */
   fetch(address: number): void {
-    const { shared } = this;
-    if (isOdd(address, 7)) checkEntry(address);
-    if (address >= this.size || shared !== null) {
-      checkEntry(address);
-      const entry = address >= this.size ? readBus(this.bus, address, 8) : shared!.load(address);
-      this.lo = Number(BigInt.asIntN(32, entry));
-      this.hi = Number(BigInt.asIntN(32, entry >> 32n));
+    if (address >= this.ownBytes || isOdd(address, 7)) {
+      this.fetchElsewhere(address);
       return;
     }
     const index = indexOf(address);
@@ -107,16 +102,24 @@ export class PhysicalMemory {
     this.hi = this.words[index + 1]!;
   }
 
+  /** What others may change at the same time, and what the bus serves. */
+  private fetchElsewhere(address: number): void {
+    checkEntry(address);
+    const entry = address >= this.size ? readBus(this.bus, address, 8) : this.shared!.load(address);
+    this.lo = Number(BigInt.asIntN(32, entry));
+    this.hi = Number(BigInt.asIntN(32, entry >> 32n));
+  }
+
   /** Low word of the entry at a physical address. */
   readLo(address: number): number {
-    if (isOdd(address, 3)) wordAt(address);
-    return address < this.size ? this.words[indexOf(address)]! : busWord(this.bus, wordAt(address));
+    if (address < this.size && !isOdd(address, 3)) return this.words[indexOf(address)]!;
+    return busWord(this.bus, wordAt(address));
   }
 
   /** High word of the entry at a physical address. */
   readHi(address: number): number {
-    if (isOdd(address, 3)) wordAt(address);
-    return address < this.size ? this.words[indexOf(address) + 1]! : busWord(this.bus, wordAt(address) + 4);
+    if (address < this.size && !isOdd(address, 3)) return this.words[indexOf(address) + 1]!;
+    return busWord(this.bus, wordAt(address) + 4);
   }
 
   /**
@@ -219,13 +222,9 @@ export class PhysicalMemory {
 
   /** One 64-bit store. Nothing is reported: page-table writes that must be seen go through Machine. */
   write(address: number, lo: number, hi: number): void {
-    if (isOdd(address, 7)) checkEntry(address);
-    if (lo !== (lo | 0)) need(WORD, lo);
-    if (hi !== (hi | 0)) need(WORD, hi);
-    if (address >= this.ownBytes) {
-      checkEntry(address);
-      if (address >= this.size) this.bus?.write(address, 8, wideOf(lo, hi));
-      else this.shared!.store(address, wideOf(lo, hi));
+    checkWords(lo, hi);
+    if (address >= this.ownBytes || isOdd(address, 7)) {
+      this.writeElsewhere(address, wideOf(lo, hi));
       return;
     }
     const index = indexOf(address);
@@ -233,9 +232,17 @@ export class PhysicalMemory {
     this.words[index + 1] = hi;
   }
 
+  private writeElsewhere(address: number, value: bigint): void {
+    checkEntry(address);
+    if (address >= this.size) this.bus?.write(address, 8, value);
+    else this.shared!.store(address, value);
+  }
+
   /** XCHG: one 64-bit store; returns what was there, all ones where nothing answers. */
   exchange(address: number, lo: number, hi: number): Entry {
+    checkWords(lo, hi);
     if (address < this.size && this.shared !== null) {
+      checkEntry(address);
       return Entry.fromBigInt(this.shared.exchange(address, wideOf(lo, hi)));
     }
     const old = this.read(address);
@@ -249,10 +256,8 @@ export class PhysicalMemory {
    */
   compareExchange(address: number, oldLo: number, oldHi: number, newLo: number, newHi: number): boolean {
     if (isOdd(address, 7)) checkEntry(address);
-    if (oldLo !== (oldLo | 0)) need(WORD, oldLo);
-    if (oldHi !== (oldHi | 0)) need(WORD, oldHi);
-    if (newLo !== (newLo | 0)) need(WORD, newLo);
-    if (newHi !== (newHi | 0)) need(WORD, newHi);
+    checkWords(oldLo, oldHi);
+    checkWords(newLo, newHi);
     if (address >= this.size || this.shared !== null) {
       checkEntry(address);
       const old = wideOf(oldLo, oldHi);
@@ -297,6 +302,11 @@ const PIECE: Argument<bigint> = {
 /** Whether it is no multiple of a power of two; a remainder of numbers from 2^31 on would be a division. */
 function isOdd(address: number, mask: number): boolean {
   return (address & mask) !== 0 || address < 0 || address !== Math.floor(address);
+}
+
+function checkWords(lo: number, hi: number): void {
+  if (lo !== (lo | 0)) need(WORD, lo);
+  if (hi !== (hi | 0)) need(WORD, hi);
 }
 
 function checkEntry(address: number): void {
