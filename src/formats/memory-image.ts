@@ -1,6 +1,6 @@
 import { PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
 import type { CpuRegisters } from "./cpu-note.ts";
-import { directBuffer } from "./direct-read.ts";
+import { directBuffer } from "./direct-buffer.ts";
 import type { PtImageNote } from "./elf-note.ts";
 import type { FileBytes } from "./file-bytes.ts";
 import { FormatError } from "./format-error.ts";

@@ -2,7 +2,7 @@ import { closeSync, mkdirSync, openSync, readFileSync, truncateSync, writeSync }
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, describe, expect, test } from "vitest";
-import { directBuffer } from "../../../src/formats/direct-read.ts";
+import { directBuffer } from "../../../src/formats/direct-buffer.ts";
 import {
   gunzipBounded,
   isDirectory,
