@@ -1,4 +1,4 @@
-import { need } from "../../arch/x86/cpu/argument.ts";
+import { misuse, need } from "../../arch/x86/cpu/argument.ts";
 import { callable, numeral, whole } from "../../arch/x86/cpu/argument-kinds.ts";
 
 /** Something that draws numbers. */
@@ -19,9 +19,9 @@ const BOUND = numeral<number>(
 );
 const PAGE_AT_HAND = callable<() => number>("function of the page at hand");
 
-/** Throws TypeError or RangeError, naming it, unless there are numbers from 0 to below the bound. */
-export function checkBound(bound: number): void {
-  if (bound >>> 0 !== bound || bound === 0) need(BOUND, bound);
+/** Throws TypeError or RangeError, naming a bound below which there are no numbers. */
+export function refuseBound(bound: number): never {
+  throw misuse(BOUND, bound);
 }
 
 /**
@@ -55,7 +55,7 @@ export class Draws {
     return {
       seed: this.seed,
       below: (bound) => {
-        checkBound(bound);
+        if (bound >>> 0 !== bound || bound === 0) refuseBound(bound);
         this.#look();
         if (epoch !== this.#epoch) {
           epoch = this.#epoch;

@@ -1,7 +1,7 @@
 import { need } from "../../arch/x86/cpu/argument.ts";
 import { list } from "../../arch/x86/cpu/argument-kinds.ts";
 import { nextXorshift32 } from "../../arch/x86/cpu/xorshift32.ts";
-import { checkBound, type Dice, SEED } from "./draws.ts";
+import { type Dice, refuseBound, SEED } from "./draws.ts";
 
 const ITEMS = list("items", { noun: "item", words: "", types: [], accepts: () => true });
 
@@ -26,7 +26,7 @@ export class Random implements Dice {
 
   /** An integer from 0 to bound - 1. Throws RangeError for a bound below 1. */
   below(bound: number): number {
-    checkBound(bound);
+    if (bound >>> 0 !== bound || bound === 0) refuseBound(bound);
     return this.next() % bound;
   }
 

@@ -104,7 +104,7 @@ export class Machine implements System {
    * unless the slot is a multiple of 8 below 2^52; so do the next two.
    */
   storeEntry(slot: number, lo: number, hi: number, by: CpuNumber): void {
-    checkStore(lo, hi, by);
+    checkBy(by);
     if (this.records.live) this.exchangeEntry(slot, lo, hi, by);
     else this.memory.write(Slot.of(slot), lo, hi);
   }
@@ -114,7 +114,7 @@ export class Machine implements System {
    * nothing is stored or recorded.
    */
   exchangeEntry(slot: number, lo: number, hi: number, by: CpuNumber): Entry {
-    checkStore(lo, hi, by);
+    checkBy(by);
     const at = Slot.of(slot);
     const old = this.memory.exchange(at, lo, hi);
     this.reportWritten(at, old, lo, hi, by);
@@ -128,7 +128,7 @@ export class Machine implements System {
   compareExchangeEntry(slot: number, old: Entry, value: Entry, by: CpuNumber): boolean {
     if (!(old instanceof Entry)) need(ENTRY, old);
     if (!(value instanceof Entry)) need(ENTRY, value);
-    checkStore(old.lo, value.lo, by);
+    checkBy(by);
     const at = Slot.of(slot);
     if (!this.memory.compareExchange(at, old.lo, old.hi, value.lo, value.hi)) return false;
     this.reportWritten(at, old, value.lo, value.hi, by);
@@ -158,13 +158,10 @@ export class Machine implements System {
 
 const ENTRY = instance("entry", Entry);
 const HANDLER = callable<unknown>("handler");
-const WORD = whole("word of an entry", -(2 ** 31), 2 ** 32 - 1);
 const BY = nullable(whole("CPU", 0, MAX_CPUS - 1));
 
-/** Throws for what is no word, or nobody who stores one. */
-function checkStore(lo: number, hi: number, by: CpuNumber): void {
-  if (lo !== (lo | 0)) need(WORD, lo);
-  if (hi !== (hi | 0)) need(WORD, hi);
+/** Throws, naming it, for nobody who stores an entry. The memory looks at the words. */
+function checkBy(by: CpuNumber): void {
   if (by !== null && !(by >= 0 && by < MAX_CPUS && by === (by | 0))) need(BY, by);
 }
 
