@@ -80,6 +80,7 @@ export const dumpCommand: Command = {
       const listing = new Listing(terminal, image, space, control, { ...choice, pteFormat });
       const missing = listing.missingRoot();
       if (missing !== null) {
+        if (parsed.has("json")) await listing.jsonWithoutRoot();
         terminal.warn(`ptescope dump: ${missing}`);
         return 1;
       }

@@ -9,7 +9,7 @@ import { AbsentReader } from "../inspect/absent-entry.ts";
 import { AliasIndex } from "../inspect/alias-index.ts";
 import { countLeaves } from "../inspect/leaf-count.ts";
 import { foldLeaves, type LeafRange } from "../inspect/leaf-ranges.ts";
-import { LeafCursor, type LeafOptions, type LinearRange, userHalf } from "../inspect/leaves.ts";
+import { LeafCursor, type LeafOptions, type LinearRange, userHalf, WHOLE_SPACE } from "../inspect/leaves.ts";
 import { lostLines, lostObjects } from "../inspect/lost-ranges.ts";
 import type { PageFilter } from "../inspect/page-filter.ts";
 import {
@@ -141,8 +141,45 @@ export class Listing {
     return leaves;
   }
 
+  /** What {@link json} prints when the image does not hold the root: nothing is known of any address. */
+  async jsonWithoutRoot(): Promise<void> {
+    const all = { ...WHOLE_SPACE, table: this.#space.root };
+    const tail = {
+      complete: true,
+      ...countsObject(new PageCounts(), 0),
+      tables: 0,
+      missingTables: 1,
+      missing: lostObjects({ lost: [all], lostCount: 1 }),
+    };
+    await this.#terminal.write([this.#jsonHead(), `],${jsonText(tail).slice(1)}`]);
+  }
+
   async json(parsed: ParsedArguments): Promise<LeafCursor> {
     const { limit } = this.#choice;
+    const aliases = this.#aliases(parsed);
+    const leaves = this.#leaves({ reserved: this.#control, notPresent: true });
+    const absent = new AbsentReader(this.#choice.pteFormat);
+    const vmas = vmasOf(this.#image, this.#space, this.#terminal);
+    const ranges = this.#ranges(leaves, parsed, absent, vmas);
+    await this.#terminal.write([this.#jsonHead()]);
+    const counts = new PageCounts();
+    const objects = rangeObjects(ranges, aliases ?? null, counts, this.#names(vmas));
+    const end: LinesEnd = await writeLines(this.#terminal, objects, limit, ",");
+    const tail = {
+      complete: stoppedBy(end, leaves, limit) === null,
+      ...countsObject(counts, absent.unread),
+      tables: leaves.tables,
+      ...(aliases?.directMap ? { directMap: directMapObject(aliases.directMap) } : {}),
+      missingTables: leaves.lostCount,
+      missing: lostObjects(leaves),
+    };
+    await this.#terminal.write([`],${jsonText(tail).slice(1)}`]);
+    this.#absent = counts.absent.total;
+    return leaves;
+  }
+
+  /** The document up to its ranges. */
+  #jsonHead(): string {
     const { name, root, levels, state } = this.#space;
     const head = {
       format: "ptescope-dump",
@@ -154,29 +191,7 @@ export class Listing {
       cpu: this.#control.model.name,
       assumed: stateObject(state),
     };
-    const aliases = this.#aliases(parsed);
-    const leaves = this.#leaves({ reserved: this.#control, notPresent: true });
-    const absent = new AbsentReader(this.#choice.pteFormat);
-    const vmas = vmasOf(this.#image, this.#space, this.#terminal);
-    const ranges = this.#ranges(leaves, parsed, absent, vmas);
-    await this.#terminal.write([`${jsonText(head).slice(0, -1)},"ranges":[`]);
-    const counts = new PageCounts();
-    const objects = rangeObjects(ranges, aliases ?? null, counts, this.#names(vmas));
-    const end: LinesEnd = await writeLines(this.#terminal, objects, limit, ",");
-    const tail = {
-      complete: stoppedBy(end, leaves, limit) === null,
-      pages: { "4K": counts.at(1), "2M": counts.at(2), "1G": counts.at(3) },
-      absentEntries: counts.absent.object(),
-      unreadEntries: absent.unread,
-      faultingEntries: counts.faulting,
-      tables: leaves.tables,
-      ...(aliases?.directMap ? { directMap: directMapObject(aliases.directMap) } : {}),
-      missingTables: leaves.lostCount,
-      missing: lostObjects(leaves),
-    };
-    await this.#terminal.write([`],${jsonText(tail).slice(1)}`]);
-    this.#absent = counts.absent.total;
-    return leaves;
+    return `${jsonText(head).slice(0, -1)},"ranges":[`;
   }
 
   /** Other tools read these formats: nothing but their lines goes to standard output. */
@@ -240,6 +255,15 @@ export class Listing {
     const ranges = foldLeaves(leaves, this.#choice.filter, { absent, ...(vmas === null ? {} : { vmas }) });
     return parsed.choice("sort", ["linear", "physical"]) === "linear" ? ranges : byPhysical(ranges);
   }
+}
+
+function countsObject(counts: PageCounts, unread: number): object {
+  return {
+    pages: { "4K": counts.at(1), "2M": counts.at(2), "1G": counts.at(3) },
+    absentEntries: counts.absent.object(),
+    unreadEntries: unread,
+    faultingEntries: counts.faulting,
+  };
 }
 
 /** Throws RangeError when there are too many. */
