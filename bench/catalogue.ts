@@ -5,20 +5,23 @@ import { m1Benchmark } from "./m1.ts";
 import { bigintWalkBenchmark } from "./rejected/bigint-walk.ts";
 import { dataviewWalkBenchmark } from "./rejected/dataview-walk.ts";
 import { doubleWalkBenchmark } from "./rejected/double-walk.ts";
-import { tlbHitBenchmark } from "./tlb-hit.ts";
+import { hitStoreBenchmark, tlbHitBenchmark } from "./tlb-hit.ts";
 import { storeBenchmark, tlbMissBenchmark } from "./tlb-miss.ts";
+import { TRANSLATE_BENCHMARKS } from "./translate.ts";
 import { walkBenchmark } from "./walk.ts";
 
-/** The claims in the order in which they run, then the designs that were rejected. */
+/** The claims in the order in which they run, misses through every TLB, then the designs that were rejected. */
 export const BENCHMARKS: readonly Benchmark[] = [
   walkBenchmark,
   tlbHitBenchmark,
+  hitStoreBenchmark,
   tlbMissBenchmark,
   storeBenchmark,
   m1Benchmark,
   dumpBenchmark,
   scatteredDumpBenchmark,
   decodeBenchmark,
+  ...TRANSLATE_BENCHMARKS,
   dataviewWalkBenchmark,
   doubleWalkBenchmark,
   bigintWalkBenchmark,

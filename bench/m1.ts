@@ -122,9 +122,10 @@ function wrongOf(
 
 export const m1Benchmark: Benchmark = {
   name: "m1",
+  group: "claim",
   operation: "a case of the access matrix M1, checked; 940,032 cases",
   reference: null,
-  rejectedFor: null,
+  insteadOf: null,
   prepare() {
     const machine = new Machine({ memory: "16MiB", model: MODEL });
     const { memory } = machine;

@@ -272,12 +272,10 @@ export class Mmu {
    * systems that defer the flush of an unmapped page rely on it, and the emulators measured do it.
    */
   translate(kind: number, lo: number, hi: number): number {
-    const { recent } = this;
-    if (recent.holds(lo, hi, (this.currentMode << MODE_SHIFT) | kind)) {
-      this.tlbHit = true;
-      return recent.physical(lo);
-    }
-    return this.translateByTlb(kind, lo, hi);
+    const physical = this.recent.find(lo, hi, (this.currentMode << MODE_SHIFT) | kind);
+    if (physical < 0) return this.translateByTlb(kind, lo, hi);
+    this.tlbHit = true;
+    return physical;
   }
 
   private translateByTlb(kind: number, lo: number, hi: number): number {
