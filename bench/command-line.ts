@@ -25,6 +25,7 @@ export const HELP = `npm run bench -- [NAME,...] [--only NAME,...] [--json] [--w
   --only NAME,...  these alone: ${names("claim").join(", ")};
                    a miss through each TLB: ${names("translate").join(", ")};
                    designs that were rejected: ${names("rejected").join(", ")};
+                   prototypes in WebAssembly: ${names("prototype").join(", ")};
                    tables of their own: ${Object.keys(SUITES).join(", ")}
                    (default: all but the last, with --json the claims alone)
   --json           the results as one line of JSON, nothing else on standard output

@@ -11,7 +11,7 @@ import { xorshift32 } from "../arch/x86/cpu/xorshift32.ts";
  *   0x100000  PML4, PDPT, PD, then the page tables
  *   0x400000  the pages
  */
-const MEMORY = 512 * 2 ** 20;
+export const MEMORY = 512 * 2 ** 20;
 export const ROOT = 0x10_0000;
 const PDPT = ROOT + 0x1000;
 const PD = ROOT + 0x2000;

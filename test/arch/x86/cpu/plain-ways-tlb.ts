@@ -100,7 +100,7 @@ export class PlainWaysTlb {
       if (way === null || way.page !== entry.page || way.size !== entry.size) return false;
       return way.global === entry.global && (way.global || way.pcid === entry.pcid);
     });
-    const oldest = set.reduce((a, b) => (ways[b]?.used < ways[a]?.used ? b : a));
+    const oldest = set.reduce((a, b) => ((ways[b]?.used ?? 0) < (ways[a]?.used ?? 0) ? b : a));
     entry.used = ++this.#time;
     ways[same ?? set.find((at) => ways[at] === null) ?? oldest] = entry;
   }
