@@ -56,6 +56,8 @@ import { TLB_DIRTY } from "./tlb-entry.ts";
 // has this bit: stores and shadow-stack stores.
 const WRITE = ACCESS_WRITE;
 const DIRTY = TLB_DIRTY;
+const G = PTE_G;
+const OK = WALK_OK;
 /** The mode of an access stands above its kind. */
 const MODE_SHIFT = 3;
 /** Why a walk is made: nothing was cached; a store hit a clean entry; a cached entry denied the access. */
@@ -75,11 +77,12 @@ export const FAULTED = -1;
 /** The half of a logical CPU that translates: control registers, the mode of an access, a TLB, the walk. */
 export class Mmu {
   readonly id: number;
-  readonly machine: System;
-  readonly control: ControlRegisters;
-  readonly tlb: Tlb;
+  // A field without "declare" is undefined first, and V8 then looks at what it holds at each use.
+  declare readonly machine: System;
+  declare readonly control: ControlRegisters;
+  declare readonly tlb: Tlb;
   /** Null on a machine that models none: every walk begins at the root. */
-  readonly tables: PagingStructureCache | null;
+  declare readonly tables: PagingStructureCache | null;
   /** By PCID the root that was last loaded under it, for those of which something may be cached. */
   readonly contexts = new Map<number, number>();
   /** MSRs that hold a linear address, by number, as they were written. */
@@ -91,7 +94,7 @@ export class Mmu {
   /** How this CPU walks; a test may set a `beforeUpdate` hook here. */
   walkOptions: WalkOptions;
 
-  private readonly cacheHook: CacheHook | null;
+  declare private readonly cacheHook: CacheHook | null;
   private readonly recent = new RecentTranslations();
   private readonly found = new WalkResult();
   private currentMode: AccessMode = MODE_SUPERVISOR;
@@ -326,12 +329,12 @@ export class Mmu {
       this.tables.fill(found, pcid, control.setsUpperAOnFault);
       found.start = null;
     }
-    if (code !== WALK_OK) {
+    if (code !== OK) {
       if (cached && control.confirmsFaults) return this.confirm(kind, lo, hi);
       return this.raise(found.toFault(kind, this.currentMode, control));
     }
     if (why === CLEAN) this.tlb.drop(this.tlb.lookup(lo, hi, pcid, kind));
-    const global = control.globals && (found.lo & PTE_G) !== 0;
+    const global = control.globals && (found.lo & G) !== 0;
     this.tlb.fill(found, pcid, global, kind);
     const { records } = this.machine;
     if (records.live) reportFill(records, this.id, pcid, found, global);

@@ -1,8 +1,8 @@
 import { coversLeaf, type InvalidationScope } from "./invalidation-scope.ts";
 import { linearHi, linearLo, linearNumber } from "./linear-address.ts";
-import { OFFSET_MASK, WalkResult } from "./page-walk.ts";
+import { WalkResult } from "./page-walk.ts";
 import type { TlbPolicy } from "./tlb.ts";
-import { banksOf, rankAt, servicesOf, type TlbBank, type TlbService, UNSERVED } from "./tlb-bank.ts";
+import { banksOf, rankAt, servedAt, serviceOf, type TlbBank, UNSERVED } from "./tlb-bank.ts";
 import { TLB_DIRTY, TLB_GLOBAL, TLB_MISS, type TlbEntry } from "./tlb-entry.ts";
 import type { LeafLevel, TlbGeometry } from "./tlb-geometry.ts";
 import { linearHiOfKey, linearLoOfKey, pageKeyHi, pageKeyLo, sizeOfKey, TlbSlots } from "./tlb-slots.ts";
@@ -15,6 +15,8 @@ export type Replacement = "lru" | "random";
 // A module's own const is a constant to V8, an imported one is read from its cell at each use.
 const DIRTY = TLB_DIRTY;
 const GLOBAL = TLB_GLOBAL;
+const MISS = TLB_MISS;
+const NEVER = UNSERVED;
 /** Whose a global entry is; any other one is its PCID's, and 1. */
 const EVERYONE = 4097;
 /** In the flags: raw rights, D, G, and from here on the PCID that filled it. */
@@ -33,10 +35,13 @@ const TWO_32 = 2 ** 32;
 export class SetAssociativeTlb {
   readonly policy: TlbPolicy | "custom";
   readonly keepsAnswers = false;
-  private readonly banks: readonly TlbBank[];
-  /** By ACCESS_* & 3. */
-  private readonly services: readonly TlbService[];
-  private readonly slots: TlbSlots;
+  // A field without "declare" is undefined first, and V8 then looks at what it holds at each use.
+  declare private readonly banks: readonly TlbBank[];
+  /** See {@link TlbService}. */
+  declare private readonly fills: readonly (readonly TlbBank[])[];
+  declare private readonly copies: readonly (readonly TlbBank[])[];
+  declare private readonly ranks: Uint8Array;
+  declare private readonly slots: TlbSlots;
   private readonly replacement: Replacement;
   private random: number;
 
@@ -49,16 +54,18 @@ export class SetAssociativeTlb {
     this.replacement = replacement;
     this.random = seed | 0;
     this.banks = banksOf(geometry);
-    this.services = servicesOf(this.banks);
+    const { fills, copies, ranks } = serviceOf(this.banks);
+    this.fills = fills;
+    this.copies = copies;
+    this.ranks = ranks;
     this.slots = new TlbSlots(this.banks);
   }
 
   lookup(lo: number, hi: number, pcid: number, kind = 0): number {
-    const { slots } = this;
-    const { ranks } = this.services[kind & 3]!;
+    const { slots, ranks } = this;
     const own = pcid + 1;
-    let best = TLB_MISS;
-    let bestRank = UNSERVED;
+    let best = MISS;
+    let bestRank = NEVER;
     const largest = slots.large === 0 ? 1 : LARGEST;
     for (let size = 1; size <= largest; size++) {
       const low = pageKeyLo(lo, hi, size);
@@ -67,7 +74,7 @@ export class SetAssociativeTlb {
         if (!slots.isPage(slot, low, high)) continue;
         const owner = slots.owner(slot);
         if (owner !== own && owner !== EVERYONE) continue;
-        const rank = ranks[rankAt(slots.bank(slot), size)]!;
+        const rank = ranks[rankAt(servedAt(kind, size), slots.bank(slot))]!;
         // In one set, an own entry and everyone's, the lower way is found first.
         if (rank < bestRank || (rank === bestRank && slot < best)) {
           best = slot;
@@ -84,7 +91,7 @@ export class SetAssociativeTlb {
 
   physical(slot: number, lo: number): number {
     const { slots } = this;
-    const low = slots.frameLo(slot) | (lo & OFFSET_MASK[sizeOfKey(slots.keyHi(slot)) as LeafLevel]);
+    const low = slots.frameLo(slot) | (lo & offsetOf(sizeOfKey(slots.keyHi(slot))));
     const high = slots.frameHi(slot);
     // Below 2^31 it stays an integer to V8.
     return high === 0 && low >= 0 ? low : high * TWO_32 + (low >>> 0);
@@ -97,9 +104,9 @@ export class SetAssociativeTlb {
     const high = pageKeyHi(hi, level);
     const owner = global ? EVERYONE : pcid + 1;
     const flags = flagsOf(walk, pcid, global);
-    const frameLo = walk.lo & ~OFFSET_MASK[level as LeafLevel];
+    const frameLo = walk.lo & ~offsetOf(level);
     const frameHi = walk.hi & FRAME_HI;
-    const banks = this.services[kind & 3]!.fills[level]!;
+    const banks = this.fills[servedAt(kind, level)]!;
     for (let i = 0; i < banks.length; i++) {
       slots.write(this.place(banks[i]!, low, high, owner), flags, frameLo, frameHi);
     }
@@ -204,7 +211,7 @@ export class SetAssociativeTlb {
     if (this.banks[slots.bank(slot)]!.level === 1) return slot;
     const low = slots.keyLo(slot);
     const high = slots.keyHi(slot);
-    const banks = this.services[kind & 3]!.copies[sizeOfKey(high)]!;
+    const banks = this.copies[servedAt(kind, sizeOfKey(high))]!;
     for (let i = 0; i < banks.length; i++) {
       const copy = this.place(banks[i]!, low, high, slots.owner(slot));
       slots.write(copy, slots.flags(slot), slots.frameLo(slot), slots.frameHi(slot));
@@ -272,6 +279,11 @@ export class SetAssociativeTlb {
 
 function flagsOf({ rights, dirty }: WalkResult, pcid: number, global: boolean): number {
   return rights | (dirty ? DIRTY : 0) | (global ? GLOBAL : 0) | (pcid << PCID_SHIFT);
+}
+
+/** Offset bits in a page of a size. */
+function offsetOf(size: number): number {
+  return (8 << (9 * size)) - 1;
 }
 
 /** The set of a page of a size, by the low word of its key, among those of all banks. */

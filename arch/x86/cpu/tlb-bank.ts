@@ -11,14 +11,14 @@ export interface TlbBank extends TlbStructure {
   readonly setMask: number;
 }
 
-/** One kind of access (read, write, fetch), as the banks serve it. */
+/** How the banks serve accesses: lists by {@link servedAt}. */
 export interface TlbService {
-  /** By {@link rankAt}: the place of a bank and a page size in the order in which they are looked into; UNSERVED: never. */
-  readonly ranks: Uint8Array;
-  /** By page size: the banks that take a translation. */
+  /** The banks that take a translation. */
   readonly fills: readonly (readonly TlbBank[])[];
   /** Of those, the ones of level 1. */
   readonly copies: readonly (readonly TlbBank[])[];
+  /** By {@link rankAt}: the place of a bank in the order in which they are looked into; UNSERVED: never. */
+  readonly ranks: Uint8Array;
 }
 
 /** The rank of a bank that does not serve a kind of access. */
@@ -31,12 +31,14 @@ const SERVES: readonly (readonly TlbUse[])[] = [
   ["instruction", "unified"],
 ];
 
-/** Page sizes and the 0 before them. */
-const SIZES = 4;
+/** The place of a kind of access (ACCESS_*) and a page size in the lists. */
+export function servedAt(kind: number, size: number): number {
+  return ((kind & 3) << 2) | size;
+}
 
-/** Index of a bank and a page size in {@link TlbService.ranks}. */
-export function rankAt(bank: number, size: number): number {
-  return bank * SIZES + size;
+/** The place of a bank there in {@link TlbService.ranks}. */
+export function rankAt(served: number, bank: number): number {
+  return (bank << 4) | served;
 }
 
 export function banksOf(geometry: TlbGeometry): TlbBank[] {
@@ -52,19 +54,17 @@ export function banksOf(geometry: TlbGeometry): TlbBank[] {
   });
 }
 
-/** By ACCESS_* & 3. */
-export function servicesOf(banks: readonly TlbBank[]): TlbService[] {
-  return SERVES.map((uses) => {
-    const serving = banks.filter(({ use }) => uses.includes(use));
-    const ranks = new Uint8Array(banks.length * SIZES).fill(UNSERVED);
-    for (const [rank, { bank, size }] of probesOf(serving).entries()) ranks[rankAt(bank.index, size)] = rank;
-    const fills = Array.from({ length: SIZES }, (_, size) =>
-      serving.filter(({ sizes }) => sizes.some((one) => one === size)),
-    );
-    // What a lookup finds first has no copy before it.
-    const ordered = fills.map((list) => list.toSorted((a, b) => a.level - b.level));
-    return { ranks, fills: ordered, copies: ordered.map((list) => list.filter(({ level }) => level === 1)) };
-  });
+export function serviceOf(banks: readonly TlbBank[]): TlbService {
+  const ranks = new Uint8Array(rankAt(0, banks.length)).fill(UNSERVED);
+  const fills: TlbBank[][] = Array.from({ length: rankAt(0, 1) }, () => []);
+  for (const [kind, uses] of SERVES.entries()) {
+    const probes = probesOf(banks.filter(({ use }) => uses.includes(use)));
+    for (const [rank, { bank, size }] of probes.entries()) {
+      ranks[rankAt(servedAt(kind, size), bank.index)] = rank;
+      fills[servedAt(kind, size)]!.push(bank);
+    }
+  }
+  return { ranks, fills, copies: fills.map((list) => list.filter(({ level }) => level === 1)) };
 }
 
 /** Level 1 before level 2, small pages before large ones. */
