@@ -6,6 +6,7 @@ import { wasmMissBenchmark, wasmWalkBenchmark } from "./prototype/wasm.ts";
 import { bigintWalkBenchmark } from "./rejected/bigint-walk.ts";
 import { dataviewWalkBenchmark } from "./rejected/dataview-walk.ts";
 import { doubleWalkBenchmark } from "./rejected/double-walk.ts";
+import { loopWalkBenchmark } from "./rejected/loop-walk.ts";
 import { hitStoreBenchmark, tlbHitBenchmark } from "./tlb-hit.ts";
 import { storeBenchmark, tlbMissBenchmark } from "./tlb-miss.ts";
 import { TRANSLATE_BENCHMARKS } from "./translate.ts";
@@ -23,6 +24,7 @@ export const BENCHMARKS: readonly Benchmark[] = [
   scatteredDumpBenchmark,
   decodeBenchmark,
   ...TRANSLATE_BENCHMARKS,
+  loopWalkBenchmark,
   dataviewWalkBenchmark,
   doubleWalkBenchmark,
   bigintWalkBenchmark,

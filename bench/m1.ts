@@ -110,7 +110,7 @@ function wrongOf(
     const user = n % 6 >= 3;
     memory.write(PDE, pair.dLo, pair.dHi);
     memory.write(PTE, pair.tLo, pair.tHi);
-    cpu.invlpg(LINEAR);
+    cpu.dropPage(LINEAR);
     if (n >= 6) access(cpu, ACCESS_READ, false, true);
     const before = memory.readLo(PTE);
     const outcome = expected(control, pair, top, kind, user, ac);
