@@ -44,13 +44,14 @@ import { checkLinearPage, isCanonical, linearBigInt, linearHi, linearLo, untagHi
 import { type AccessResult, isPointer } from "./memory-access.ts";
 import { tellPageType } from "./memory-type.ts";
 import { PageFault, WALK_OK } from "./page-fault.ts";
-import { deniedBy, HARDWARE_WALK, INSPECT, type WalkOptions, WalkResult, walk } from "./page-walk.ts";
+import { HARDWARE_WALK, INSPECT, type WalkOptions, WalkResult, walk } from "./page-walk.ts";
 import { PagingStructureCache } from "./paging-structure-cache.ts";
 import { RecentTranslations } from "./recent-translations.ts";
 import type { INVALIDATION_CAUSES } from "./records.ts";
 import type { System } from "./system.ts";
 import type { Tlb } from "./tlb.ts";
 import { TLB_DIRTY } from "./tlb-entry.ts";
+import { deniedBy } from "./walk-rights.ts";
 
 // A module's own const is a constant to V8; an imported one is read from its cell at each use. A kind writes when it
 // has this bit: stores and shadow-stack stores.
