@@ -8,24 +8,36 @@ export interface Workload {
   run(): number | Promise<number>;
 }
 
-/** One claim, or a design that was rejected for it. */
+/**
+ * What a benchmark is for: a claim; a miss through one TLB; a design that was rejected for a claim; a prototype that stands
+ * beside one.
+ */
+export type BenchmarkGroup = "claim" | "translate" | "rejected" | "prototype";
+
+/** One claim, or what stands beside one. */
 export interface Benchmark {
   readonly name: string;
+  readonly group: BenchmarkGroup;
   /** What one operation is. */
   readonly operation: string;
   /** The work of that name in the reference program; null when it has none. */
   readonly reference: string | null;
-  /** The name of the claim that this design was rejected for; null for a claim itself. */
-  readonly rejectedFor: string | null;
+  /** The name of the claim that this is another form of; null for what stands for itself. */
+  readonly insteadOf: string | null;
   prepare(): Workload;
 }
 
-/** Nanoseconds by our program and by the reference, medians of samples taken in turns. */
-export interface Result {
-  readonly name: string;
+/** Nanoseconds of CPU time that one operation takes. */
+export interface Cost {
+  /** The least of the samples: what else the machine does only adds to it. */
   readonly nsPerOp: number;
+  readonly medianNsPerOp: number;
+}
+
+/** What our program and the reference need, in samples taken in turns. */
+export interface Result extends Cost {
+  readonly name: string;
   readonly opsPerSecond: number;
-  /** How many samples the medians are of. */
   readonly samples: number;
-  readonly reference: { readonly nsPerOp: number; readonly compiler: string } | null;
+  readonly reference: (Cost & { readonly compiler: string }) | null;
 }

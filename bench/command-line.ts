@@ -1,4 +1,5 @@
 import { parseArgs } from "node:util";
+import type { BenchmarkGroup } from "./benchmark.ts";
 import { BENCHMARKS, SUITES } from "./catalogue.ts";
 
 /** What a command line asks for. */
@@ -21,8 +22,10 @@ const MOST_SAMPLES = 201;
 
 export const HELP = `npm run bench -- [NAME,...] [--only NAME,...] [--json] [--write FILE] [--samples N]
 
-  --only NAME,...  these alone: ${names(false).join(", ")};
-                   designs that were rejected: ${names(true).join(", ")};
+  --only NAME,...  these alone: ${names("claim").join(", ")};
+                   a miss through each TLB: ${names("translate").join(", ")};
+                   designs that were rejected: ${names("rejected").join(", ")};
+                   prototypes in WebAssembly: ${names("prototype").join(", ")};
                    tables of their own: ${Object.keys(SUITES).join(", ")}
                    (default: all but the last, with --json the claims alone)
   --json           the results as one line of JSON, nothing else on standard output
@@ -44,7 +47,7 @@ export function parseCommandLine(args: readonly string[]): Request {
   const wanted = [...(values.only ?? []), ...positionals].flatMap((list) => list.split(","));
   checkNames(wanted);
   const { json = false, write = null, help = false } = values;
-  const all = names(false).concat(json ? [] : names(true));
+  const all = json ? names("claim") : namesOf(BENCHMARKS);
   const suites = Object.keys(SUITES).filter((name) => wanted.includes(name));
   if (json && suites.length > 0) throw new UsageError(`${suites.join(", ")}: no JSON there, drop --json`);
   if (json && write !== null) throw new UsageError("--json and --write: give one of them");
@@ -83,8 +86,8 @@ function samplesOf(text = String(MOST_SAMPLES)): number {
   return samples;
 }
 
-function names(rejected: boolean): string[] {
-  return namesOf(BENCHMARKS.filter(({ rejectedFor }) => (rejectedFor !== null) === rejected));
+function names(wanted: BenchmarkGroup): string[] {
+  return namesOf(BENCHMARKS.filter(({ group }) => group === wanted));
 }
 
 function namesOf(benchmarks: readonly { readonly name: string }[]): string[] {

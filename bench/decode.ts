@@ -12,9 +12,10 @@ const SEED = 12_345;
 /** What `ptescope decode` does for each: present and other entries, of every level, as lines for a person. */
 export const decodeBenchmark: Benchmark = {
   name: "decode",
+  group: "claim",
   operation: "a random entry decoded into lines of text",
   reference: null,
-  rejectedFor: null,
+  insteadOf: null,
   prepare() {
     const random = xorshift32(SEED);
     const entries = Array.from({ length: ENTRIES }, () => new Entry(random() | 0, random() | 0));

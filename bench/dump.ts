@@ -24,9 +24,10 @@ const TABLE_FLAGS = 0x67n;
 /** The command itself: opens the image, checks its tables, lists the whole address space, the kernel's half included. */
 export const dumpBenchmark: Benchmark = {
   name: "dump",
+  group: "claim",
   operation: "ptescope dump of one process of guest-a1, kernel half included",
   reference: null,
-  rejectedFor: null,
+  insteadOf: null,
   prepare() {
     return { operations: 1, run: () => lengthOfDump(ARGUMENTS) };
   },
@@ -35,9 +36,10 @@ export const dumpBenchmark: Benchmark = {
 /** A listing that nothing folds: as many ranges as pages. */
 export const scatteredDumpBenchmark: Benchmark = {
   name: "dump-scattered",
+  group: "claim",
   operation: "a page of ptescope dump, aliases looked for; 1,048,576 4K pages in shuffled frames",
   reference: null,
-  rejectedFor: null,
+  insteadOf: null,
   prepare() {
     const directory = mkdtempSync(join(tmpdir(), "ptescope-bench-"));
     process.on("exit", () => rmSync(directory, { recursive: true }));

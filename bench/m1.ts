@@ -110,7 +110,7 @@ function wrongOf(
     const user = n % 6 >= 3;
     memory.write(PDE, pair.dLo, pair.dHi);
     memory.write(PTE, pair.tLo, pair.tHi);
-    cpu.invlpg(LINEAR);
+    cpu.dropPage(LINEAR);
     if (n >= 6) access(cpu, ACCESS_READ, false, true);
     const before = memory.readLo(PTE);
     const outcome = expected(control, pair, top, kind, user, ac);
@@ -122,9 +122,10 @@ function wrongOf(
 
 export const m1Benchmark: Benchmark = {
   name: "m1",
+  group: "claim",
   operation: "a case of the access matrix M1, checked; 940,032 cases",
   reference: null,
-  rejectedFor: null,
+  insteadOf: null,
   prepare() {
     const machine = new Machine({ memory: "16MiB", model: MODEL });
     const { memory } = machine;

@@ -1,4 +1,4 @@
-import type { Benchmark, Workload } from "./benchmark.ts";
+import type { Benchmark, Cost, Workload } from "./benchmark.ts";
 import { ReferenceProcess } from "./reference.ts";
 
 /** What a process that measures one benchmark is asked, as JSON in its argument. */
@@ -11,9 +11,9 @@ export interface Order {
 
 /** What it answers. */
 export interface Measured {
-  readonly nsPerOp: number;
+  readonly ours: Cost;
   readonly samples: number;
-  readonly referenceNsPerOp: number | null;
+  readonly reference: Cost | null;
 }
 
 /** One sample takes about this long, so that few are interrupted; less where one pass takes longer anyway. */
@@ -26,7 +26,7 @@ const MIN_SAMPLES = 5;
 
 /**
  * Sets up a benchmark, warms it up, and takes samples of it and of the reference in turns: what slows the machine down
- * meanwhile slows both. Medians. Throws when the reference finds something else.
+ * meanwhile slows both. Throws when the reference finds something else.
  */
 export async function measure(benchmark: Benchmark, order: Order): Promise<Measured> {
   const workload = benchmark.prepare();
@@ -50,11 +50,11 @@ export async function measure(benchmark: Benchmark, order: Order): Promise<Measu
   } finally {
     await other?.stop();
   }
-  return {
-    nsPerOp: median(ours),
-    samples: ours.length,
-    referenceNsPerOp: other === null ? null : median(theirs),
-  };
+  return { ours: costOf(ours), samples: ours.length, reference: other === null ? null : costOf(theirs) };
+}
+
+function costOf(samples: readonly number[]): Cost {
+  return { nsPerOp: Math.min(...samples), medianNsPerOp: median(samples) };
 }
 
 /** The middle one, or the mean of the two in the middle. */
@@ -78,13 +78,17 @@ async function warmUp(workload: Workload): Promise<{ checksum: number; passMs: n
   return { checksum, passMs: Math.max(median(times), 1e-3) };
 }
 
-/** One pass before the clock starts: the other program has just had the caches to itself. */
+/**
+ * Nanoseconds of CPU time, all threads of the process. One pass before they count: the other program has just had the
+ * caches to itself.
+ */
 async function sample(workload: Workload, passes: number): Promise<number> {
   if (passes > 1) await workload.run();
-  const begin = performance.now();
+  const begin = process.cpuUsage();
   for (let pass = 0; pass < passes; pass++) {
     const done = workload.run();
     if (typeof done !== "number") await done;
   }
-  return ((performance.now() - begin) * 1e6) / (workload.operations * passes);
+  const { user, system } = process.cpuUsage(begin);
+  return ((user + system) * 1e3) / (workload.operations * passes);
 }

@@ -6,8 +6,9 @@ import type { Result } from "./benchmark.ts";
 import { BENCHMARKS, SUITES } from "./catalogue.ts";
 import { HELP, parseCommandLine, type Request, UsageError } from "./command-line.ts";
 import type { Measured, Order } from "./measure.ts";
-import { performancePage, resultLines } from "./performance-page.ts";
+import { performancePage } from "./performance-page.ts";
 import { compileReference, type Reference } from "./reference.ts";
+import { resultHeader, resultLine } from "./result-line.ts";
 
 const ONE = fileURLToPath(new URL("./one.ts", import.meta.url));
 
@@ -21,20 +22,21 @@ async function measureApart(name: string, reference: Reference | null, samples: 
   });
   const [status] = (await once(child, "close")) as [number | null];
   if (status !== 0 || measured === undefined) throw new Error(`${name} failed`);
-  const { nsPerOp, referenceNsPerOp } = measured;
+  const { ours, samples: taken } = measured;
   const beside =
-    reference === null || referenceNsPerOp === null
+    reference === null || measured.reference === null
       ? null
-      : { nsPerOp: referenceNsPerOp, compiler: reference.compiler };
-  return { name, nsPerOp, opsPerSecond: 1e9 / nsPerOp, samples: measured.samples, reference: beside };
+      : { ...measured.reference, compiler: reference.compiler };
+  return { name, ...ours, opsPerSecond: 1e9 / ours.nsPerOp, samples: taken, reference: beside };
 }
 
 async function measureAll(request: Request, reference: Reference | null): Promise<Result[]> {
   const results: Result[] = [];
+  if (!request.json) console.log(resultHeader(request.benchmarks));
   for (const name of request.benchmarks) {
     const result = await measureApart(name, reference, request.samples);
     results.push(result);
-    if (!request.json) console.log(resultLines([result]).join("\n"));
+    if (!request.json) console.log(resultLine(result, request.benchmarks));
   }
   return results;
 }

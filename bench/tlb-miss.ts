@@ -1,38 +1,29 @@
-import { ACCESS_READ, ACCESS_WRITE, MODE_USER } from "../arch/x86/cpu/access-rights.ts";
-import { PTE_G } from "../arch/x86/cpu/entry-layout.ts";
-import { isCanonical } from "../arch/x86/cpu/linear-address.ts";
-import { WALK_OK } from "../arch/x86/cpu/page-fault.ts";
-import { HARDWARE_WALK, WalkResult, walk } from "../arch/x86/cpu/page-walk.ts";
-import { SetAssociativeTlb } from "../arch/x86/cpu/set-associative-tlb.ts";
+import { ACCESS_READ, ACCESS_WRITE } from "../arch/x86/cpu/access-rights.ts";
 import type { TlbGeometry } from "../arch/x86/cpu/tlb-geometry.ts";
 import type { Benchmark, Workload } from "./benchmark.ts";
 import { ORDER_STRIDE, userPages } from "./user-pages.ts";
 
-const PAGES = 16_384;
+export const MISS_PAGES = 16_384;
 /** 2,048 entries: the shape of the second level of Zen 2. */
-const GEOMETRY: TlbGeometry = [{ name: "L1 data 4K", level: 1, use: "data", sizes: [1], ways: 8, sets: 256 }];
-const MODE = MODE_USER;
-const OK = WALK_OK;
-const G = PTE_G;
+export const MISS_GEOMETRY: TlbGeometry = [
+  { name: "L1 data 4K", level: 1, use: "data", sizes: [1], ways: 8, sets: 256 },
+];
+const READ = ACCESS_READ;
+const WRITE = ACCESS_WRITE;
 
 /**
  * Every page once, eight times as many as the TLB holds: least recently used, so that each access misses, walks, fills
  * the TLB, and then loads or stores 8 bytes.
  */
 function missing(kind: number): Workload {
-  const { machine, order } = userPages(PAGES, "none");
+  const { machine, order } = userPages(MISS_PAGES, MISS_GEOMETRY);
   const { memory } = machine;
-  const { control } = machine.cpu(0);
-  const tlb = new SetAssociativeTlb("amd-zen2", GEOMETRY, "lru", 1);
-  const found = new WalkResult();
+  const cpu = machine.cpu(0);
   const translate = (lo: number, hi: number): number => {
-    if (tlb.lookup(lo, hi, control.pcid, kind) >= 0) throw new RangeError("a TLB hit");
-    if (!isCanonical(hi, control.levels)) throw new RangeError("not canonical");
-    if (walk(memory, control, lo, hi, kind, MODE, HARDWARE_WALK, found) !== OK) {
-      throw new RangeError("a page fault");
-    }
-    tlb.fill(found, control.pcid, control.globals && (found.lo & G) !== 0, kind);
-    return found.physical;
+    const physical = cpu.translate(kind, lo, hi);
+    if (physical < 0) throw new RangeError("a page fault");
+    if (cpu.tlbHit) throw new RangeError("a TLB hit");
+    return physical;
   };
   const load = (lo: number, hi: number): number => {
     const physical = translate(lo, hi);
@@ -43,9 +34,9 @@ function missing(kind: number): Workload {
     memory.write(physical, lo, hi);
     return physical | 0;
   };
-  const access = kind === ACCESS_READ ? load : store;
+  const access = kind === READ ? load : store;
   return {
-    operations: PAGES,
+    operations: MISS_PAGES,
     run() {
       let sum = 0;
       for (let i = 0; i < order.length; i += ORDER_STRIDE) sum = (sum + access(order[i]!, order[i + 1]!)) | 0;
@@ -56,16 +47,18 @@ function missing(kind: number): Workload {
 
 export const tlbMissBenchmark: Benchmark = {
   name: "tlb-miss",
+  group: "claim",
   operation: "a TLB miss, walk, fill and an 8-byte load; 16,384 pages, 2,048 TLB entries",
   reference: "tlb-miss",
-  rejectedFor: null,
-  prepare: () => missing(ACCESS_READ),
+  insteadOf: null,
+  prepare: () => missing(READ),
 };
 
 export const storeBenchmark: Benchmark = {
   name: "store",
+  group: "claim",
   operation: "the same with an 8-byte store",
   reference: "store",
-  rejectedFor: null,
-  prepare: () => missing(ACCESS_WRITE),
+  insteadOf: null,
+  prepare: () => missing(WRITE),
 };

@@ -1,15 +1,17 @@
 import { Machine } from "../arch/x86/cpu/machine.ts";
 import type { TlbPolicy } from "../arch/x86/cpu/tlb.ts";
+import type { TlbGeometry } from "../arch/x86/cpu/tlb-geometry.ts";
 import { xorshift32 } from "../arch/x86/cpu/xorshift32.ts";
 
 /*
  * The address space that both programs build, word for word (reference/mmu.c): 4-KiB pages from BASE on, mapped to
- * frames in a row; A is set, as it is after the first visit, and D clear, so that the first store sets it.
+ * 64 frames over and over, so that what is measured is the emulator and not the host's memory; A is set, as it is after
+ * the first visit, and D clear, so that the first store sets it.
  *
  *   0x100000  PML4, PDPT, PD, then the page tables
  *   0x400000  the pages
  */
-const MEMORY = 512 * 2 ** 20;
+export const MEMORY = 512 * 2 ** 20;
 export const ROOT = 0x10_0000;
 const PDPT = ROOT + 0x1000;
 const PD = ROOT + 0x2000;
@@ -19,6 +21,8 @@ const FIRST_PAGE = 0x40_0000;
 const BASE_HI = 0x7f00;
 const PML4_INDEX = 254;
 const SEED = 12_345;
+/** What the pages are folded onto. */
+const FRAMES = 64;
 /** P, R/W, U/S, A. */
 const USER = 0x27;
 /** Data pages are no code. */
@@ -33,9 +37,16 @@ export interface UserPages {
   readonly order: Int32Array;
 }
 
-/** Maps `count` pages, at most 65,536, and shuffles them. Each page's first visited word holds its number. */
-export function userPages(count: number, tlb: TlbPolicy): UserPages {
-  const machine = new Machine({ memory: MEMORY, tlb });
+/**
+ * Maps `count` pages, at most 65,536, and shuffles them. The word of a frame that a page visits holds the page's number,
+ * or that of the last page that visits the same word.
+ */
+export function userPages(
+  count: number,
+  tlb: TlbPolicy | TlbGeometry,
+  source: number | ArrayBuffer = MEMORY,
+): UserPages {
+  const machine = new Machine({ memory: source, tlb });
   const { memory } = machine;
   memory.write(ROOT + 8 * PML4_INDEX, PDPT | USER, 0);
   memory.write(PDPT, PD | USER, 0);
@@ -44,7 +55,7 @@ export function userPages(count: number, tlb: TlbPolicy): UserPages {
   }
   const pages = Uint32Array.from({ length: count }, (_, page) => page);
   for (const page of pages) {
-    const frame = FIRST_PAGE + 4096 * page;
+    const frame = FIRST_PAGE + 4096 * (page % FRAMES);
     memory.write(FIRST_PT + 8 * page, frame | USER, XD);
     memory.write(frame + offsetIn(page), page, 0);
   }

@@ -34,8 +34,9 @@ function prepare(): Workload {
 
 export const walkBenchmark: Benchmark = {
   name: "walk",
+  group: "claim",
   operation: "a checked read walk with A and D, no TLB; 65,536 4K pages",
   reference: "walk",
-  rejectedFor: null,
+  insteadOf: null,
   prepare,
 };

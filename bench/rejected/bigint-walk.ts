@@ -64,8 +64,9 @@ function prepare(): Workload {
 
 export const bigintWalkBenchmark: Benchmark = {
   name: "walk-bigint",
+  group: "rejected",
   operation: "the walk on bigints",
-  reference: null,
-  rejectedFor: "walk",
+  reference: "walk",
+  insteadOf: "walk",
   prepare,
 };

@@ -62,8 +62,9 @@ function prepare(): Workload {
 
 export const dataviewWalkBenchmark: Benchmark = {
   name: "walk-dataview",
+  group: "rejected",
   operation: "the walk on a DataView",
-  reference: null,
-  rejectedFor: "walk",
+  reference: "walk",
+  insteadOf: "walk",
   prepare,
 };

@@ -59,8 +59,9 @@ function prepare(): Workload {
 
 export const doubleWalkBenchmark: Benchmark = {
   name: "walk-double",
+  group: "rejected",
   operation: "the walk in floating point",
-  reference: null,
-  rejectedFor: "walk",
+  reference: "walk",
+  insteadOf: "walk",
   prepare,
 };

@@ -44,18 +44,21 @@ import { checkLinearPage, isCanonical, linearBigInt, linearHi, linearLo, untagHi
 import { type AccessResult, isPointer } from "./memory-access.ts";
 import { tellPageType } from "./memory-type.ts";
 import { PageFault, WALK_OK } from "./page-fault.ts";
-import { deniedBy, HARDWARE_WALK, INSPECT, type WalkOptions, WalkResult, walk } from "./page-walk.ts";
+import { HARDWARE_WALK, INSPECT, type WalkOptions, WalkResult, walk } from "./page-walk.ts";
 import { PagingStructureCache } from "./paging-structure-cache.ts";
 import { RecentTranslations } from "./recent-translations.ts";
 import type { INVALIDATION_CAUSES } from "./records.ts";
 import type { System } from "./system.ts";
 import type { Tlb } from "./tlb.ts";
 import { TLB_DIRTY } from "./tlb-entry.ts";
+import { deniedBy } from "./walk-rights.ts";
 
 // A module's own const is a constant to V8; an imported one is read from its cell at each use. A kind writes when it
 // has this bit: stores and shadow-stack stores.
 const WRITE = ACCESS_WRITE;
 const DIRTY = TLB_DIRTY;
+const G = PTE_G;
+const OK = WALK_OK;
 /** The mode of an access stands above its kind. */
 const MODE_SHIFT = 3;
 /** Why a walk is made: nothing was cached; a store hit a clean entry; a cached entry denied the access. */
@@ -75,11 +78,12 @@ export const FAULTED = -1;
 /** The half of a logical CPU that translates: control registers, the mode of an access, a TLB, the walk. */
 export class Mmu {
   readonly id: number;
-  readonly machine: System;
-  readonly control: ControlRegisters;
-  readonly tlb: Tlb;
+  // A field without "declare" is undefined first, and V8 then looks at what it holds at each use.
+  declare readonly machine: System;
+  declare readonly control: ControlRegisters;
+  declare readonly tlb: Tlb;
   /** Null on a machine that models none: every walk begins at the root. */
-  readonly tables: PagingStructureCache | null;
+  declare readonly tables: PagingStructureCache | null;
   /** By PCID the root that was last loaded under it, for those of which something may be cached. */
   readonly contexts = new Map<number, number>();
   /** MSRs that hold a linear address, by number, as they were written. */
@@ -91,7 +95,7 @@ export class Mmu {
   /** How this CPU walks; a test may set a `beforeUpdate` hook here. */
   walkOptions: WalkOptions;
 
-  private readonly cacheHook: CacheHook | null;
+  declare private readonly cacheHook: CacheHook | null;
   private readonly recent = new RecentTranslations();
   private readonly found = new WalkResult();
   private currentMode: AccessMode = MODE_SUPERVISOR;
@@ -272,12 +276,10 @@ export class Mmu {
    * systems that defer the flush of an unmapped page rely on it, and the emulators measured do it.
    */
   translate(kind: number, lo: number, hi: number): number {
-    const { recent } = this;
-    if (recent.holds(lo, hi, (this.currentMode << MODE_SHIFT) | kind)) {
-      this.tlbHit = true;
-      return recent.physical(lo);
-    }
-    return this.translateByTlb(kind, lo, hi);
+    const physical = this.recent.find(lo, hi, (this.currentMode << MODE_SHIFT) | kind);
+    if (physical < 0) return this.translateByTlb(kind, lo, hi);
+    this.tlbHit = true;
+    return physical;
   }
 
   private translateByTlb(kind: number, lo: number, hi: number): number {
@@ -328,12 +330,12 @@ export class Mmu {
       this.tables.fill(found, pcid, control.setsUpperAOnFault);
       found.start = null;
     }
-    if (code !== WALK_OK) {
+    if (code !== OK) {
       if (cached && control.confirmsFaults) return this.confirm(kind, lo, hi);
       return this.raise(found.toFault(kind, this.currentMode, control));
     }
     if (why === CLEAN) this.tlb.drop(this.tlb.lookup(lo, hi, pcid, kind));
-    const global = control.globals && (found.lo & PTE_G) !== 0;
+    const global = control.globals && (found.lo & G) !== 0;
     this.tlb.fill(found, pcid, global, kind);
     const { records } = this.machine;
     if (records.live) reportFill(records, this.id, pcid, found, global);

@@ -1,13 +1,5 @@
-import {
-  ACCESS_WRITE,
-  judgeKey,
-  permissionIndex,
-  RIGHT_KEY_SHIFT,
-  RIGHT_KEYED,
-  RIGHT_U,
-  RIGHT_W,
-  RIGHT_XD,
-} from "./access-rights.ts";
+import { ACCESS_WRITE, RIGHT_KEYED, RIGHT_U } from "./access-rights.ts";
+import { walkCommonly } from "./common-walk.ts";
 import type { ControlRegisters } from "./control-registers.ts";
 import type { CpuModel } from "./cpu-model.ts";
 import { Entry, frameOf } from "./entry.ts";
@@ -15,6 +7,7 @@ import { kindOf, PTE_A, PTE_D, PTE_P, PTE_PS, PTE_W } from "./entry-layout.ts";
 import { WALK_DENIED, WALK_NOT_PRESENT, WALK_OK, WALK_RESERVED } from "./page-fault.ts";
 import type { PhysicalMemory } from "./physical-memory.ts";
 import { type PathStep, tableIndex, type WalkOptions, type WalkResult } from "./walk-result.ts";
+import { deniedBy, rightsOf, shadowStackRight } from "./walk-rights.ts";
 
 export * from "./walk-result.ts";
 
@@ -26,10 +19,7 @@ const P = PTE_P;
 const A = PTE_A;
 const D = PTE_D;
 const PS = PTE_PS;
-const W = RIGHT_W;
 const U = RIGHT_U;
-const XD = RIGHT_XD;
-const KEY_SHIFT = RIGHT_KEY_SHIFT;
 const OK = WALK_OK;
 const NOT_PRESENT = WALK_NOT_PRESENT;
 const RESERVED = WALK_RESERVED;
@@ -60,6 +50,19 @@ export function walk(
   result.linearLo = lo;
   result.linearHi = hi;
   if (options.record) return walkKeepingPath(memory, control, kind, mode, options, result);
+  if (result.start === null && walkCommonly(memory, control, kind, mode, result)) return OK;
+  return walkGenerally(memory, control, kind, mode, options, result);
+}
+
+/** The one loop for every walk; its linear address is in the result. */
+export function walkGenerally(
+  memory: PhysicalMemory,
+  control: ControlRegisters,
+  kind: number,
+  mode: number,
+  options: WalkOptions,
+  result: WalkResult,
+): number {
   const code = attempt(memory, control, kind, mode, result);
   if (!options.setAccessedDirty || missingBits(control, kind, result) === 0) return code;
   return walkKeepingPath(memory, control, kind, mode, options, result);
@@ -185,19 +188,6 @@ function endOf(control: ControlRegisters, level: number, lo: number, hi: number)
   return (lo & reserved) === 0 ? OK : RESERVED;
 }
 
-/** Raw rights from the AND of the low words above the leaf, the OR of all high words, and the leaf itself. */
-function rightsOf(above: number, anyHi: number, lo: number, hi: number): number {
-  const key = ((hi >>> 27) & 0xf) << KEY_SHIFT;
-  // XD stands 28 bits above its right.
-  return (above & lo & (W | U)) | ((anyHi >>> 28) & XD) | shadowStackRight(above, lo) | key;
-}
-
-/** RIGHT_SHADOW_STACK for R/W above a leaf with R/W=0 and D=1, else 0. */
-function shadowStackRight(above: number, lo: number): number {
-  // D stands five bits above R/W, the right three.
-  return (above & ~lo & (lo >>> 5) & W) << 3;
-}
-
 /** RIGHT_KEYED for a page that PKRU guards on an emulator that does not ask the whole path, else 0. */
 function keyedRight({ keyPage }: CpuModel, above: number): number {
   return keyPage === "every" || (above & U) !== 0 ? RIGHT_KEYED : 0;
@@ -217,12 +207,6 @@ function keepPath(memory: PhysicalMemory, control: ControlRegisters, result: Wal
     result.pathLo[level] = lo;
     result.pathHi[level] = hi;
   }
-}
-
-/** DENIED_* bits for raw rights under the current control state: the check of walks and TLB hits alike. */
-export function deniedBy(control: ControlRegisters, rights: number, kind: number, mode: number): number {
-  const denied = control.permissions[permissionIndex(rights, kind, mode)]!;
-  return control.keys ? denied | judgeKey(rights, kind, mode, control) : denied;
 }
 
 /**

@@ -10,6 +10,13 @@ export const OUTSIDE = -2;
 // A module's own const is a constant to V8, an exported one is read from its cell at each use.
 const NOWHERE = OUTSIDE;
 
+/**
+ * Bits of the address of a word, and of an entry. What they leave as it is is a multiple of 4, or 8, below 2^31 or a
+ * negative number, whose index as an unsigned number no memory has: so one comparison and one mask accept the usual address.
+ */
+const WORDS = -4;
+const ENTRIES = -8;
+
 /** Frame bits of an entry's high word that no memory reaches: it ends at 2^33. */
 const BEYOND_MEMORY = 0xf_fffe;
 
@@ -93,6 +100,12 @@ export class PhysicalMemory {
 
   /** Reads the aligned entry at a physical address whole, into {@link lo} and {@link hi}. */
   fetch(address: number): void {
+    const near = address >>> 2;
+    if ((address & ENTRIES) === address && near < this.lastWord) {
+      this.lo = this.words[near]!;
+      this.hi = this.words[near + 1]!;
+      return;
+    }
     if (address >= this.ownBytes || isOdd(address, 7)) {
       this.fetchElsewhere(address);
       return;
@@ -112,12 +125,16 @@ export class PhysicalMemory {
 
   /** Low word of the entry at a physical address. */
   readLo(address: number): number {
+    const near = address >>> 2;
+    if ((address & WORDS) === address && near < this.lastWord) return this.words[near]!;
     if (address < this.size && !isOdd(address, 3)) return this.words[indexOf(address)]!;
     return busWord(this.bus, wordAt(address));
   }
 
   /** High word of the entry at a physical address. */
   readHi(address: number): number {
+    const near = address >>> 2;
+    if ((address & WORDS) === address && near < this.lastWord) return this.words[near + 1]!;
     if (address < this.size && !isOdd(address, 3)) return this.words[indexOf(address) + 1]!;
     return busWord(this.bus, wordAt(address) + 4);
   }
@@ -222,6 +239,12 @@ export class PhysicalMemory {
 
   /** One 64-bit store. Nothing is reported: page-table writes that must be seen go through Machine. */
   write(address: number, lo: number, hi: number): void {
+    const near = address >>> 2;
+    if ((address & ENTRIES) === address && near < this.lastWord && lo === (lo | 0) && hi === (hi | 0)) {
+      this.words[near] = lo;
+      this.words[near + 1] = hi;
+      return;
+    }
     checkWords(lo, hi);
     if (address >= this.ownBytes || isOdd(address, 7)) {
       this.writeElsewhere(address, wideOf(lo, hi));

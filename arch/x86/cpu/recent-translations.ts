@@ -10,6 +10,9 @@ const PAGE = ~0xfff;
 const OFFSET = 0xfff;
 /** In the first word of every slot that is in use. */
 const USED = 0x800;
+/** What {@link RecentTranslations.find} returns for a translation that is not here. */
+export const ABSENT = -1;
+const NOWHERE = ABSENT;
 /** A slot has 31 bits for a physical address. */
 const LAST_ADDRESS = 0x7fff_ffff;
 
@@ -23,16 +26,12 @@ export class RecentTranslations {
   private readonly words = new Int32Array(SLOTS * STRIDE);
   private empty = true;
 
-  /** Whether the translation is here. `access` is below 2^11. */
-  holds(lo: number, hi: number, access: number): boolean {
+  /** Physical byte address of a linear one, where its translation for this access (below 2^11) is here; else ABSENT. */
+  find(lo: number, hi: number, access: number): number {
     const { words } = this;
     const slot = (lo >>> SLOT_SHIFT) & SLOT_MASK;
-    return words[slot] === ((lo & PAGE) | USED | access) && words[slot + HI] === hi;
-  }
-
-  /** Physical byte address of a linear one whose translation is here. */
-  physical(lo: number): number {
-    return this.words[((lo >>> SLOT_SHIFT) & SLOT_MASK) + BASE]! | (lo & OFFSET);
+    const here = words[slot] === ((lo & PAGE) | USED | access) && words[slot + HI] === hi;
+    return here ? words[slot + BASE]! | (lo & OFFSET) : NOWHERE;
   }
 
   /** Keeps what the TLB answered, in another's place; not an address from 2^31 on. */

@@ -1,53 +1,30 @@
 import { coversLeaf, type InvalidationScope } from "./invalidation-scope.ts";
-import { linearHi, linearLo } from "./linear-address.ts";
-import { OFFSET_MASK, WalkResult } from "./page-walk.ts";
+import { linearHi, linearLo, linearNumber } from "./linear-address.ts";
+import { WalkResult } from "./page-walk.ts";
 import type { TlbPolicy } from "./tlb.ts";
+import { banksOf, rankAt, servedAt, serviceOf, type TlbBank, UNSERVED } from "./tlb-bank.ts";
 import { TLB_DIRTY, TLB_GLOBAL, TLB_MISS, type TlbEntry } from "./tlb-entry.ts";
-import type { LeafLevel, TlbGeometry, TlbStructure, TlbUse } from "./tlb-geometry.ts";
+import type { LeafLevel, TlbGeometry } from "./tlb-geometry.ts";
+import { linearHiOfKey, linearLoOfKey, pageKeyHi, pageKeyLo, sizeOfKey, TlbSlots } from "./tlb-slots.ts";
 import { checkPolicy, checkTranslation, type SavedTranslation, type TlbState, walkOf } from "./tlb-state.ts";
 import { nextXorshift32 } from "./xorshift32.ts";
 
 /** Who leaves a full set: the entry used longest ago, or one chosen by a seeded generator. */
 export type Replacement = "lru" | "random";
 
-/** Words of a slot. */
-const STRIDE = 8;
-/** Linear page number in 4-KiB pages, bits 31:0; bits 51:32 with the leaf level above them. */
-const KEY_LO = 0;
-const KEY_HI = 1;
-/** 0 = empty, PCID + 1, or EVERYONE for a global entry. */
-const OWNER = 2;
-/** Raw rights, D, G, and in bits 31:20 the PCID that filled it. */
-const FLAGS = 3;
-/** Words of the leaf's address. */
-const FRAME_LO = 4;
-const FRAME_HI = 5;
-/** Index of the structure. */
-const HOME = 6;
-
+// A module's own const is a constant to V8, an imported one is read from its cell at each use.
+const DIRTY = TLB_DIRTY;
+const GLOBAL = TLB_GLOBAL;
+const MISS = TLB_MISS;
+const NEVER = UNSERVED;
+/** Whose a global entry is; any other one is its PCID's, and 1. */
 const EVERYONE = 4097;
+/** In the flags: raw rights, D, G, and from here on the PCID that filled it. */
 const PCID_SHIFT = 20;
-const LEVEL_SHIFT = 20;
+const FLAGS_BELOW_PCID = 0xf_ffff;
+const FRAME_HI = 0xf_ffff;
+const LARGEST = 3;
 const TWO_32 = 2 ** 32;
-
-/** A structure with the place of its first slot. */
-interface Bank extends TlbStructure {
-  readonly index: number;
-  readonly base: number;
-}
-
-/** One look into one bank for one page size. */
-interface Probe {
-  readonly bank: Bank;
-  readonly size: LeafLevel;
-}
-
-/** Which uses serve a read, a write and a fetch (ACCESS_* & 3). */
-const SERVES: readonly (readonly TlbUse[])[] = [
-  ["data", "load", "unified"],
-  ["data", "store", "unified"],
-  ["instruction", "unified"],
-];
 
 /**
  * The TLBs of one logical CPU with a real part's structures: each has sets and ways, and a full set makes room. A
@@ -58,15 +35,14 @@ const SERVES: readonly (readonly TlbUse[])[] = [
 export class SetAssociativeTlb {
   readonly policy: TlbPolicy | "custom";
   readonly keepsAnswers = false;
-  private readonly banks: readonly Bank[];
-  /** By ACCESS_* & 3. */
-  private readonly probes: readonly (readonly Probe[])[];
-  private readonly words: Int32Array;
-  /** Slots that hold something. */
-  private readonly live = new Set<number>();
-  private readonly lastUse: Float64Array;
+  // A field without "declare" is undefined first, and V8 then looks at what it holds at each use.
+  declare private readonly banks: readonly TlbBank[];
+  /** See {@link TlbService}. */
+  declare private readonly fills: readonly (readonly TlbBank[])[];
+  declare private readonly copies: readonly (readonly TlbBank[])[];
+  declare private readonly ranks: Uint8Array;
+  declare private readonly slots: TlbSlots;
   private readonly replacement: Replacement;
-  private time = 0;
   private random: number;
 
   /** Throws RangeError for a seed that is not a whole number from 1 to 2^32-1. */
@@ -77,54 +53,75 @@ export class SetAssociativeTlb {
     this.policy = policy;
     this.replacement = replacement;
     this.random = seed | 0;
-    let base = 0;
-    this.banks = geometry.map((structure, index) => {
-      const bank = { ...structure, index, base };
-      base += structure.sets * structure.ways;
-      return bank;
-    });
-    this.words = new Int32Array(base * STRIDE);
-    this.lastUse = new Float64Array(base);
-    this.probes = SERVES.map((uses) => probesOf(this.banks.filter(({ use }) => uses.includes(use))));
+    this.banks = banksOf(geometry);
+    const { fills, copies, ranks } = serviceOf(this.banks);
+    this.fills = fills;
+    this.copies = copies;
+    this.ranks = ranks;
+    this.slots = new TlbSlots(this.banks);
   }
 
   lookup(lo: number, hi: number, pcid: number, kind = 0): number {
-    for (const { bank, size } of this.probes[kind & 3]!) {
-      const slot = this.find(bank, size, lo, hi, pcid + 1);
-      if (slot < 0) continue;
-      this.lastUse[slot / STRIDE] = ++this.time;
-      return bank.level === 1 ? slot : this.copyUp(slot, size, kind);
+    const { slots, ranks } = this;
+    const own = pcid + 1;
+    let best = MISS;
+    let bestRank = NEVER;
+    const largest = slots.large === 0 ? 1 : LARGEST;
+    for (let size = 1; size <= largest; size++) {
+      const low = pageKeyLo(lo, hi, size);
+      const high = pageKeyHi(hi, size);
+      for (let slot = slots.chainOf(low, high); slot >= 0; slot = slots.nextInChain(slot)) {
+        if (!slots.isPage(slot, low, high)) continue;
+        const owner = slots.owner(slot);
+        if (owner !== own && owner !== EVERYONE) continue;
+        const rank = ranks[rankAt(servedAt(kind, size), slots.bank(slot))]!;
+        // In one set, an own entry and everyone's, the lower way is found first.
+        if (rank < bestRank || (rank === bestRank && slot < best)) {
+          best = slot;
+          bestRank = rank;
+        }
+      }
     }
-    return TLB_MISS;
+    return best < 0 ? best : this.found(best, kind);
   }
 
   flags(slot: number): number {
-    return this.words[slot + FLAGS]!;
+    return this.slots.flags(slot);
   }
 
   physical(slot: number, lo: number): number {
-    const { words } = this;
-    const offset = OFFSET_MASK[sizeOf(words[slot + KEY_HI]!)];
-    return words[slot + FRAME_HI]! * TWO_32 + ((words[slot + FRAME_LO]! | (lo & offset)) >>> 0);
+    const { slots } = this;
+    const low = slots.frameLo(slot) | (lo & offsetOf(sizeOfKey(slots.keyHi(slot))));
+    const high = slots.frameHi(slot);
+    // Below 2^31 it stays an integer to V8.
+    return high === 0 && low >= 0 ? low : high * TWO_32 + (low >>> 0);
   }
 
   fill(walk: WalkResult, pcid: number, global: boolean, kind = 0): void {
-    const size = walk.level as LeafLevel;
-    const entry = wordsOf(walk, pcid, global);
-    for (const { bank, size: taken } of this.probes[kind & 3]!) {
-      if (taken === size) this.put(bank, entry);
+    const { slots } = this;
+    const { level, linearLo: lo, linearHi: hi } = walk;
+    const low = pageKeyLo(lo, hi, level);
+    const high = pageKeyHi(hi, level);
+    const owner = global ? EVERYONE : pcid + 1;
+    const flags = flagsOf(walk, pcid, global);
+    const frameLo = walk.lo & ~offsetOf(level);
+    const frameHi = walk.hi & FRAME_HI;
+    const banks = this.fills[servedAt(kind, level)]!;
+    for (let i = 0; i < banks.length; i++) {
+      slots.write(this.place(banks[i]!, low, high, owner), flags, frameLo, frameHi);
     }
   }
 
   drop(slot: number): void {
     if (slot < 0) return;
-    const { words } = this;
-    const low = words[slot + KEY_LO]!;
-    const high = words[slot + KEY_HI]!;
-    const owner = words[slot + OWNER]!;
-    for (const bank of this.banks) {
-      const copy = this.findExact(bank, low, high, owner);
-      if (copy >= 0) this.empty(copy);
+    const { slots } = this;
+    const low = slots.keyLo(slot);
+    const high = slots.keyHi(slot);
+    const owner = slots.owner(slot);
+    for (let copy = slots.chainOf(low, high); copy >= 0; ) {
+      const next = slots.nextInChain(copy);
+      if (slots.isPage(copy, low, high) && slots.owner(copy) === owner) slots.empty(copy);
+      copy = next;
     }
   }
 
@@ -133,163 +130,144 @@ export class SetAssociativeTlb {
   }
 
   invalidate(scope: InvalidationScope): void {
-    const { page } = scope;
-    if (this.live.size === 0) return;
-    if (page === null) {
-      for (const slot of this.live) this.dropCovered(scope, slot);
+    const { slots } = this;
+    if (scope.page === null) {
+      // From the end: where one is emptied the last comes, which has been looked at.
+      for (let at = slots.used - 1; at >= 0; at--) this.dropCovered(scope, slots.listed(at));
       return;
     }
-    for (const bank of this.banks) {
-      for (const size of bank.sizes) {
-        const first = this.setOf(bank, size, page.lo, page.hi);
-        for (let way = 0; way < bank.ways; way++) this.dropCovered(scope, first + way * STRIDE);
+    const { lo, hi } = scope.page;
+    const largest = slots.large === 0 ? 1 : LARGEST;
+    for (let size = 1; size <= largest; size++) {
+      for (let slot = slots.chainOf(pageKeyLo(lo, hi, size), pageKeyHi(hi, size)); slot >= 0; ) {
+        const next = slots.nextInChain(slot);
+        this.dropCovered(scope, slot);
+        slot = next;
       }
     }
   }
 
   flushAll(): void {
-    for (const slot of this.live) this.empty(slot);
+    const { slots } = this;
+    while (slots.used > 0) slots.empty(slots.listed(slots.used - 1));
   }
 
   entries(): TlbEntry[] {
-    return [...this.live].map((slot) => this.entryAt(slot));
+    return Array.from({ length: this.slots.used }, (_, at) => this.entryAt(this.slots.listed(at)));
   }
 
   save(): TlbState {
-    const slots = [...this.live].sort((a, b) => this.lastUse[a / STRIDE]! - this.lastUse[b / STRIDE]!);
-    const entries = slots.map((slot) => ({ ...this.entryAt(slot), slot: slot / STRIDE }));
+    const { slots } = this;
+    const entries: SavedTranslation[] = [];
+    for (const { firstSet, sets } of this.banks) {
+      for (let set = firstSet; set < firstSet + sets; set++) {
+        for (const slot of slots.usedIn(set))
+          entries.push({ ...this.entryAt(slot), slot: slots.numberOf(slot) });
+      }
+    }
     return { policy: this.policy, entries, random: this.random };
   }
 
   restore(state: TlbState): void {
     checkPolicy(this.policy, state);
     const { entries, random = 1 } = state;
-    const places = entries.map((entry) => this.placeOf(entry));
+    for (const entry of entries) this.checkPlace(entry);
     if (!Number.isInteger(random) || (random | 0) !== random || random === 0)
       throw new RangeError(`saved generator ${random}: give a whole number of 32 bits but 0`);
     this.flushAll();
     this.random = random;
+    const { slots } = this;
     const walk = new WalkResult();
-    entries.forEach((entry, i) => {
-      const { bank, slot } = places[i]!;
-      this.words.set(wordsOf(walkOf(entry, walk), entry.pcid, entry.global), slot);
-      this.words[slot + HOME] = bank.index;
-      this.live.add(slot);
-      this.lastUse[slot / STRIDE] = ++this.time;
-    });
+    for (const entry of entries) {
+      const { level, linearLo: lo, linearHi: hi } = walkOf(entry, walk);
+      const slot = slots.at(entry.slot!);
+      const owner = entry.global ? EVERYONE : entry.pcid + 1;
+      slots.take(slot, pageKeyLo(lo, hi, level), pageKeyHi(hi, level), owner);
+      slots.write(slot, flagsOf(walk, entry.pcid, entry.global), walk.lo, walk.hi);
+      slots.use(slot);
+    }
   }
 
-  /** Where a saved translation goes. Throws RangeError for a place that is not its own. */
-  private placeOf(entry: SavedTranslation): { readonly bank: Bank; readonly slot: number } {
+  /** Throws RangeError for a saved translation in a place that is not its own. */
+  private checkPlace(entry: SavedTranslation): void {
     checkTranslation(entry);
+    const { slots } = this;
     const { page, slot = -1 } = entry;
     const level = entry.level as LeafLevel;
-    const bank = this.banks.find(({ base, sets, ways }) => slot >= base && slot < base + sets * ways);
+    const bank = this.banks.find(
+      ({ firstSlot, sets, ways }) => slot >= firstSlot && slot < firstSlot + sets * ways,
+    );
     if (bank?.sizes.includes(level) && Number.isInteger(slot)) {
-      const way = slot - this.setOf(bank, level, linearLo(page), linearHi(page)) / STRIDE;
-      if (way >= 0 && way < bank.ways) return { bank, slot: slot * STRIDE };
+      const low = pageKeyLo(linearLo(page), linearHi(page), level);
+      if (slots.setOf(slots.at(slot)) === setOf(bank, level, low)) return;
     }
     throw new RangeError(`saved translation of page ${page} in slot ${slot}: it has no place there`);
   }
 
-  /** Copies an entry of level 2 to level 1, and returns where it can be read. */
-  private copyUp(from: number, size: LeafLevel, kind: number): number {
-    const entry = Array.from(this.words.subarray(from, from + HOME));
-    for (const { bank, size: taken } of this.probes[kind & 3]!) {
-      if (bank.level === 1 && taken === size) this.put(bank, entry);
+  /** Notes the use of an entry, and copies one of level 2 to level 1; returns where it can be read. */
+  private found(slot: number, kind: number): number {
+    const { slots } = this;
+    slots.use(slot);
+    if (this.banks[slots.bank(slot)]!.level === 1) return slot;
+    const low = slots.keyLo(slot);
+    const high = slots.keyHi(slot);
+    const banks = this.copies[servedAt(kind, sizeOfKey(high))]!;
+    for (let i = 0; i < banks.length; i++) {
+      const copy = this.place(banks[i]!, low, high, slots.owner(slot));
+      slots.write(copy, slots.flags(slot), slots.frameLo(slot), slots.frameHi(slot));
     }
-    return from;
+    return slot;
   }
 
-  /** Puts an entry in its set: over itself, into a free way, or in another's place. */
-  private put(bank: Bank, entry: readonly number[]): void {
-    const { words } = this;
-    const low = entry[KEY_LO]!;
-    const high = entry[KEY_HI]!;
-    let slot = this.findExact(bank, low, high, entry[OWNER]!);
-    if (slot < 0) slot = this.roomIn(bank, this.setOf(bank, sizeOf(high), low << 12, hiOf(low, high)));
-    words.set(entry, slot);
-    words[slot + HOME] = bank.index;
-    this.live.add(slot);
-    this.lastUse[slot / STRIDE] = ++this.time;
-  }
-
-  private roomIn(bank: Bank, first: number): number {
-    const { words, lastUse } = this;
-    let oldest = first;
-    for (let way = 0; way < bank.ways; way++) {
-      const slot = first + way * STRIDE;
-      if (words[slot + OWNER] === 0) return slot;
-      if (lastUse[slot / STRIDE]! < lastUse[oldest / STRIDE]!) oldest = slot;
+  /** The slot for an entry in its set: its own, a free one, or another's. */
+  private place(bank: TlbBank, low: number, high: number, owner: number): number {
+    const { slots } = this;
+    let slot = slots.chainOf(low, high);
+    while (slot >= 0) {
+      const own = slots.bank(slot) === bank.index && slots.owner(slot) === owner;
+      if (own && slots.isPage(slot, low, high)) break;
+      slot = slots.nextInChain(slot);
     }
-    if (this.replacement === "lru") return oldest;
-    return first + (this.nextRandom() % bank.ways) * STRIDE;
-  }
-
-  private find(bank: Bank, size: LeafLevel, lo: number, hi: number, owner: number): number {
-    const { words } = this;
-    const low = ((lo & ~OFFSET_MASK[size]) >>> 12) | (hi << 20);
-    const high = (hi >>> 12) | (size << LEVEL_SHIFT);
-    const first = this.setOf(bank, size, lo, hi);
-    for (let slot = first; slot < first + bank.ways * STRIDE; slot += STRIDE) {
-      const found = words[slot + OWNER]!;
-      if (
-        (found === owner || found === EVERYONE) &&
-        words[slot + KEY_LO] === low &&
-        words[slot + KEY_HI] === high
-      )
-        return slot;
+    if (slot < 0) {
+      slot = this.roomIn(bank, setOf(bank, sizeOfKey(high), low));
+      slots.take(slot, low, high, owner);
     }
-    return TLB_MISS;
+    slots.use(slot);
+    return slot;
   }
 
-  private findExact(bank: Bank, low: number, high: number, owner: number): number {
-    const size = sizeOf(high);
-    if (!bank.sizes.includes(size)) return TLB_MISS;
-    const { words } = this;
-    const first = this.setOf(bank, size, low << 12, hiOf(low, high));
-    for (let slot = first; slot < first + bank.ways * STRIDE; slot += STRIDE) {
-      if (words[slot + OWNER] === owner && words[slot + KEY_LO] === low && words[slot + KEY_HI] === high)
-        return slot;
-    }
-    return TLB_MISS;
-  }
-
-  /** First slot of the set of a page of a size. */
-  private setOf(bank: Bank, size: LeafLevel, lo: number, hi: number): number {
-    const pageNumber = ((lo >>> 12) | (hi << 20)) >>> (9 * (size - 1));
-    return (bank.base + (pageNumber % bank.sets) * bank.ways) * STRIDE;
+  private roomIn(bank: TlbBank, set: number): number {
+    const { slots } = this;
+    const empty = slots.emptyIn(set);
+    if (empty >= 0) return empty;
+    return this.replacement === "lru" ? slots.oldestIn(set) : slots.way(set, this.nextRandom() % bank.ways);
   }
 
   private dropCovered(scope: InvalidationScope, slot: number): void {
-    const { words } = this;
-    if (words[slot + OWNER] === 0) return;
-    const low = words[slot + KEY_LO]!;
-    const high = words[slot + KEY_HI]!;
-    const flags = words[slot + FLAGS]!;
-    const global = (flags & TLB_GLOBAL) !== 0;
-    const covered = coversLeaf(scope, sizeOf(high), low << 12, hiOf(low, high), flags >>> PCID_SHIFT, global);
-    if (covered) this.empty(slot);
-  }
-
-  private empty(slot: number): void {
-    this.words[slot + OWNER] = 0;
-    this.live.delete(slot);
+    const { slots } = this;
+    const low = slots.keyLo(slot);
+    const high = slots.keyHi(slot);
+    const flags = slots.flags(slot);
+    const global = (flags & GLOBAL) !== 0;
+    const lo = linearLoOfKey(low);
+    const hi = linearHiOfKey(low, high);
+    if (coversLeaf(scope, sizeOfKey(high), lo, hi, flags >>> PCID_SHIFT, global)) slots.empty(slot);
   }
 
   private entryAt(slot: number): TlbEntry {
-    const { words } = this;
-    const flags = words[slot + FLAGS]!;
-    const high = words[slot + KEY_HI]!;
+    const { slots } = this;
+    const flags = slots.flags(slot);
+    const low = slots.keyLo(slot);
+    const high = slots.keyHi(slot);
     return {
-      page: ((high & 0xf_ffff) * TWO_32 + (words[slot + KEY_LO]! >>> 0)) * 4096,
-      level: sizeOf(high),
+      page: linearNumber(linearLoOfKey(low), linearHiOfKey(low, high)),
+      level: sizeOfKey(high),
       pcid: flags >>> PCID_SHIFT,
-      global: (flags & TLB_GLOBAL) !== 0,
-      pfn: words[slot + FRAME_HI]! * 2 ** 20 + (words[slot + FRAME_LO]! >>> 12),
-      rights: flags & 0xf_ffff & ~(TLB_DIRTY | TLB_GLOBAL),
-      dirty: (flags & TLB_DIRTY) !== 0,
-      structure: this.banks[words[slot + HOME]!]!.name,
+      global: (flags & GLOBAL) !== 0,
+      pfn: slots.frameHi(slot) * 2 ** 20 + (slots.frameLo(slot) >>> 12),
+      rights: flags & FLAGS_BELOW_PCID & ~(DIRTY | GLOBAL),
+      dirty: (flags & DIRTY) !== 0,
+      structure: this.banks[slots.bank(slot)]!.name,
     };
   }
 
@@ -299,32 +277,17 @@ export class SetAssociativeTlb {
   }
 }
 
-/** The words of a slot, but for its structure. */
-function wordsOf(walk: WalkResult, pcid: number, global: boolean): number[] {
-  const size = walk.level as LeafLevel;
-  const offset = OFFSET_MASK[size];
-  const { linearLo, linearHi, rights, dirty } = walk;
-  return [
-    ((linearLo & ~offset) >>> 12) | (linearHi << 20),
-    (linearHi >>> 12) | (size << LEVEL_SHIFT),
-    global ? EVERYONE : pcid + 1,
-    rights | (dirty ? TLB_DIRTY : 0) | (global ? TLB_GLOBAL : 0) | (pcid << PCID_SHIFT),
-    walk.lo & ~offset,
-    walk.hi & 0xf_ffff,
-  ];
+function flagsOf({ rights, dirty }: WalkResult, pcid: number, global: boolean): number {
+  return rights | (dirty ? DIRTY : 0) | (global ? GLOBAL : 0) | (pcid << PCID_SHIFT);
 }
 
-function sizeOf(high: number): LeafLevel {
-  return (high >>> LEVEL_SHIFT) as LeafLevel;
+/** Offset bits in a page of a size. */
+function offsetOf(size: number): number {
+  return (8 << (9 * size)) - 1;
 }
 
-/** High word of the linear address of a key. */
-function hiOf(low: number, high: number): number {
-  return ((high & 0xf_ffff) << 12) | (low >>> 20);
-}
-
-/** Level 1 before level 2, small pages before large ones. */
-function probesOf(banks: readonly Bank[]): Probe[] {
-  const probes = banks.flatMap((bank) => bank.sizes.map((size) => ({ bank, size })));
-  return probes.sort((a, b) => a.bank.level - b.bank.level || a.size - b.size);
+/** The set of a page of a size, by the low word of its key, among those of all banks. */
+function setOf(bank: TlbBank, size: number, low: number): number {
+  const number = low >>> (9 * (size - 1));
+  return bank.firstSet + (bank.setMask >= 0 ? number & bank.setMask : number % bank.sets);
 }

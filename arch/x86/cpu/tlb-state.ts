@@ -23,7 +23,7 @@ export interface SavedLargePage {
 /** All that a TLB holds, as plain data that JSON carries. */
 export interface TlbState {
   readonly policy: string;
-  /** In a TLB that makes room, the one used longest ago first. */
+  /** In a TLB that makes room, set by set, the one used longest ago first. */
   readonly entries: readonly SavedTranslation[];
   /** The generator of random replacement, where there is one. */
   readonly random?: number;

@@ -10,17 +10,11 @@ import { ALL_PCIDS, type InvalidationScope, recordedScope } from "../cpu/invalid
 import { isCanonical, linearBigInt, linearHi, linearLo } from "../cpu/linear-address.ts";
 import { Machine } from "../cpu/machine.ts";
 import { errorCodeOf, WALK_DENIED, WALK_OK } from "../cpu/page-fault.ts";
-import {
-  deniedBy,
-  OFFSET_MASK,
-  type WalkOptions,
-  WalkResult,
-  type WalkStart,
-  walk,
-} from "../cpu/page-walk.ts";
+import { OFFSET_MASK, type WalkOptions, WalkResult, type WalkStart, walk } from "../cpu/page-walk.ts";
 import { ReachableTables } from "../cpu/reachable-tables.ts";
 import { dispatcher, ignoring } from "../cpu/record.ts";
 import type { HardwareRecord, HardwareRecordOf } from "../cpu/records.ts";
+import { deniedBy } from "../cpu/walk-rights.ts";
 import { type CachedLeaf, type Change, PageHistory, type Silicon, type View } from "./page-history.ts";
 
 /** Why an outcome is legal: memory says so now; a leaf that may be cached does; or a cached table entry leads there. */

@@ -18,6 +18,7 @@ import * as record from "../../../arch/x86/cpu/record.ts";
 import * as registerBits from "../../../arch/x86/cpu/register-bits.ts";
 import * as registerWrite from "../../../arch/x86/cpu/register-write.ts";
 import * as walkResult from "../../../arch/x86/cpu/walk-result.ts";
+import * as walkRights from "../../../arch/x86/cpu/walk-rights.ts";
 import * as outcomeOracle from "../../../arch/x86/oracle/outcome-oracle.ts";
 import * as tlbReport from "../../../arch/x86/oracle/tlb-report.ts";
 import {
@@ -265,7 +266,7 @@ export const errorCodeOf: typeof pageFault.errorCodeOf = checked(
 );
 export const reasonOf: typeof pageFault.reasonOf = checked(pageFault.reasonOf, WALK_END, BITS);
 
-export const deniedBy: typeof pageWalk.deniedBy = checked(pageWalk.deniedBy, CONTROL, WORD, ACCESS, MODE);
+export const deniedBy: typeof walkRights.deniedBy = checked(walkRights.deniedBy, CONTROL, WORD, ACCESS, MODE);
 export const walk: typeof pageWalk.walk = checked(
   pageWalk.walk,
   MEMORY,
