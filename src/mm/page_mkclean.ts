@@ -5,7 +5,7 @@ import { pte_dirty, pte_mkclean, pte_write, pte_wrprotect } from "../../arch/x86
 import { PMD_SIZE, type pte_t, VM_SHARED } from "../../arch/x86/mm/pgtable_types.ts";
 import { pmdp_huge_clear_flush, ptep_clear_flush, set_pmd_at, set_pte_at } from "../../arch/x86/mm/ptep.ts";
 import { type KernelThread, NEXT_STEP, stops } from "../../arch/x86/mm/step.ts";
-import { ABANDONED, type CallResult, enter, leave } from "./calls.ts";
+import { ABANDONED, type CallResult, enter, leave, WalkCall } from "./calls.ts";
 import type { Kernel, vm_area_struct } from "./mm_types.ts";
 import {
   PageVmaMappedWalk,
@@ -97,26 +97,32 @@ function invalid_mkclean_vma(vma: vm_area_struct): boolean {
  * Returns how many entries were dirty or writable; the caller marks the page dirty if any was. The page is locked:
  * throws TypeError if not. Private mappings are left alone: theirs are read-only by construction.
  */
-export function* page_mkclean(k: Kernel, page: Pfn): KernelThread<number> {
-  const { mem_map } = k;
-  if (!mem_map.PageLocked(page)) throw new TypeError(`page_mkclean of frame ${page}, which is not locked`);
-  if (!mem_map.page_mapped(page) || (fileMapping(k, page) === null && !mem_map.PageSwapCache(page))) {
-    return 0;
+export function page_mkclean(k: Kernel, page: Pfn): KernelThread<number> {
+  return new PageMkclean(k, "page_mkclean", page).thread;
+}
+
+class PageMkclean extends WalkCall<number> implements Cleaned {
+  entries = 0;
+
+  protected override withoutWalk(): number | undefined {
+    const { k, page } = this;
+    const { mem_map } = k;
+    if (!mem_map.PageLocked(page)) throw new TypeError(`page_mkclean of frame ${page}, which is not locked`);
+    const backed = fileMapping(k, page) !== null || mem_map.PageSwapCache(page);
+    return mem_map.page_mapped(page) && backed ? undefined : 0;
   }
-  const task = enter(k.current, "page_mkclean", page, null);
-  let result: CallResult = ABANDONED;
-  try {
-    const cleaned: Cleaned = { entries: 0 };
-    yield* rmap_walk(k, page, {
-      arg: cleaned,
+
+  protected override walk(): KernelThread<void> {
+    return rmap_walk<Cleaned>(this.k, this.page, {
+      arg: this,
       rmap_one: page_mkclean_one,
       done: null,
       anon_lock: null,
       invalid_vma: invalid_mkclean_vma,
     });
-    result = cleaned.entries;
-    return cleaned.entries;
-  } finally {
-    leave(task, result);
+  }
+
+  protected override result(): number {
+    return this.entries;
   }
 }

@@ -83,8 +83,6 @@ abstract class MappingWalk<A, V> extends PartByPart<void> {
   protected readonly locked: boolean;
   /** Held for reading, to be let go of at the end. */
   protected held: rw_semaphore | null = null;
-  #first = 0;
-  #last = 0;
   #at: IntervalNode<V> | null = null;
 
   constructor(k: Kernel, page: Pfn, rwc: rmap_walk_control<A>, locked: boolean) {
@@ -101,28 +99,33 @@ abstract class MappingWalk<A, V> extends PartByPart<void> {
   /** The lock is held: the first part of the walk over a tree. */
   protected over(tree: IntervalTree<V>): KernelThread<unknown> | null {
     const { mem_map } = this.k;
-    this.#first = mem_map.page_to_pgoff(this.page);
-    this.#last = this.#first + mem_map.hpage_nr_pages(this.page) - 1;
-    return this.#visit(tree.first(this.#first, this.#last));
+    const first = mem_map.page_to_pgoff(this.page);
+    return this.#visit(tree.first(first, first + mem_map.hpage_nr_pages(this.page) - 1));
   }
 
   /** rmap_one has come to a result. */
   protected after(result: unknown): KernelThread<unknown> | null {
     const { k, page, rwc } = this;
     if (result !== true || rwc.done?.(k, page)) return null;
-    return this.#visit(nextInterval(this.#at!, this.#first, this.#last));
+    return this.#visit(this.#nextOf(this.#at!));
   }
 
   /** rmap_one of the first vma, from a node on, that is not left out. */
   #visit(from: IntervalNode<V> | null): KernelThread<boolean> | null {
     const { k, page, rwc } = this;
-    for (let node = from; node !== null; node = nextInterval(node, this.#first, this.#last)) {
+    for (let node = from; node !== null; node = this.#nextOf(node)) {
       const vma = this.vmaOf(node.value);
       if (rwc.invalid_vma?.(vma, rwc.arg)) continue;
       this.#at = node;
       return rwc.rmap_one(k, page, vma, vma_address(k.mem_map, page, vma), rwc.arg);
     }
     return null;
+  }
+
+  #nextOf(node: IntervalNode<V>): IntervalNode<V> | null {
+    const { mem_map } = this.k;
+    const first = mem_map.page_to_pgoff(this.page);
+    return nextInterval(node, first, first + mem_map.hpage_nr_pages(this.page) - 1);
   }
 
   protected get isWalking(): boolean {

@@ -10,7 +10,7 @@ import {
   set_pte_at,
 } from "../../arch/x86/mm/ptep.ts";
 import { finished, type KernelThread, NEXT_STEP, stops } from "../../arch/x86/mm/step.ts";
-import { ABANDONED, type CallResult, enter, leave } from "./calls.ts";
+import { ABANDONED, type CallResult, enter, leave, WalkCall } from "./calls.ts";
 import { split_huge_pmd_address } from "./huge_memory.ts";
 import { PG } from "./mem_map.ts";
 import { mlock_vma_page } from "./mlock.ts";
@@ -247,12 +247,29 @@ export function is_vma_temporary_stack(vma: vm_area_struct): boolean {
  * call. Returns whether no mapping is left; for a THP mapped by ptes this looks, as 4.13 does, at the first
  * subpage only. Throws TypeError if the page is not locked.
  */
-export function* try_to_unmap(k: Kernel, page: Pfn, flags: number): KernelThread<boolean> {
-  const { mem_map } = k;
-  if (!mem_map.PageLocked(page)) throw new TypeError(`try_to_unmap of frame ${page}, which is not locked`);
-  const task = enter(k.current, "try_to_unmap", page, null);
-  let result: CallResult = ABANDONED;
-  try {
+export function try_to_unmap(k: Kernel, page: Pfn, flags: number): KernelThread<boolean> {
+  return new TryToUnmap(k, page, flags).thread;
+}
+
+class TryToUnmap extends WalkCall<boolean> {
+  readonly #flags: number;
+
+  constructor(k: Kernel, page: Pfn, flags: number) {
+    super(k, "try_to_unmap", page);
+    this.#flags = flags;
+  }
+
+  protected override withoutWalk(): undefined {
+    const { k, page } = this;
+    if (!k.mem_map.PageLocked(page)) {
+      throw new TypeError(`try_to_unmap of frame ${page}, which is not locked`);
+    }
+  }
+
+  protected override walk(): KernelThread<void> {
+    const { k, page } = this;
+    const { mem_map } = k;
+    const flags = this.#flags;
     const migratesAnon = (flags & TTU_MIGRATION) !== 0 && !mem_map.PageKsm(page) && mem_map.PageAnon(page);
     const rwc: rmap_walk_control<number> = {
       arg: flags,
@@ -261,11 +278,11 @@ export function* try_to_unmap(k: Kernel, page: Pfn, flags: number): KernelThread
       anon_lock: page_lock_anon_vma_read,
       invalid_vma: migratesAnon ? is_vma_temporary_stack : null,
     };
-    yield* (flags & TTU_RMAP_LOCKED) !== 0 ? rmap_walk_locked(k, page, rwc) : rmap_walk(k, page, rwc);
-    result = mem_map.page_mapcount(page) === 0;
-    return result;
-  } finally {
-    leave(task, result);
+    return (flags & TTU_RMAP_LOCKED) !== 0 ? rmap_walk_locked(k, page, rwc) : rmap_walk(k, page, rwc);
+  }
+
+  protected override result(): boolean {
+    return this.k.mem_map.page_mapcount(this.page) === 0;
   }
 }
 
