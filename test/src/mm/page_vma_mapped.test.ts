@@ -85,7 +85,9 @@ describe("a small page", () => {
   test("a pmd that names a table outside memory is named, and nobody waits for its lock", () => {
     const { scene, vma } = small(pte(0x27n));
     scene.kernel.plantEntry(pmdSlot(vma.vm_mm, h), Entry.fromBigInt(0x1_0000_0067n));
-    expect(() => walkAll(scene, PFN, vma, PVMW_SYNC)).toThrow(/locks table 1048576, which is not memory/);
+    expect(() => walkAll(scene, PFN, vma, PVMW_SYNC)).toThrow(
+      /lock of the page table in frame 0x100000: memory has/,
+    );
   });
 
   test("stopping early lets go of the lock", () => {
