@@ -40,4 +40,5 @@ export const SUITES: Readonly<Record<string, () => Promise<{ default(): Promise<
   cpu: () => import("./cpu.bench.ts"),
   records: () => import("./records.bench.ts"),
   rmap: () => import("./rmap.bench.ts"),
+  scale: () => import("./scale.bench.ts"),
 };

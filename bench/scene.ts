@@ -20,22 +20,22 @@ export interface Scene {
   readonly slots: readonly Slot[];
 }
 
-/** One file of 65,536 pages mapped shared and writable, each page once, dirty; the mm is loaded on one CPU. */
-export function sharedFileScene(): Scene {
+/** One file of so many pages mapped shared and writable, each page once, dirty; the mm is loaded on one CPU. */
+export function sharedFileScene(count = PAGES): Scene {
   const machine = new Machine({ memory: "512MiB", cpus: 2 });
   const kernel = new Kernel(machine);
   const mm = kernel.createMm();
   const file = new address_space("file");
   mm.insertVma({
     start: BASE,
-    end: (BASE + PAGES * 4096) as Linear,
+    end: (BASE + count * 4096) as Linear,
     flags: 1 | VM_WRITE | VM_SHARED,
     pgoff: 0,
     file,
   });
   const pages: Pfn[] = [];
   const slots: Slot[] = [];
-  for (let i = 0; i < PAGES; i++) {
+  for (let i = 0; i < count; i++) {
     const pfn = kernel.frames.allocate();
     const slot = ensurePteSlot(mm, (BASE + i * 4096) as Linear);
     setFileMapping(kernel, pfn, file);

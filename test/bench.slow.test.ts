@@ -3,7 +3,9 @@ import { describe, expect, test } from "vitest";
 import { BARS } from "../bench/bars.ts";
 import { BENCHMARKS } from "../bench/catalogue.ts";
 import { parseCommandLine } from "../bench/command-line.ts";
+import { bytesPerOperation } from "../bench/garbage.ts";
 import { median } from "../bench/measure.ts";
+import { exponentOf, GROWTHS } from "../bench/scale.ts";
 
 /** Runs the bench as npm does; an empty PATH has no C compiler. */
 function bench(args: readonly string[], path = process.env.PATH) {
@@ -108,4 +110,24 @@ test("a median is the middle value, or the mean of the two in the middle", () =>
   expect(median([9, 1, 5])).toBe(5);
   expect(median([4, 1, 2, 9])).toBe(3);
   expect(() => median([])).toThrow("median of no values");
+});
+
+test.each(GROWTHS.map(({ name }) => name))("what the bench of growth measures can be done: %s", (name) => {
+  const { prepare, per } = GROWTHS.find((each) => each.name === name)!;
+  prepare(per === "CPU" ? 2 : 16)();
+});
+
+test("an exponent is the power of the size that times follow", () => {
+  expect(exponentOf([10, 100, 1000], [3, 30, 300])).toBeCloseTo(1, 9);
+  expect(exponentOf([10, 20, 40], [1, 4, 16])).toBeCloseTo(2, 9);
+});
+
+test("allocated bytes are those of the operation", () => {
+  let kept: unknown;
+  const bytes = bytesPerOperation((number) => {
+    kept = new Array(1000).fill(number);
+  });
+  expect(kept).toHaveLength(1000);
+  expect(bytes).toBeGreaterThan(7000);
+  expect(bytes).toBeLessThan(40_000);
 });

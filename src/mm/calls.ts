@@ -1,5 +1,6 @@
 import { NONE, type Pfn } from "../../arch/x86/cpu/address.ts";
-import type { Call, mm_struct, Task } from "./mm_types.ts";
+import { type KernelThread, PartByPart } from "../../arch/x86/mm/step.ts";
+import type { Call, Kernel, mm_struct, Task } from "./mm_types.ts";
 import type { KernelFunction } from "./records.ts";
 
 /*
@@ -15,6 +16,8 @@ import type { KernelFunction } from "./records.ts";
  *     } finally {
  *       leave(task, result);
  *     }
+ *
+ * or, where all it does is one walk over the mappings of a page, is a WalkCall, which does the same without a generator.
  */
 
 /** What a call came to; ABANDONED while it has come to nothing. */
@@ -68,6 +71,46 @@ export function leave(task: Task, result: CallResult): void {
   if (tell === null) return;
   const seq = records.next();
   tell({ kind: "call-left", seq, agent, cpu, space, function: name, pfn: page, result: Number(result) });
+}
+
+/** A call of a kernel function that walks over the mappings of a page. */
+export abstract class WalkCall<T extends number | boolean> extends PartByPart<T> {
+  protected readonly k: Kernel;
+  protected readonly page: Pfn;
+  readonly #name: KernelFunction;
+  #task: Task | null = null;
+
+  constructor(k: Kernel, name: KernelFunction, page: Pfn) {
+    super();
+    this.k = k;
+    this.page = page;
+    this.#name = name;
+  }
+
+  /** What it comes to without a walk and without being entered; undefined if it walks. Throws what the kernel asserts. */
+  protected abstract withoutWalk(): T | undefined;
+  protected abstract walk(): KernelThread<void>;
+  /** What it comes to behind the walk. */
+  protected abstract result(): T;
+
+  protected override begin(): KernelThread<unknown> | null {
+    const known = this.withoutWalk();
+    if (known !== undefined) {
+      this.value = known;
+      return null;
+    }
+    this.#task = enter(this.k.current, this.#name, this.page, null);
+    return this.walk();
+  }
+
+  protected override follow(): null {
+    this.value = this.result();
+    return null;
+  }
+
+  protected override leave(ended: boolean): void {
+    if (this.#task !== null) leave(this.#task, ended ? this.value : ABANDONED);
+  }
 }
 
 /** The function that a task is in, undefined outside any. */

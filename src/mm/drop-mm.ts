@@ -25,7 +25,7 @@ export function dropMm(mm: mm_struct): void {
 function whatIsLeft(mm: mm_struct): string | null {
   const { kernel } = mm;
   if (mm === kernel.init_mm) return "it is the kernel's own";
-  if (!kernel.mms.includes(mm)) return "it was dropped before";
+  if (!kernel.lives(mm)) return "it was dropped before";
   const cpu = kernel.cpu_tlbstate.findIndex(({ loaded_mm }) => loaded_mm === mm);
   if (cpu >= 0) return `CPU ${cpu} has it loaded`;
   if (mm.mmap.length > 0) return `${mm.mmap.length} of its vmas are left`;

@@ -109,7 +109,9 @@ class RunningKernel implements KernelShape {
   /** Replace it to reach the branch that x86 never takes. */
   pte_unused: (pte: pte_t) => boolean = pte_unused;
   #current: Task;
-  #mms: readonly mm_struct[] = [];
+  readonly #living = new Set<mm_struct>();
+  /** The same as a list, made when it is asked for. */
+  #mms: readonly mm_struct[] | null = [];
   readonly #warned = new Set<string>();
   /** The last task that each CPU was recorded to run. */
   readonly #running: number[];
@@ -164,7 +166,12 @@ class RunningKernel implements KernelShape {
   }
 
   get mms(): readonly mm_struct[] {
+    this.#mms ??= [...this.#living];
     return this.#mms;
+  }
+
+  lives(mm: mm_struct): boolean {
+    return this.#living.has(mm);
   }
 
   header(mm: MmContext | null = null): Omit<RecordHeader, "kind"> {
@@ -218,7 +225,8 @@ class RunningKernel implements KernelShape {
 
   #newLiving(name: string, pgd: number): mm_struct {
     const mm = this.#newMm(name, pgd);
-    this.#mms = [...this.#mms, mm];
+    this.#living.add(mm);
+    this.#mms = null;
     const { records } = this;
     if (records.live) for (const record of spaceRecords(mm)) records.emit(record);
     return mm;
@@ -226,8 +234,8 @@ class RunningKernel implements KernelShape {
 
   /** Takes an mm from the list of those that live (drop-mm.ts does the rest). */
   forgetMm(mm: mm_struct): void {
-    if (!this.#mms.includes(mm)) throw new TypeError(`mm ${printed(mm)}: it is none of this kernel's`);
-    this.#mms = this.#mms.filter((each) => each !== mm);
+    if (!this.#living.delete(mm)) throw new TypeError(`mm ${printed(mm)}: it is none of this kernel's`);
+    this.#mms = null;
   }
 
   #newMm(name: string, pgd: number): mm_struct {

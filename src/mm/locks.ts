@@ -1,6 +1,6 @@
 import { NO_PFN, type Pfn } from "../../arch/x86/cpu/address.ts";
 import { hex } from "../../arch/x86/cpu/hex.ts";
-import { type KernelThread, NEXT_STEP, step, stops } from "../../arch/x86/mm/step.ts";
+import { FINISHED, type KernelThread, NEXT_STEP, step, stops } from "../../arch/x86/mm/step.ts";
 import type { Kernel } from "./mm_types.ts";
 import type { LockLevel } from "./records.ts";
 import { reportLock } from "./report.ts";
@@ -36,8 +36,13 @@ export function down_read_trylock(k: Kernel, sem: rw_semaphore): boolean {
 }
 
 /** Takes a semaphore for reading, waiting for its writer. */
-export function* down_read(k: Kernel, sem: rw_semaphore): KernelThread<void> {
-  if (stops(k, "lock", semaphoreId(k, sem))) yield NEXT_STEP;
+export function down_read(k: Kernel, sem: rw_semaphore): KernelThread<void> {
+  const stopped = stops(k, "lock", semaphoreId(k, sem));
+  return !stopped && down_read_trylock(k, sem) ? FINISHED : waitToRead(k, sem, stopped);
+}
+
+function* waitToRead(k: Kernel, sem: rw_semaphore, stopped: boolean): KernelThread<void> {
+  if (stopped) yield NEXT_STEP;
   while (!down_read_trylock(k, sem)) yield step("blocked", semaphoreId(k, sem));
 }
 

@@ -90,6 +90,8 @@ export interface Kernel extends KernelContext {
   createTask(name: string, cpu: number): Task;
   createMm(name?: string, pgd?: number): mm_struct;
   adoptMm(name: string, pgd: number): mm_struct;
+  /** Whether an mm is among them. */
+  lives(mm: mm_struct): boolean;
   /** Takes an mm from the list of those that live. */
   forgetMm(mm: mm_struct): void;
   run<T>(thread: KernelThread<T>): T;

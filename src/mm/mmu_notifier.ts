@@ -1,6 +1,6 @@
 import { type Linear, PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
 import type { pte_t } from "../../arch/x86/mm/pgtable_types.ts";
-import type { KernelThread } from "../../arch/x86/mm/step.ts";
+import { FINISHED, type KernelThread } from "../../arch/x86/mm/step.ts";
 import type { Kernel, mm_struct, mmu_notifier, Registration } from "./mm_types.ts";
 import { type MmRecord, NOTIFIER_OPS, type NotifierOp } from "./records.ts";
 import { reportListener, reportNotifier } from "./report.ts";
@@ -104,13 +104,16 @@ function stillListens(registration: Registration, mm: mm_struct): boolean {
 }
 
 /** Before anything in [start, end) changes; the caller holds no spinlock. */
-export function* mmu_notifier_invalidate_range_start(
+export function mmu_notifier_invalidate_range_start(
   mm: mm_struct,
   start: Linear,
   end: Linear,
 ): KernelThread<void> {
   mm.brackets.push({ agent: mm.kernel.records.agent, start, end });
-  if (!mm_has_notifiers(mm)) return;
+  return mm_has_notifiers(mm) ? startRange(mm, start, end) : FINISHED;
+}
+
+function* startRange(mm: mm_struct, start: Linear, end: Linear): KernelThread<void> {
   reportNotifier("invalidate_range_start", mm, start, end - start);
   for (const each of listeners(mm)) {
     if (each.mn.ops.invalidate_range_start === undefined || !stillListens(each, mm)) continue;
@@ -121,21 +124,33 @@ export function* mmu_notifier_invalidate_range_start(
 }
 
 /** After the last change; each listener gets invalidate_range first, then invalidate_range_end. */
-export function* mmu_notifier_invalidate_range_end(
+export function mmu_notifier_invalidate_range_end(
   mm: mm_struct,
   start: Linear,
   end: Linear,
 ): KernelThread<void> {
-  try {
-    if (mm_has_notifiers(mm)) yield* endRange(mm, start, end);
-  } finally {
-    // Whoever calls it without a range_start is for the auditor to name (rule 5).
-    const at = mm.brackets.findLastIndex((bracket) => bracket.start === start && bracket.end === end);
-    mm.brackets.splice(at >= 0 ? at : mm.brackets.length - 1, 1);
-  }
+  if (mm_has_notifiers(mm)) return endRange(mm, start, end);
+  closeBracket(mm, start, end);
+  return FINISHED;
+}
+
+/** Whoever calls range_end without a range_start is for the auditor to name (rule 5). */
+function closeBracket({ brackets }: mm_struct, start: Linear, end: Linear): void {
+  let at = brackets.length - 1;
+  while (at >= 0 && (brackets[at]!.start !== start || brackets[at]!.end !== end)) at--;
+  if (at < 0 || at === brackets.length - 1) brackets.pop();
+  else brackets.splice(at, 1);
 }
 
 function* endRange(mm: mm_struct, start: Linear, end: Linear): KernelThread<void> {
+  try {
+    yield* tellEnd(mm, start, end);
+  } finally {
+    closeBracket(mm, start, end);
+  }
+}
+
+function* tellEnd(mm: mm_struct, start: Linear, end: Linear): KernelThread<void> {
   reportNotifier("invalidate_range_end", mm, start, end - start);
   for (const each of listeners(mm)) {
     if (!stillListens(each, mm)) continue;
@@ -162,8 +177,11 @@ export function mmu_notifier_invalidate_range(mm: mm_struct, start: Linear, end:
 }
 
 /** After the entry of one 4K page changed (kernels before 4.13; not forwarded to invalidate_range). */
-export function* mmu_notifier_invalidate_page(mm: mm_struct, address: Linear): KernelThread<void> {
-  if (!mm_has_notifiers(mm)) return;
+export function mmu_notifier_invalidate_page(mm: mm_struct, address: Linear): KernelThread<void> {
+  return mm_has_notifiers(mm) ? tellPage(mm, address) : FINISHED;
+}
+
+function* tellPage(mm: mm_struct, address: Linear): KernelThread<void> {
   reportNotifier("invalidate_page", mm, address, PAGE_SIZE);
   for (const each of listeners(mm)) {
     if (each.mn.ops.invalidate_page === undefined || !stillListens(each, mm)) continue;

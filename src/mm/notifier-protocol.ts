@@ -1,5 +1,5 @@
-import type { Linear, Pfn } from "../../arch/x86/cpu/address.ts";
-import { FINISHED, finished, type KernelThread, NEXT_STEP, stops } from "../../arch/x86/mm/step.ts";
+import { type Linear, PAGE_SIZE, type Pfn } from "../../arch/x86/cpu/address.ts";
+import { comingTo, FINISHED, finished, type KernelThread, NEXT_STEP, stops } from "../../arch/x86/mm/step.ts";
 import type { ChangeBranch, mm_struct, NotifierProtocol, Told } from "./mm_types.ts";
 import {
   mmu_notifier_invalidate_page,
@@ -40,10 +40,20 @@ abstract class Silent implements Told {
     return FINISHED;
   }
 
-  /** A place where others may run, in front of a call. */
-  protected *beforeCall(): KernelThread<void> {
+  /** The call, behind a place where others may run. */
+  protected call(address: Linear, bytes: number): KernelThread<void> {
     const { kernel, id } = this.mm;
-    if (stops(kernel, "notify", id)) yield NEXT_STEP;
+    return stops(kernel, "notify", id) ? this.#later(address, bytes) : this.notify(address, bytes);
+  }
+
+  *#later(address: Linear, bytes: number): KernelThread<void> {
+    yield NEXT_STEP;
+    yield* this.notify(address, bytes);
+  }
+
+  /** What the call is, for those that make one in the middle of the walk or behind it. */
+  protected notify(_address: Linear, _bytes: number): KernelThread<void> {
+    return FINISHED;
   }
 }
 
@@ -57,18 +67,22 @@ class PageAfterWalk extends Silent {
   }
 
   override *end(): KernelThread<void> {
-    for (const address of this.#due) {
-      yield* this.beforeCall();
-      yield* mmu_notifier_invalidate_page(this.mm, address);
-    }
+    for (const address of this.#due) yield* this.call(address, PAGE_SIZE);
+  }
+
+  protected override notify(address: Linear): KernelThread<void> {
+    return mmu_notifier_invalidate_page(this.mm, address);
   }
 }
 
 /** c: at once, under the page-table lock. */
 class PageLocked extends Silent {
-  override *cleared(address: Linear): KernelThread<void> {
-    yield* this.beforeCall();
-    yield* mmu_notifier_invalidate_page(this.mm, address);
+  override cleared(address: Linear, bytes: number): KernelThread<void> {
+    return this.call(address, bytes);
+  }
+
+  protected override notify(address: Linear): KernelThread<void> {
+    return mmu_notifier_invalidate_page(this.mm, address);
   }
 }
 
@@ -89,11 +103,14 @@ class RangeAfterWalk extends Silent {
     return FINISHED;
   }
 
-  override *end(): KernelThread<void> {
-    if (!this.#due) return;
-    yield* this.beforeCall();
-    const end = this.#start + (1 << this.mm.kernel.mem_map.compound_order[this.#page]!);
-    mmu_notifier_invalidate_range(this.mm, this.#start, end as Linear);
+  override end(): KernelThread<void> {
+    return this.#due ? this.call(this.#start, 0) : FINISHED;
+  }
+
+  protected override notify(start: Linear): KernelThread<void> {
+    const end = start + (1 << this.mm.kernel.mem_map.compound_order[this.#page]!);
+    mmu_notifier_invalidate_range(this.mm, start, end as Linear);
+    return FINISHED;
   }
 }
 
@@ -108,20 +125,29 @@ class Bracketed extends Silent {
     this.#end = end;
   }
 
-  override *cleared(address: Linear, bytes: number, _branch: ChangeBranch): KernelThread<void> {
-    yield* this.range(address, bytes);
+  override cleared(address: Linear, bytes: number, _branch: ChangeBranch): KernelThread<void> {
+    return this.call(address, bytes);
   }
 
-  override *end(): KernelThread<void> {
-    yield* this.beforeCall();
-    yield* mmu_notifier_invalidate_range_end(this.mm, this.#start, this.#end);
+  override end(): KernelThread<void> {
+    const { kernel, id } = this.mm;
+    return stops(kernel, "notify", id) ? this.#endLater() : this.#endNow();
+  }
+
+  *#endLater(): KernelThread<void> {
+    yield NEXT_STEP;
+    yield* this.#endNow();
+  }
+
+  #endNow(): KernelThread<void> {
+    return mmu_notifier_invalidate_range_end(this.mm, this.#start, this.#end);
   }
 
   /** invalidate_range of what the entry maps. */
-  protected *range(address: Linear, bytes: number): KernelThread<void> {
-    yield* this.beforeCall();
+  protected override notify(address: Linear, bytes: number): KernelThread<void> {
     const start = address - (address % bytes);
     mmu_notifier_invalidate_range(this.mm, start as Linear, (start + bytes) as Linear);
+    return FINISHED;
   }
 }
 
@@ -130,8 +156,8 @@ const LATE: ReadonlySet<ChangeBranch> = new Set(["unused", "swapbacked-mismatch"
 
 /** e1: invalidate_range only in those branches, before mapping and reference go. */
 class BracketedLate extends Bracketed {
-  override *replaced(address: Linear, bytes: number, branch: ChangeBranch): KernelThread<void> {
-    if (LATE.has(branch)) yield* this.range(address, bytes);
+  override replaced(address: Linear, bytes: number, branch: ChangeBranch): KernelThread<void> {
+    return LATE.has(branch) ? this.call(address, bytes) : FINISHED;
   }
 
   override cleared(): KernelThread<void> {
@@ -140,9 +166,14 @@ class BracketedLate extends Bracketed {
 }
 
 /** A call that opens its bracket first. */
-function* bracketed(told: Bracketed, start: Linear, end: Linear): KernelThread<Told> {
+function bracketed(told: Bracketed, start: Linear, end: Linear): KernelThread<Told> {
   const { kernel, id } = told.mm;
-  if (stops(kernel, "notify", id)) yield NEXT_STEP;
+  if (stops(kernel, "notify", id)) return bracketedLater(told, start, end);
+  return comingTo(mmu_notifier_invalidate_range_start(told.mm, start, end), told);
+}
+
+function* bracketedLater(told: Bracketed, start: Linear, end: Linear): KernelThread<Told> {
+  yield NEXT_STEP;
   yield* mmu_notifier_invalidate_range_start(told.mm, start, end);
   return told;
 }

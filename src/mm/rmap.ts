@@ -1,10 +1,18 @@
 import { type Linear, NO_SLOT, type Pfn, type Slot } from "../../arch/x86/cpu/address.ts";
 import { readEntry } from "../../arch/x86/mm/kernel-context.ts";
 import { pmd_present, pmd_trans_huge } from "../../arch/x86/mm/pgtable.ts";
-import { type KernelThread, NEXT_STEP, step, stops } from "../../arch/x86/mm/step.ts";
+import { finished, type KernelThread, NEXT_STEP, PartByPart, step, stops } from "../../arch/x86/mm/step.ts";
 import { put_anon_vma } from "./anon_vma.ts";
+import { type IntervalNode, type IntervalTree, nextInterval } from "./interval-tree.ts";
 import { down_read, down_read_trylock, semaphoreId, up_read } from "./locks.ts";
-import type { anon_vma, Kernel, mm_struct, vm_area_struct } from "./mm_types.ts";
+import type {
+  address_space,
+  anon_vma,
+  anon_vma_chain,
+  Kernel,
+  mm_struct,
+  vm_area_struct,
+} from "./mm_types.ts";
 import { pmdSlot } from "./page-table.ts";
 import type { rw_semaphore } from "./rwsem.ts";
 import { fileMapping, page_anon_vma } from "./util.ts";
@@ -53,9 +61,10 @@ function walkMappings<A>(
   locked: boolean,
 ): KernelThread<void> {
   refuseKsm(k, page);
-  return k.mem_map.PageAnon(page)
-    ? rmap_walk_anon(k, page, rwc, locked)
-    : rmap_walk_file(k, page, rwc, locked);
+  const walk = k.mem_map.PageAnon(page)
+    ? new AnonWalk(k, page, rwc, locked)
+    : new FileWalk(k, page, rwc, locked);
+  return walk.thread;
 }
 
 /** Throws TypeError for a KSM page. For callers that take locks before they walk. */
@@ -65,54 +74,117 @@ export function refuseKsm(k: Kernel, page: Pfn): void {
   }
 }
 
-/** Per vma: invalid_vma, rmap_one, done, in this order. */
-function* rmap_walk_anon<A>(
-  k: Kernel,
-  page: Pfn,
-  rwc: rmap_walk_control<A>,
-  locked: boolean,
-): KernelThread<void> {
-  let anon = page_anon_vma(k, page);
-  if (!locked) {
-    if (rwc.anon_lock !== null) anon = yield* rwc.anon_lock(k, page);
-    else if (anon !== null) yield* down_read(k, anon.root.rwsem);
+/** A walk over the vmas of a tree: per vma invalid_vma, rmap_one, done, in this order. */
+abstract class MappingWalk<A, V> extends PartByPart<void> {
+  protected readonly k: Kernel;
+  protected readonly page: Pfn;
+  protected readonly rwc: rmap_walk_control<A>;
+  /** Whether the caller holds the lock. */
+  protected readonly locked: boolean;
+  /** Held for reading, to be let go of at the end. */
+  protected held: rw_semaphore | null = null;
+  #at: IntervalNode<V> | null = null;
+
+  constructor(k: Kernel, page: Pfn, rwc: rmap_walk_control<A>, locked: boolean) {
+    super();
+    this.k = k;
+    this.page = page;
+    this.rwc = rwc;
+    this.locked = locked;
   }
-  if (anon === null) return;
-  const first = k.mem_map.page_to_pgoff(page);
-  try {
-    for (const { vma } of anon.rb_root.overlapping(first, first + k.mem_map.hpage_nr_pages(page) - 1)) {
+
+  /** The vma of a node's value. */
+  protected abstract vmaOf(value: V): vm_area_struct;
+
+  /** The lock is held: the first part of the walk over a tree. */
+  protected over(tree: IntervalTree<V>): KernelThread<unknown> | null {
+    const { mem_map } = this.k;
+    const first = mem_map.page_to_pgoff(this.page);
+    return this.#visit(tree.first(first, first + mem_map.hpage_nr_pages(this.page) - 1));
+  }
+
+  /** rmap_one has come to a result. */
+  protected after(result: unknown): KernelThread<unknown> | null {
+    const { k, page, rwc } = this;
+    if (result !== true || rwc.done?.(k, page)) return null;
+    return this.#visit(this.#nextOf(this.#at!));
+  }
+
+  /** rmap_one of the first vma, from a node on, that is not left out. */
+  #visit(from: IntervalNode<V> | null): KernelThread<boolean> | null {
+    const { k, page, rwc } = this;
+    for (let node = from; node !== null; node = this.#nextOf(node)) {
+      const vma = this.vmaOf(node.value);
       if (rwc.invalid_vma?.(vma, rwc.arg)) continue;
-      if (!(yield* rwc.rmap_one(k, page, vma, vma_address(k.mem_map, page, vma), rwc.arg))) break;
-      if (rwc.done?.(k, page)) break;
+      this.#at = node;
+      return rwc.rmap_one(k, page, vma, vma_address(k.mem_map, page, vma), rwc.arg);
     }
-  } finally {
-    if (!locked) up_read(k, anon.root.rwsem);
+    return null;
+  }
+
+  #nextOf(node: IntervalNode<V>): IntervalNode<V> | null {
+    const { mem_map } = this.k;
+    const first = mem_map.page_to_pgoff(this.page);
+    return nextInterval(node, first, first + mem_map.hpage_nr_pages(this.page) - 1);
+  }
+
+  protected get isWalking(): boolean {
+    return this.#at !== null;
+  }
+
+  protected override leave(): void {
+    if (this.held !== null) up_read(this.k, this.held);
   }
 }
 
-function* rmap_walk_file<A>(
-  k: Kernel,
-  page: Pfn,
-  rwc: rmap_walk_control<A>,
-  locked: boolean,
-): KernelThread<void> {
-  if (!k.mem_map.PageLocked(page)) {
-    throw new TypeError(`rmap_walk of file page ${page}, which is not locked`);
+class AnonWalk<A> extends MappingWalk<A, anon_vma_chain> {
+  #anon: anon_vma | null = null;
+
+  protected override begin(): KernelThread<unknown> | null {
+    const { k, page, rwc } = this;
+    const anon = page_anon_vma(k, page);
+    if (this.locked) return anon === null ? null : this.over(anon.rb_root);
+    if (rwc.anon_lock !== null) return rwc.anon_lock(k, page);
+    this.#anon = anon;
+    return anon === null ? null : down_read(k, anon.root.rwsem);
   }
-  const mapping = fileMapping(k, page);
-  if (mapping === null) return;
-  if (!locked) {
-    yield* down_read(k, mapping.i_mmap_rwsem);
+
+  protected override follow(result: unknown): KernelThread<unknown> | null {
+    if (this.isWalking) return this.after(result);
+    const anon = this.rwc.anon_lock === null ? this.#anon : (result as anon_vma | null);
+    if (anon === null) return null;
+    this.held = anon.root.rwsem;
+    return this.over(anon.rb_root);
   }
-  const first = k.mem_map.page_to_pgoff(page);
-  try {
-    for (const vma of mapping.i_mmap.overlapping(first, first + k.mem_map.hpage_nr_pages(page) - 1)) {
-      if (rwc.invalid_vma?.(vma, rwc.arg)) continue;
-      if (!(yield* rwc.rmap_one(k, page, vma, vma_address(k.mem_map, page, vma), rwc.arg))) break;
-      if (rwc.done?.(k, page)) break;
+
+  protected override vmaOf({ vma }: anon_vma_chain): vm_area_struct {
+    return vma;
+  }
+}
+
+class FileWalk<A> extends MappingWalk<A, vm_area_struct> {
+  #mapping: address_space | null = null;
+
+  protected override begin(): KernelThread<unknown> | null {
+    const { k, page } = this;
+    if (!k.mem_map.PageLocked(page)) {
+      throw new TypeError(`rmap_walk of file page ${page}, which is not locked`);
     }
-  } finally {
-    if (!locked) up_read(k, mapping.i_mmap_rwsem);
+    const mapping = fileMapping(k, page);
+    this.#mapping = mapping;
+    if (mapping === null) return null;
+    return this.locked ? this.over(mapping.i_mmap) : down_read(k, mapping.i_mmap_rwsem);
+  }
+
+  protected override follow(result: unknown): KernelThread<unknown> | null {
+    if (this.isWalking) return this.after(result);
+    const mapping = this.#mapping!;
+    this.held = mapping.i_mmap_rwsem;
+    return this.over(mapping.i_mmap);
+  }
+
+  protected override vmaOf(vma: vm_area_struct): vm_area_struct {
+    return vma;
   }
 }
 
@@ -131,18 +203,36 @@ export function page_get_anon_vma(k: Kernel, page: Pfn): anon_vma | null {
  * Locks the family of a mapped anonymous page for reading; null if it is not mapped any more (mm/rmap.c). Who must wait
  * holds a reference meanwhile: the last mapping may go, and without it the anon_vma and its root with it.
  */
-export function* page_lock_anon_vma_read(k: Kernel, page: Pfn): KernelThread<anon_vma | null> {
-  const { mem_map } = k;
+export function page_lock_anon_vma_read(k: Kernel, page: Pfn): KernelThread<anon_vma | null> {
   const anon = page_anon_vma(k, page);
-  if (anon === null || !mem_map.page_mapped(page)) return null;
+  if (anon === null || !k.mem_map.page_mapped(page)) return NO_ANON_VMA;
   const sem: rw_semaphore = anon.root.rwsem;
-  if (stops(k, "lock", semaphoreId(k, sem))) yield NEXT_STEP;
-  if (down_read_trylock(k, sem)) {
-    if (mem_map.page_mapped(page)) return anon;
-    up_read(k, sem);
-    return null;
+  const stopped = stops(k, "lock", semaphoreId(k, sem));
+  if (stopped || !down_read_trylock(k, sem)) return waitForAnonVma(k, page, anon, stopped);
+  return finished(stillMapped(k, page, anon));
+}
+
+const NO_ANON_VMA = finished(null);
+
+/** The locked anon_vma if the page is still mapped; else it is let go of. */
+function stillMapped(k: Kernel, page: Pfn, anon: anon_vma): anon_vma | null {
+  if (k.mem_map.page_mapped(page)) return anon;
+  up_read(k, anon.root.rwsem);
+  return null;
+}
+
+function* waitForAnonVma(
+  k: Kernel,
+  page: Pfn,
+  anon: anon_vma,
+  stopped: boolean,
+): KernelThread<anon_vma | null> {
+  const sem: rw_semaphore = anon.root.rwsem;
+  if (stopped) {
+    yield NEXT_STEP;
+    if (down_read_trylock(k, sem)) return stillMapped(k, page, anon);
   }
-  if (anon.refcount === 0 || !mem_map.page_mapped(page)) return null;
+  if (anon.refcount === 0 || !k.mem_map.page_mapped(page)) return null;
   anon.refcount++;
   while (!down_read_trylock(k, sem)) yield step("blocked", semaphoreId(k, sem));
   const last = anon.refcount === 1;

@@ -1,4 +1,4 @@
-import { type Linear, NO_SLOT, PAGE_SIZE, type Pfn } from "../../arch/x86/cpu/address.ts";
+import { type Linear, NO_PFN, NO_SLOT, PAGE_SIZE, type Pfn } from "../../arch/x86/cpu/address.ts";
 import { flush_cache_page } from "../../arch/x86/mm/cacheflush.ts";
 import { readEntry } from "../../arch/x86/mm/kernel-context.ts";
 import { pte_dirty, pte_soft_dirty, pte_write } from "../../arch/x86/mm/pgtable.ts";
@@ -9,8 +9,8 @@ import {
   set_huge_swap_pte_at,
   set_pte_at,
 } from "../../arch/x86/mm/ptep.ts";
-import { type KernelThread, NEXT_STEP, stops } from "../../arch/x86/mm/step.ts";
-import { ABANDONED, type CallResult, enter, leave } from "./calls.ts";
+import { finished, type KernelThread, NEXT_STEP, stops } from "../../arch/x86/mm/step.ts";
+import { ABANDONED, type CallResult, enter, leave, WalkCall } from "./calls.ts";
 import { split_huge_pmd_address } from "./huge_memory.ts";
 import { PG } from "./mem_map.ts";
 import { mlock_vma_page } from "./mlock.ts";
@@ -23,7 +23,7 @@ import {
   mm_counter_file,
   update_hiwater_rss,
 } from "./mm_struct.ts";
-import type { ChangeBranch, Kernel, Told, vm_area_struct } from "./mm_types.ts";
+import type { ChangeBranch, Kernel, vm_area_struct } from "./mm_types.ts";
 import { put_page } from "./page_alloc.ts";
 import { PageVmaMappedWalk, page_vma_mapped_walk, page_vma_mapped_walk_done } from "./page_vma_mapped.ts";
 import { page_remove_rmap } from "./page-mapcount.ts";
@@ -94,16 +94,31 @@ export function* try_to_unmap_one(
         if ((flags & TTU_IGNORE_MLOCK) === 0) {
           if ((vma.vm_flags & VM_LOCKED) !== 0) {
             if (!k.mem_map.PageTransCompound(page)) mlock_vma_page(k, page);
-            ret = false;
-            page_vma_mapped_walk_done(v);
+            ret = stopWalk(v);
             break;
           }
           if ((flags & TTU_MUNLOCK) !== 0) continue;
         }
-        if (yield* unmapEntry(v, told, flags)) continue;
-        ret = false;
-        page_vma_mapped_walk_done(v);
-        break;
+        refusePmd(v);
+        if (stops(k, "entry", v.pte)) yield NEXT_STEP;
+        const subpage = readyToUnmap(v, flags);
+        if (subpage === NO_PFN) {
+          ret = stopWalk(v);
+          break;
+        }
+        if (stops(k, "entry", v.pte)) yield NEXT_STEP;
+        const pteval = yield* clearEntry(v, flags);
+        if (stops(k, "entry", v.pte)) yield NEXT_STEP;
+        const { branch, gone } = replaceEntry(v, subpage, pteval, flags);
+        if (gone || branch === "swapbacked-mismatch") {
+          yield* told.replaced(v.address, PAGE_SIZE, branch);
+        }
+        if (!gone) {
+          ret = stopWalk(v);
+          break;
+        }
+        dropMapping(v, subpage, branch);
+        yield* told.cleared(v.address, PAGE_SIZE, branch);
       }
     } catch (error) {
       page_vma_mapped_walk_done(v);
@@ -118,35 +133,40 @@ export function* try_to_unmap_one(
   }
 }
 
-/** Takes the entry at hand away, and its mapping and reference with it; returns whether it could. */
-function* unmapEntry(v: PageVmaMappedWalk, told: Told, flags: number): KernelThread<boolean> {
-  const { k, page, vma, address, pte } = v;
-  const mm = vma.vm_mm;
-  if (pte === NO_SLOT) {
-    throw new TypeError(`try_to_unmap_one: frame ${page} is mapped by a pmd: split it first`);
-  }
-  if (stops(k, "entry", pte)) yield NEXT_STEP;
-  if ((flags & TTU_IGNORE_ACCESS) === 0 && ptep_clear_flush_young_notify(vma, address, pte)) return false;
-  const subpage = k.format.pte_pfn(readEntry(mm, pte));
+/** Ends a walk that failed. */
+function stopWalk(v: PageVmaMappedWalk): false {
+  page_vma_mapped_walk_done(v);
+  return false;
+}
+
+function refusePmd({ page, pte }: PageVmaMappedWalk): void {
+  if (pte !== NO_SLOT) return;
+  throw new TypeError(`try_to_unmap_one: frame ${page} is mapped by a pmd: split it first`);
+}
+
+/** The frame that the entry at hand maps, with the cache hook reached; NO_PFN if the page was used and that counts. */
+function readyToUnmap({ k, vma, address, pte }: PageVmaMappedWalk, flags: number): Pfn {
+  if ((flags & TTU_IGNORE_ACCESS) === 0 && ptep_clear_flush_young_notify(vma, address, pte)) return NO_PFN;
+  const subpage = k.format.pte_pfn(readEntry(vma.vm_mm, pte));
   flush_cache_page(vma, address, subpage);
-  if (stops(k, "entry", pte)) yield NEXT_STEP;
-  let pteval: pte_t;
-  if (should_defer_flush(k, mm, flags)) {
-    // A store through a cached clean translation faults; a cached dirty one is why the batch has `writable`.
-    pteval = ptep_get_and_clear(mm, address, pte);
-    set_tlb_ubc_flush_pending(k, mm, pte_dirty(pteval));
-  } else {
-    pteval = yield* ptep_clear_flush(vma, address, pte);
-  }
-  if (stops(k, "entry", pte)) yield NEXT_STEP;
-  const { branch, gone } = replaceEntry(v, subpage, pteval, flags);
-  if (gone || branch === "swapbacked-mismatch") yield* told.replaced(address, PAGE_SIZE, branch);
-  if (!gone) return false;
-  if (branch === "lazyfree") dec_mm_counter(mm, MM_ANONPAGES);
+  return subpage;
+}
+
+/** Takes the entry at hand out; it is flushed, or the flush is owed. */
+function clearEntry({ k, vma, address, pte }: PageVmaMappedWalk, flags: number): KernelThread<pte_t> {
+  const mm = vma.vm_mm;
+  if (!should_defer_flush(k, mm, flags)) return ptep_clear_flush(vma, address, pte);
+  // A store through a cached clean translation faults; a cached dirty one is why the batch has `writable`.
+  const pteval = ptep_get_and_clear(mm, address, pte);
+  set_tlb_ubc_flush_pending(k, mm, pte_dirty(pteval));
+  return finished(pteval);
+}
+
+/** The mapping and the reference of an entry that is gone. */
+function dropMapping({ k, page, vma }: PageVmaMappedWalk, subpage: Pfn, branch: UnmapBranch): void {
+  if (branch === "lazyfree") dec_mm_counter(vma.vm_mm, MM_ANONPAGES);
   page_remove_rmap(k, subpage, k.mem_map.PageHuge(page));
   put_page(k, page);
-  yield* told.cleared(address, PAGE_SIZE, branch);
-  return true;
 }
 
 /**
@@ -227,12 +247,29 @@ export function is_vma_temporary_stack(vma: vm_area_struct): boolean {
  * call. Returns whether no mapping is left; for a THP mapped by ptes this looks, as 4.13 does, at the first
  * subpage only. Throws TypeError if the page is not locked.
  */
-export function* try_to_unmap(k: Kernel, page: Pfn, flags: number): KernelThread<boolean> {
-  const { mem_map } = k;
-  if (!mem_map.PageLocked(page)) throw new TypeError(`try_to_unmap of frame ${page}, which is not locked`);
-  const task = enter(k.current, "try_to_unmap", page, null);
-  let result: CallResult = ABANDONED;
-  try {
+export function try_to_unmap(k: Kernel, page: Pfn, flags: number): KernelThread<boolean> {
+  return new TryToUnmap(k, page, flags).thread;
+}
+
+class TryToUnmap extends WalkCall<boolean> {
+  readonly #flags: number;
+
+  constructor(k: Kernel, page: Pfn, flags: number) {
+    super(k, "try_to_unmap", page);
+    this.#flags = flags;
+  }
+
+  protected override withoutWalk(): undefined {
+    const { k, page } = this;
+    if (!k.mem_map.PageLocked(page)) {
+      throw new TypeError(`try_to_unmap of frame ${page}, which is not locked`);
+    }
+  }
+
+  protected override walk(): KernelThread<void> {
+    const { k, page } = this;
+    const { mem_map } = k;
+    const flags = this.#flags;
     const migratesAnon = (flags & TTU_MIGRATION) !== 0 && !mem_map.PageKsm(page) && mem_map.PageAnon(page);
     const rwc: rmap_walk_control<number> = {
       arg: flags,
@@ -241,11 +278,11 @@ export function* try_to_unmap(k: Kernel, page: Pfn, flags: number): KernelThread
       anon_lock: page_lock_anon_vma_read,
       invalid_vma: migratesAnon ? is_vma_temporary_stack : null,
     };
-    yield* (flags & TTU_RMAP_LOCKED) !== 0 ? rmap_walk_locked(k, page, rwc) : rmap_walk(k, page, rwc);
-    result = mem_map.page_mapcount(page) === 0;
-    return result;
-  } finally {
-    leave(task, result);
+    return (flags & TTU_RMAP_LOCKED) !== 0 ? rmap_walk_locked(k, page, rwc) : rmap_walk(k, page, rwc);
+  }
+
+  protected override result(): boolean {
+    return this.k.mem_map.page_mapcount(this.page) === 0;
   }
 }
 

@@ -27,7 +27,7 @@ import {
   type pte_t,
   type pud_t,
 } from "./pgtable_types.ts";
-import { type KernelThread, NEXT_STEP, stops } from "./step.ts";
+import { comingTo, finished, type KernelThread, NEXT_STEP, stops } from "./step.ts";
 import { flush_tlb_page, flush_tlb_range } from "./tlb.ts";
 
 /*
@@ -203,11 +203,10 @@ export function pte_accessible(mm: MmContext, pte: pte_t): boolean {
 }
 
 /** Exchange with zero, then a one-page flush if a CPU may hold the old translation; returns the old entry. */
-export function* ptep_clear_flush(vma: VmaContext, address: Linear, ptep: Slot): KernelThread<pte_t> {
+export function ptep_clear_flush(vma: VmaContext, address: Linear, ptep: Slot): KernelThread<pte_t> {
   const mm = vma.vm_mm;
   const old = ptep_get_and_clear(mm, address, ptep);
-  if (pte_accessible(mm, old)) yield* flush_tlb_page(vma, address);
-  return old;
+  return pte_accessible(mm, old) ? comingTo(flush_tlb_page(vma, address), old) : finished(old);
 }
 
 /** Stores the entry if it differs and `dirty` says a store is due; returns whether it differed. No flush. */

@@ -125,37 +125,43 @@ export function leave_mm(kernel: KernelContext, cpuNumber: number): void {
 }
 
 /** The part of a flush that runs on each CPU concerned (flush_tlb_func_common). */
-function flush_tlb_func(kernel: KernelContext, cpu: Cpu, info: FlushInfo, local: boolean): void {
+function flush_tlb_func(
+  kernel: KernelContext,
+  cpu: Cpu,
+  mm: MmContext | null,
+  start: number,
+  end: number,
+  local: boolean,
+): void {
   const tlbstate = kernel.cpu_tlbstate[cpu.id]!;
   // A late interrupt after a switch: the CR3 load has flushed already.
-  if (!local && info.mm !== null && info.mm !== tlbstate.loaded_mm) return;
+  if (!local && mm !== null && mm !== tlbstate.loaded_mm) return;
   if (tlbstate.state !== TLBSTATE_OK) {
     leave_mm(kernel, cpu.id);
     return;
   }
-  if (info.end === TLB_FLUSH_ALL) {
+  if (end === TLB_FLUSH_ALL) {
     cpu.loadCr3(cpu.root);
     return;
   }
-  for (let address = info.start; address < info.end; address += PAGE_SIZE) cpu.dropPage(address);
+  for (let address = start; address < end; address += PAGE_SIZE) cpu.dropPage(address);
 }
 
 /** Interrupts the other CPUs of the mask and waits until each has flushed (flush_tlb_others, wait = 1). */
 function* flush_tlb_others(kernel: KernelContext, mask: CpuMask, info: FlushInfo): KernelThread<void> {
   const { machine } = kernel;
   const from = smp_processor_id(kernel);
+  const { mm, start, end, id } = info;
+  const handler = (target: Cpu) => flush_tlb_func(kernel, target, mm, start, end, false);
   const sent = [];
   for (const cpu of machine.cpus) {
     if (cpu.id === from || !cpumask_test_cpu(cpu.id, mask)) continue;
-    sent.push({
-      cpu,
-      ipi: machine.sendIpi(from, cpu.id, (target) => flush_tlb_func(kernel, target, info, false), info.id),
-    });
+    sent.push({ cpu, ipi: machine.sendIpi(from, cpu.id, handler, id) });
   }
   for (const { cpu, ipi } of sent) {
     while (!ipi.done) {
       if (!kernel.contended) cpu.handleIpis();
-      else if (stops(kernel, "ipi-wait", info.id)) yield NEXT_STEP;
+      else if (stops(kernel, "ipi-wait", id)) yield NEXT_STEP;
     }
   }
 }
@@ -185,50 +191,69 @@ function flushRange(
   const pages = Math.floor((end - start) / PAGE_SIZE);
   const partial = (vmflag & VM_HUGETLB) === 0 && pages <= tlb_single_page_flush_ceiling;
   const id = kernel.newFlush();
-  const info = partial ? { mm, start, end, id } : { mm, start: 0, end: TLB_FLUSH_ALL, id };
-  if (!kernel.contended && !hasOtherCpu(mm_cpumask(mm), smp_processor_id(kernel))) {
-    flushLocally(mm, info, primitive);
-    reportFlushEnded(kernel, id);
-    return FINISHED;
+  const from = partial ? start : 0;
+  const to = partial ? end : TLB_FLUSH_ALL;
+  const stopped = stops(kernel, "flush", mm.id);
+  if (stopped || hasOtherCpu(mm_cpumask(mm), smp_processor_id(kernel))) {
+    return flushEverywhere({ mm, start: from, end: to, id }, primitive, stopped);
   }
-  return flushEverywhere(mm, info, primitive);
+  flushLocally(mm, from, to, id, primitive);
+  reportFlushEnded(kernel, id);
+  return FINISHED;
 }
 
 /** The local half of a flush. */
-function flushLocally(mm: MmContext, info: FlushInfo, primitive: string): void {
+function flushLocally(mm: MmContext, start: number, end: number, id: number, primitive: string): void {
   const { kernel } = mm;
   const cpu = smp_processor_id(kernel);
   hintPrimitive(kernel, primitive);
-  reportFlushBegun(kernel, info, mm_cpumask(mm));
-  if (kernel.cpu_tlbstate[cpu]!.loaded_mm === mm) flushOwnCpu(kernel, info);
+  reportFlushBegun(kernel, mm, start, end, id, mm_cpumask(mm));
+  if (kernel.cpu_tlbstate[cpu]!.loaded_mm === mm) flushOwnCpu(kernel, mm, start, end, id);
 }
 
 /** What a flush does on the CPU that asks for it, on behalf of which the invalidations are recorded. */
-function flushOwnCpu(kernel: KernelContext, info: FlushInfo): void {
+function flushOwnCpu(
+  kernel: KernelContext,
+  mm: MmContext | null,
+  start: number,
+  end: number,
+  id: number,
+): void {
   const { records } = kernel;
   const before = records.flush;
-  records.flush = info.id;
+  records.flush = id;
   try {
-    flush_tlb_func(kernel, kernel.machine.cpu(smp_processor_id(kernel)), info, true);
+    flush_tlb_func(kernel, kernel.machine.cpu(smp_processor_id(kernel)), mm, start, end, true);
   } finally {
     records.flush = before;
   }
 }
 
-function* flushEverywhere(mm: MmContext, info: FlushInfo, primitive: string): KernelThread<void> {
+function* flushEverywhere(
+  info: FlushInfo & { readonly mm: MmContext },
+  primitive: string,
+  stopped: boolean,
+): KernelThread<void> {
+  const { mm, start, end, id } = info;
   const { kernel } = mm;
-  if (stops(kernel, "flush", mm.id)) yield NEXT_STEP;
-  flushLocally(mm, info, primitive);
+  if (stopped) yield NEXT_STEP;
+  flushLocally(mm, start, end, id, primitive);
   // Read after the entry was changed: a CPU that loads the mm from here on walks the new entry.
   const cpus = mm_cpumask(mm);
   if (hasOtherCpu(cpus, smp_processor_id(kernel))) yield* flush_tlb_others(kernel, cpus, info);
-  reportFlushEnded(kernel, info.id);
+  reportFlushEnded(kernel, id);
 }
 
-function reportFlushBegun(kernel: KernelContext, info: FlushInfo, cpus: CpuMask): void {
+function reportFlushBegun(
+  kernel: KernelContext,
+  mm: MmContext | null,
+  start: number,
+  end: number,
+  id: number,
+  cpus: CpuMask,
+): void {
   const { records } = kernel;
   if (!records.live) return;
-  const { mm, start, end, id } = info;
   const all = end === TLB_FLUSH_ALL;
   records.emit({
     kind: "flush-begun",
@@ -278,8 +303,9 @@ export function* flushBatchedCpus(kernel: KernelContext, mask: CpuMask): KernelT
   const info: FlushInfo = { mm: null, start: 0, end: TLB_FLUSH_ALL, id: kernel.newFlush() };
   const cpu = smp_processor_id(kernel);
   hintPrimitive(kernel, "arch_tlbbatch_flush");
-  reportFlushBegun(kernel, info, mask);
-  if (cpumask_test_cpu(cpu, mask)) flushOwnCpu(kernel, info);
+  const { mm, start, end, id } = info;
+  reportFlushBegun(kernel, mm, start, end, id, mask);
+  if (cpumask_test_cpu(cpu, mask)) flushOwnCpu(kernel, mm, start, end, id);
   if (hasOtherCpu(mask, cpu)) yield* flush_tlb_others(kernel, mask, info);
-  reportFlushEnded(kernel, info.id);
+  reportFlushEnded(kernel, id);
 }

@@ -241,13 +241,14 @@ describe("locks", () => {
 });
 
 describe("the anon_vma of a page that may be unmapped at any moment", () => {
-  function contendedFamily() {
+  function contendedFamily(contended = false) {
     const scene = new Scene();
     const { kernel } = scene;
     const vma = scene.vma(scene.mm(), { at, length: 0x4000 });
     scene.mapAnon(vma, at, scene.page(PFN), 0x34_5025n);
     const anon = vma.anon_vma!;
     kernel.run(down_write(kernel, anon.root.rwsem));
+    kernel.contended = contended;
     return { scene, kernel, vma, anon, thread: page_lock_anon_vma_read(kernel, PFN) };
   }
 
@@ -269,8 +270,7 @@ describe("the anon_vma of a page that may be unmapped at any moment", () => {
   });
 
   test("a page that was unmapped before the wait is not waited for", () => {
-    const { kernel, anon, thread } = contendedFamily();
-    kernel.contended = true;
+    const { kernel, anon, thread } = contendedFamily(true);
     expect(advance(thread)).toBe("lock");
     kernel.mem_map._mapcount[PFN] = -1;
     expect(thread.next()).toEqual({ done: true, value: null });
