@@ -1,3 +1,4 @@
+import { parseCapabilities } from "./capabilities.ts";
 import { type CaseQuestion, CONFORM_FORMAT, CONFORM_VERSION } from "./case.ts";
 import {
   field,
@@ -17,7 +18,10 @@ const MAX_32 = 2n ** 32n - 1n;
 const MAX_NAME = 200;
 const MAX_REASON = 200;
 
-/** What a program says of one step; null where it cannot say. Error code and CR2 may be missing. */
+/**
+ * What a program says of one step; null where it cannot say. Error code and CR2 may be missing. "done" for an access:
+ * it was done, at a physical address that the program cannot tell.
+ */
 export type ToldResult =
   | { readonly pa: number }
   | { readonly fault: { readonly vector: number; readonly error?: number; readonly cr2?: bigint } }
@@ -31,9 +35,19 @@ export type Answer =
   /** Null words, or no words at all: it cannot say what is in memory. */
   | { readonly results: readonly ToldResult[]; readonly after: readonly (bigint | null)[] | null };
 
+/** What came of asking one case. */
+export type Reply =
+  | Answer
+  /** What came is no answer, or none came in time; the text says what should have come. */
+  | { readonly refused: string }
+  /** Nothing was said yet. */
+  | { readonly unanswered: true };
+
 /** A program's first line. */
 export interface Greeting {
   readonly name: string;
+  /** What it declares to have, see docs/conformance.md; null where it declares nothing and is asked everything. */
+  readonly has: ReadonlySet<string> | null;
   /** Why it cannot be run here at all, e.g. because what it needs is not installed. */
   readonly skip: string | null;
 }
@@ -49,18 +63,28 @@ export function checkVersion(fields: JsonFields, refuse: Refuse): void {
 
 /** Parses a program's first line. Throws what `refuse` makes. */
 export function parseGreeting(line: string, refuse: Refuse): Greeting {
-  const fields = parseLine(line, "a greeting", refuse);
+  return greetingOf(parseLine(line, "a greeting", refuse), refuse);
+}
+
+/** The same of a line that is taken apart. */
+export function greetingOf(fields: JsonFields, refuse: Refuse): Greeting {
   checkVersion(fields, refuse);
   const skip = field(fields, "skip");
+  const has = field(fields, "has");
   return {
     name: textOf(field(fields, "name"), "name", MAX_NAME, refuse),
+    has: has === undefined ? null : parseCapabilities(has, refuse),
     skip: skip === undefined ? null : textOf(skip, "skip", MAX_REASON, refuse),
   };
 }
 
 /** Parses the answer to one case. */
 export function parseAnswer(line: string, question: CaseQuestion, refuse: Refuse): Answer {
-  const fields = parseLine(line, "an answer", refuse);
+  return answerOf(parseLine(line, "an answer", refuse), question, refuse);
+}
+
+/** The same of a line that is taken apart. */
+export function answerOf(fields: JsonFields, question: CaseQuestion, refuse: Refuse): Answer {
   const id = field(fields, "id");
   if (id !== question.id) throw refuse(`"id":"${question.id}", found ${show(id)}`);
   const unsupported = field(fields, "unsupported");
@@ -71,7 +95,12 @@ export function parseAnswer(line: string, question: CaseQuestion, refuse: Refuse
   const results = listOf(field(fields, "results"), "results", [steps.length, steps.length], refuse);
   const after = field(fields, "after") ?? null;
   return {
-    results: results.map((value, i) => parseResult(value, `results[${i}]`, refuse)),
+    results: results.map((value, i) => {
+      const result = parseResult(value, `results[${i}]`, refuse);
+      const nothing = result !== null && "done" in result && field(value as JsonFields, "done") === undefined;
+      if (!nothing || steps[i]?.op !== "access") return result;
+      throw refuse(`results[${i}] of an access to have pa, fault or "done":true, found none of them`);
+    }),
     after: after === null ? null : parseWords(after, memory.length, refuse),
   };
 }
@@ -87,6 +116,11 @@ export function parseResult(value: unknown, path: string, refuse: Refuse): ToldR
   if (value === null) return null;
   const fields = fieldsOf(value, path, refuse);
   const pa = field(fields, "pa");
+  const done = field(fields, "done");
+  const given = ["pa", "fault", "done"].filter((name) => field(fields, name) !== undefined);
+  if (given.length > 1)
+    throw refuse(`${path} to have one of pa, fault and done, found ${given.join(" and ")}`);
+  if (done !== undefined && done !== true) throw refuse(`${path}.done to be true, found ${show(done)}`);
   if (pa !== undefined) return { pa: Number(numberOf(pa, `${path}.pa`, MAX_52, refuse)) };
   const told = field(fields, "fault");
   if (told === undefined) return { done: true };

@@ -10,6 +10,7 @@ import {
   type ConformCase,
   type ExpectedResult,
   type ExpectedWord,
+  isCaseId,
   MEMORY_LIMIT,
   type Outcome,
   type Registers,
@@ -66,10 +67,27 @@ export function caseJson(conformCase: ConformCase): object {
   };
 }
 
-/** The lines of a case file, without their ends. */
+/** The lines of a case file, without their ends. Throws RangeError for a case that no program could be asked. */
 export function* caseFileLines(cases: Iterable<ConformCase>): Generator<string> {
   yield HEADER_LINE;
-  for (const conformCase of cases) yield jsonText(caseJson(conformCase));
+  for (const conformCase of cases) yield caseLine(conformCase);
+}
+
+/** A line of a case file. Throws RangeError as {@link caseFileLines}. */
+export function caseLine(conformCase: ConformCase): string {
+  const twice = repeatedWord(conformCase.memory);
+  if (twice !== null) throw new RangeError(`${conformCase.id} has the word at ${hex(twice)} twice`);
+  return jsonText(caseJson(conformCase));
+}
+
+/** The address of a word that is given twice, or null. */
+export function repeatedWord(memory: readonly Word[]): number | null {
+  const seen = new Set<number>();
+  for (const { pa } of memory) {
+    if (seen.has(pa)) return pa;
+    seen.add(pa);
+  }
+  return null;
 }
 
 /** An outcome as programs write it. */
@@ -90,16 +108,17 @@ function hexFields(values: object): object {
 }
 
 /** Parses a line of a case file. */
-export function parseCase(line: string, refuse: Refuse): ConformCase {
-  const fields = parseLine(line, "a case", refuse);
-  const id = textOf(field(fields, "id"), "id", MAX_TITLE, refuse);
-  if (!/^[a-z0-9-]+\/[a-z0-9-]+$/.test(id)) {
-    throw refuse('id to be a group, a slash and a name, such as "m1/000123"');
-  }
+export function parseCase(line: string, refuseLine: Refuse): ConformCase {
+  const fields = parseLine(line, "a case", refuseLine);
+  const id = textOf(field(fields, "id"), "id", MAX_TITLE, refuseLine);
+  if (!isCaseId(id)) throw refuseLine('id to be a group, a slash and a name, such as "m1/000123"');
+  const refuse: Refuse = (expected) => refuseLine(`${expected} (case ${id})`);
   const title = field(fields, "title");
   const memory = listOf(field(fields, "memory"), "memory", [1, MAX_WORDS], refuse).map((word, i) =>
     parseWord(word, `memory[${i}]`, refuse),
   );
+  const twice = repeatedWord(memory);
+  if (twice !== null) throw refuse(`words of memory at different addresses, found ${hex(twice)} twice`);
   const steps = listOf(field(fields, "steps"), "steps", [1, MAX_STEPS], refuse).map((step, i) =>
     parseStep(fieldsOf(step, `steps[${i}]`, refuse), `steps[${i}]`, refuse),
   );

@@ -139,3 +139,8 @@ export interface ConformCase extends CaseQuestion {
 export function groupOf(id: string): string {
   return id.slice(0, id.indexOf("/"));
 }
+
+/** Whether a text can be an id. */
+export function isCaseId(text: string): boolean {
+  return /^[a-z0-9-]+\/[a-z0-9-]+$/.test(text);
+}

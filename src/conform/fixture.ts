@@ -47,16 +47,22 @@ const SWITCHES = {
   pks: { register: "cr4", bit: 24n },
   nxe: { register: "efer", bit: 11n },
 } as const;
-const SWITCH_NAMES = Object.keys(SWITCHES) as (keyof typeof SWITCHES)[];
+/** Names of the switches. */
+export const SWITCH_NAMES = Object.keys(SWITCHES) as (keyof typeof SWITCHES)[];
 /** Control bits that differ from the fixture's, by name; true turns one on. */
 export type Switches = { readonly [S in keyof typeof SWITCHES]?: boolean };
 
 /** The names of the switches that are on, as the manual writes them. */
 export function switchesOn(registers: Registers): string[] {
+  return switchNamesOn(registers).map((name) => name.toUpperCase());
+}
+
+/** The switches that are on in registers, of which some may be left out. */
+export function switchNamesOn(registers: Partial<Registers>): (keyof typeof SWITCHES)[] {
   return SWITCH_NAMES.filter((name) => {
     const { register, bit } = SWITCHES[name];
-    return ((registers[register] >> bit) & 1n) !== 0n;
-  }).map((name) => name.toUpperCase());
+    return (((registers[register] ?? 0n) >> bit) & 1n) !== 0n;
+  });
 }
 
 /** PG, ET, PE; PAE; LMA and LME. */

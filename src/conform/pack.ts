@@ -60,7 +60,8 @@ function trickyPath(la: bigint): Word[] {
     const index = Number((la >> BigInt(12 + 9 * (level - 1))) & 0x1ffn);
     const word = TRICKY_WORDS.find(({ pa }) => pa === table + 8 * index);
     if (word === undefined) break;
-    path.push(word);
+    // A table that points to itself is read at several levels.
+    if (!path.includes(word)) path.push(word);
     if (level < 4 && (word.value & LARGE) !== 0n) break;
     table = Number(word.value & FRAME);
   }

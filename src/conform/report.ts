@@ -1,26 +1,42 @@
+import { pathSteps, stepLines } from "../inspect/path-steps.ts";
 import { formatCount, hex } from "../text/hex.ts";
 import type { Paint } from "../text/paint.ts";
-import { CONFORM_FORMAT, CONFORM_VERSION, type ConformCase, type Step } from "./case.ts";
+import { CONFORM_FORMAT, CONFORM_VERSION, type ConformCase } from "./case.ts";
 import { caseJson } from "./case-json.ts";
+import { walkOfStep } from "./case-walk.ts";
+import type { Cause } from "./causes.ts";
 import type { Difference } from "./compare.ts";
+import type { Point } from "./explain.ts";
 import { switchesOn } from "./fixture.ts";
+import { BASIS_WORDS, type Rule } from "./rules.ts";
 import { type ConformResult, type GroupTally, type Mismatch, totalOf } from "./runner.ts";
+import { describeStep } from "./step-text.ts";
 
-const COLUMNS = ["cases", "matched", "mismatched", "unsupported"] as const;
+interface Column {
+  readonly name: string;
+  readonly of: (tally: GroupTally) => number;
+  /** Left out where it is zero in every row. */
+  readonly optional?: boolean;
+}
+
+const COLUMNS: readonly Column[] = [
+  { name: "cases", of: ({ cases }) => cases },
+  { name: "matched", of: ({ matched }) => matched },
+  { name: "mismatched", of: ({ mismatched }) => mismatched },
+  { name: "unsupported", of: ({ unsupported }) => unsupported },
+  { name: "not declared", of: ({ undeclared }) => undeclared, optional: true },
+  { name: "unanswered", of: ({ unanswered }) => unanswered, optional: true },
+];
 const NAME_WIDTH = 8;
 const COLUMN_WIDTH = 12;
+const COUNT_WIDTH = 9;
+const ID_WIDTH = 12;
 /** Differences of one case that are printed. */
 const MAX_DIFFERENCES = 3;
-const KIND_NAMES = {
-  read: "read",
-  write: "write",
-  rmw: "read-modify-write",
-  fetch: "fetch",
-  implicit_read: "read by the CPU itself",
-  wruss: "WRUSS",
-} as const;
+/** Causes that are printed; a program that gets everything wrong has more. */
+const MAX_CAUSES = 50;
 
-/** The report for a person, line by line. */
+/** The report for a person, line by line: the table, the causes, an example of each. */
 export function* reportLines(result: ConformResult, paint: Paint): Generator<string> {
   if (result.skip !== null) {
     yield `skipped: ${result.subject}: ${result.skip}`;
@@ -28,60 +44,97 @@ export function* reportLines(result: ConformResult, paint: Paint): Generator<str
   }
   yield `${result.subject}, pack version ${CONFORM_VERSION}`;
   yield "";
-  yield paint("heading", `${"group".padEnd(NAME_WIDTH)}${COLUMNS.map(column).join("")}`);
-  for (const tally of result.groups) yield tallyLine(tally, paint);
-  for (const mismatch of result.mismatches) yield* explain(mismatch, paint);
+  yield* table(result, paint);
+  yield* causeLines(result.causes, paint);
+  for (const mismatch of result.mismatches.slice(0, MAX_CAUSES)) yield* explain(mismatch, paint);
   yield "";
   yield* summary(result);
 }
 
-/** The report for a program. */
+/** The report for a program; it names every case that was answered wrongly. */
 export function reportObject(result: ConformResult): object {
   return {
     format: `${CONFORM_FORMAT}-report`,
-    version: 1,
+    version: 2,
     pack: CONFORM_VERSION,
     subject: result.subject,
     skipped: result.skip,
+    ended: result.ended,
+    notes: result.notes,
     groups: result.groups,
+    compared: comparedOf(result),
     unsupported: Object.fromEntries(result.reasons),
-    mismatches: result.mismatches.map(({ conformCase, differences }) => ({
+    causes: result.causes.map(({ says, levels, rule, ids }) => ({
+      says,
+      levels: Object.fromEntries(levels),
+      rule,
+      count: ids.length,
+      ids,
+    })),
+    failures: result.failures,
+    mismatches: result.mismatches.map(({ conformCase, differences, points }) => ({
       case: caseJson(conformCase),
+      points,
       differences,
     })),
   };
 }
 
-function column(text: string): string {
-  return text.padStart(COLUMN_WIDTH);
+/** How many answers could be compared, of how many cases that the subject declares to have: all, if it declares none. */
+export function comparedOf(result: ConformResult): { readonly compared: number; readonly of: number } {
+  const { cases, matched, mismatched, undeclared } = totalOf(result);
+  return { compared: matched + mismatched, of: cases - undeclared };
 }
 
-function tallyLine(tally: GroupTally, paint: Paint): string {
-  const cells = COLUMNS.map((name) => {
-    const cell = column(formatCount(tally[name]));
-    return name === "mismatched" && tally[name] > 0 ? paint("danger", cell) : cell;
-  });
-  return `${tally.group.padEnd(NAME_WIDTH)}${cells.join("")}`;
+/** "SDM vol. 3 (September 2016), 4.7 Page-Fault Exceptions; the manual's text". */
+export function ruleSource({ where, basis }: Rule): string {
+  return where === "" ? "" : `${where}; ${BASIS_WORDS[basis]}`;
+}
+
+function* table(result: ConformResult, paint: Paint): Generator<string> {
+  const columns = COLUMNS.filter(
+    ({ optional, of }) => optional !== true || result.groups.some((one) => of(one) > 0),
+  );
+  const head = columns.map(({ name }) => name.padStart(COLUMN_WIDTH + 1)).join("");
+  yield paint("heading", `${"group".padEnd(NAME_WIDTH)}${head}`);
+  for (const tally of result.groups) {
+    const cells = columns.map(({ name, of }) => {
+      const cell = formatCount(of(tally)).padStart(COLUMN_WIDTH + 1);
+      return name === "mismatched" && of(tally) > 0 ? paint("danger", cell) : cell;
+    });
+    yield `${tally.group.padEnd(NAME_WIDTH)}${cells.join("")}`;
+  }
+}
+
+function* causeLines(causes: readonly Cause[], paint: Paint): Generator<string> {
+  if (causes.length === 0) return;
+  yield "";
+  yield paint("heading", `${"cases".padStart(COUNT_WIDTH)}  ${"such as".padEnd(ID_WIDTH)}  cause`);
+  for (const { says, levels, ids } of causes.slice(0, MAX_CAUSES)) {
+    const count = paint("danger", formatCount(ids.length).padStart(COUNT_WIDTH));
+    const at = [...levels].map(([level, times]) => `${level} ${formatCount(times)}`).join(", ");
+    yield `${count}  ${(ids[0] ?? "").padEnd(ID_WIDTH)}  ${says}${at === "" ? "" : ` (${at})`}`;
+  }
+  const more = causes.length - MAX_CAUSES;
+  if (more > 0) yield `and ${formatCount(more)} more causes: --json has them all`;
 }
 
 function* summary(result: ConformResult): Generator<string> {
-  const total = totalOf(result);
-  const compared = total.matched + total.mismatched;
-  if (total.mismatched > 0) {
-    yield `${formatCount(total.mismatched)} of ${formatCount(compared)} answers are not what the manual says`;
-  } else if (compared === 0) {
-    yield "no answer could be compared";
-  } else {
-    yield `all ${formatCount(compared)} answers are what the manual says`;
-  }
-  if (total.partial > 0) {
-    yield `${formatCount(total.partial)} of them left something out (steps, error code, CR2, memory), which was not compared`;
+  const { partial, mismatched } = totalOf(result);
+  const { compared, of } = comparedOf(result);
+  const coverage = `${formatCount(compared)} of ${formatCount(of)} compared`;
+  if (compared === 0) yield coverage;
+  else if (mismatched > 0)
+    yield `${coverage}: ${formatCount(mismatched)} answers are not what the manual says`;
+  else yield `${coverage}: every answer is what the manual says`;
+  if (partial > 0) {
+    yield `${formatCount(partial)} of them left something out (steps, addresses, error code, CR2, memory), which was not compared`;
   }
   for (const [reason, count] of result.reasons) yield `unsupported: ${reason}: ${formatCount(count)}`;
 }
 
-function* explain({ conformCase, differences }: Mismatch, paint: Paint): Generator<string> {
-  const { id, title, cpu, registers, memory } = conformCase;
+function* explain({ conformCase, differences, points }: Mismatch, paint: Paint): Generator<string> {
+  const { id, title, cpu, registers } = conformCase;
   const keys =
     registers.pkru === 0n && registers.pkrs === 0n
       ? ""
@@ -90,52 +143,44 @@ function* explain({ conformCase, differences }: Mismatch, paint: Paint): Generat
   yield "";
   yield paint("heading", `${id}${title === undefined ? "" : `  ${title}`}`);
   yield `  CPU       ${cpu.vendor}, MAXPHYADDR ${cpu.maxphyaddr}${huge}; on: ${switchesOn(registers).join(" ")}; CR3 ${hex(registers.cr3)}${keys}`;
-  yield `  memory    ${memory.map(({ pa, value }) => `${hex(pa)}: ${hex(value)}`).join(", ")}`;
+  let shown = -1;
   for (const difference of differences.slice(0, MAX_DIFFERENCES)) {
-    yield* explainDifference(conformCase, difference, paint);
+    const last = "step" in difference.at ? difference.at.step : conformCase.steps.length - 1;
+    if (last !== shown) yield* askedLines(conformCase, last, paint);
+    shown = last;
+    yield* differenceLines(conformCase, difference, paint);
   }
   const more = differences.length - MAX_DIFFERENCES;
   if (more > 0) yield `  and ${more} more`;
+  // An answer that is none has no differences.
+  if (differences.length === 0) for (const one of points) yield* because(one);
 }
 
-function* explainDifference(
-  { steps, memory }: ConformCase,
-  { at, expected, got, rule }: Difference,
+/** The steps up to one, and the walk of the last access among them. */
+function* askedLines(conformCase: ConformCase, last: number, paint: Paint): Generator<string> {
+  const steps = conformCase.steps.slice(0, last + 1);
+  yield `  asked     ${steps.map(describeStep).join("; then ")}`;
+  const walk = walkOfStep(
+    conformCase,
+    steps.findLastIndex(({ op }) => op === "access"),
+  );
+  if (walk === null) return;
+  for (const line of stepLines(pathSteps(walk.path, walk.layout), paint)) yield `  ${line}`;
+}
+
+function* differenceLines(
+  { memory }: ConformCase,
+  { at, expected, got, points }: Difference,
   paint: Paint,
 ): Generator<string> {
-  const last = "step" in at ? at.step : steps.length - 1;
-  const asked = steps
-    .slice(0, last + 1)
-    .map(describeStep)
-    .join("; then ");
-  yield `  asked     ${asked}`;
   const place = "word" in at ? `${hex(memory[at.word]!.pa)}: ` : "";
   yield `  expected  ${paint("good", `${place}${expected}`)}`;
   yield `  got       ${paint("danger", `${place}${got}`)}`;
-  yield `  because   ${rule.says}${rule.where === "" ? "" : ` (${rule.where})`}`;
+  for (const one of points) yield* because(one);
 }
 
-/** A step in words. */
-export function describeStep(step: Step): string {
-  switch (step.op) {
-    case "access": {
-      const who = step.cpl === 3 ? "user" : step.ac ? "supervisor (AC=1)" : "supervisor";
-      const through = step.stack ? " through SS" : "";
-      return `${who} ${KIND_NAMES[step.kind]} of ${step.size} at ${hex(step.la)}${through}`;
-    }
-    case "write_entry":
-      return `${hex(step.pa)} := ${hex(step.value)}`;
-    case "mov_cr3":
-      return `MOV ${hex(step.value)} to CR3`;
-    case "invlpg":
-      return `INVLPG ${hex(step.la)}`;
-    case "invpcid":
-      return `INVPCID ${step.type}, PCID ${hex(step.pcid)}, ${hex(step.la)}`;
-    case "control": {
-      const { op: _, ...values } = step;
-      return Object.entries(values)
-        .map(([name, value]) => `${name.toUpperCase()} := ${hex(value)}`)
-        .join(", ");
-    }
-  }
+function* because({ detail, rule }: Point): Generator<string> {
+  yield `  because   ${detail}`;
+  const source = ruleSource(rule);
+  yield `  rule      ${rule.says}${source === "" ? "" : ` (${source})`}`;
 }

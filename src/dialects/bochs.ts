@@ -4,7 +4,8 @@ import { linearHi, linearLo } from "../../arch/x86/cpu/linear-address.ts";
 import { physicalOf } from "../inspect/leaf-ranges.ts";
 import { type LeafCursor, pageBytes } from "../inspect/leaves.ts";
 import type { PageFilter } from "../inspect/page-filter.ts";
-import type { WalkReport, WalkStep } from "../inspect/walk-report.ts";
+import type { WalkStep } from "../inspect/path-steps.ts";
+import type { WalkReport } from "../inspect/walk-report.ts";
 import { hexAddress, hexWords } from "../text/hex.ts";
 
 /** Names of entries by level. */

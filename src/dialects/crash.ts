@@ -2,7 +2,8 @@ import { BYTES_OF_LEVEL } from "../../arch/x86/cpu/address.ts";
 import { PTE_G, PTE_P, PTE_PS } from "../../arch/x86/cpu/entry-layout.ts";
 import type { PteFormat } from "../../arch/x86/mm/pte-format.ts";
 import { type LinuxReading, readLinux } from "../inspect/linux-reading.ts";
-import type { WalkReport, WalkStep } from "../inspect/walk-report.ts";
+import type { WalkStep } from "../inspect/path-steps.ts";
+import type { WalkReport } from "../inspect/walk-report.ts";
 import { hex } from "../text/hex.ts";
 
 /** Linux's names of the entries by level; the top one is the PGD whatever its level. */

@@ -10,31 +10,15 @@ import { INSPECT, type PathStep, WalkResult, walk } from "../../arch/x86/cpu/pag
 import type { MemoryType } from "../../arch/x86/cpu/pat.ts";
 import type { PhysicalMemory } from "../../arch/x86/cpu/physical-memory.ts";
 import type { PteFormat } from "../../arch/x86/mm/pte-format.ts";
-import { hasReservedBit } from "../formats/table-pages.ts";
 import { type CpuDifference, cpuDifferences } from "./cpu-differences.ts";
-import { fieldBits, fieldNames } from "./entry-flags.ts";
+import { fieldBits } from "./entry-flags.ts";
 import { describeLinux, readLinux } from "./linux-reading.ts";
+import { pathSteps, type WalkStep } from "./path-steps.ts";
 
 /** The access that a walk is judged for. */
 export interface WalkAccess {
   readonly kind: AccessKind;
   readonly mode: AccessMode;
-}
-
-/** Effective rights after some levels: what every entry so far allows. */
-export interface RightsSoFar {
-  readonly write: boolean;
-  readonly execute: boolean;
-  readonly user: boolean;
-}
-
-/** One entry that the walk read, and what is allowed down to it. */
-export interface WalkStep extends PathStep {
-  /** Set fields of the entry, see {@link fieldNames}. */
-  readonly flags: string;
-  readonly rights: RightsSoFar;
-  /** A bit that must be zero is set: the walk ends here, there are no rights. */
-  readonly reserved: boolean;
 }
 
 /** Where an address leads, whatever an access to it may do. */
@@ -152,24 +136,12 @@ function faultOf(result: WalkResult, access: WalkAccess, control: ControlRegiste
 }
 
 function stepsOf({ control, marked }: WalkSource, path: readonly PathStep[]): WalkStep[] {
-  let every = -1;
-  let any = 0;
-  return path.map((step) => {
-    const { entry, kind, address } = step;
-    every &= entry.lo;
-    any |= entry.hi;
-    const present = (entry.lo & PTE_P) !== 0;
-    const reserved = present && hasReservedBit(control, step.level, entry.lo, entry.hi);
-    const names = present ? [fieldNames(decode(kind, entry, control.layout))] : [];
-    const read = marked?.memory.read(address) ?? entry;
-    if (marked !== undefined && present && (read.hi & marked.mask) !== 0) names.push(marked.set);
-    const some = present && !reserved;
-    const rights = {
-      write: some && (every & PTE_W) !== 0,
-      execute: some && (any & PTE_XD) === 0,
-      user: some && (every & PTE_U) !== 0,
-    };
-    return { ...step, entry: read, flags: names.join(" "), rights, reserved };
+  const steps = pathSteps(path, control.layout);
+  if (marked === undefined) return steps;
+  return steps.map((step) => {
+    const entry = marked.memory.read(step.address);
+    const isMarked = (step.entry.lo & PTE_P) !== 0 && (entry.hi & marked.mask) !== 0;
+    return { ...step, entry, flags: isMarked ? `${step.flags} ${marked.set}`.trimStart() : step.flags };
   });
 }
 

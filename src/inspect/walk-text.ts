@@ -1,29 +1,20 @@
 import { ACCESS_FETCH, ACCESS_WRITE, MODE_USER } from "../../arch/x86/cpu/access-rights.ts";
 import { PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
-import { LEVEL_NAMES, PTE_P } from "../../arch/x86/cpu/entry-layout.ts";
+import { LEVEL_NAMES } from "../../arch/x86/cpu/entry-layout.ts";
 import { linearHi, linearLo } from "../../arch/x86/cpu/linear-address.ts";
-import { formatBytes, hex, hexPhysical, hexWords } from "../text/hex.ts";
+import { formatBytes, hex, hexWords } from "../text/hex.ts";
 import type { Paint } from "../text/paint.ts";
 import { errorCodeWords } from "./error-code.ts";
 import { pageBytes } from "./leaves.ts";
-import type { RightsSoFar, WalkAccess, WalkEnd, WalkReport } from "./walk-report.ts";
+import { stepLines } from "./path-steps.ts";
+import type { WalkAccess, WalkEnd, WalkReport } from "./walk-report.ts";
 
 /** The report as lines for a person. */
 export function walkLines(report: WalkReport, paint: Paint): string[] {
   const { address, steps, end, differences, linux } = report;
   const title = `0x${hexWords(linearHi(address) >>> 0, linearLo(address) >>> 0)}  ${describeAccess(report.access)}`;
   const lines = [paint("heading", title)];
-  const width = Math.max(5, ...steps.map(({ flags }) => flags.length));
-  const row = (level: string, at: string, value: string, flags: string, rights: string): string =>
-    `  ${level.padEnd(5)}  ${at.padEnd(15)}  ${value.padEnd(18)}  ${flags.padEnd(width)}  ${rights}`;
-  if (steps.length > 0) {
-    lines.push(paint("quiet", row("level", "entry at", "value", "flags", "rights so far")));
-  }
-  for (const { level, address: at, entry, flags, rights, reserved } of steps) {
-    const present = (entry.lo & PTE_P) !== 0;
-    const so = !present ? "not present" : reserved ? "none: reserved bit" : rightsText(rights);
-    lines.push(row(LEVEL_NAMES[level] ?? "", `0x${hexPhysical(at)}`, `${entry}`, flags, so));
-  }
+  lines.push(...stepLines(steps, paint));
   lines.push(...endLines(end, paint).map((line) => `  ${line}`));
   for (const { where, outcome } of differences) lines.push(`  ${where}: ${outcome}`);
   if (linux !== null) lines.push(`  Linux: ${linux}`);
@@ -99,8 +90,4 @@ function endObject(end: WalkEnd): object {
 function describeAccess({ kind, mode }: WalkAccess): string {
   const what = kind === ACCESS_WRITE ? "write" : kind === ACCESS_FETCH ? "fetch" : "read";
   return `${mode === MODE_USER ? "user" : "supervisor"} ${what}`;
-}
-
-function rightsText({ write, execute, user }: RightsSoFar): string {
-  return `r${write ? "w" : "-"}${execute ? "x" : "-"} ${user ? "user" : "kernel"}`;
 }

@@ -5,7 +5,7 @@
  * on its standard output is run by CommandSubject of "ptescope/files".
  */
 
-export type { Answer, Greeting, ToldResult } from "../conform/answer.ts";
+export type { Answer, Greeting, Reply, ToldResult } from "../conform/answer.ts";
 export {
   ACCESS_KINDS,
   type AccessKindName,
@@ -31,7 +31,9 @@ export {
   type Word,
 } from "../conform/case.ts";
 export { HEADER_LINE } from "../conform/case-json.ts";
+export type { Cause } from "../conform/causes.ts";
 export type { Comparison, Difference } from "../conform/compare.ts";
+export type { Point } from "../conform/explain.ts";
 export type { Fact, FactStep } from "../conform/fact.ts";
 export { ACCESS_FACTS } from "../conform/facts.ts";
 export {
@@ -51,10 +53,17 @@ export {
 } from "../conform/fixture.ts";
 export type { Refuse } from "../conform/json-value.ts";
 export { type CaseGroup, GROUPS, type Selection } from "../conform/pack.ts";
-export { AFTER_RULES, type AfterRuleName, RULES, type RuleName } from "../conform/rules.ts";
-export type { ConformResult, GroupTally, Mismatch } from "../conform/runner.ts";
+export {
+  AFTER_RULES,
+  type AfterRuleName,
+  RULES,
+  type Rule,
+  type RuleBasis,
+  type RuleName,
+} from "../conform/rules.ts";
+export type { ConformResult, GroupTally, Mismatch, RunOptions, Verdict } from "../conform/runner.ts";
 export { SEQUENCE_FACTS } from "../conform/sequence-facts.ts";
-export type { Subject } from "../conform/subject.ts";
+export type { Asking, EndSignal, Subject } from "../conform/subject.ts";
 export { SelfSubject } from "../conform/subject-self.ts";
 export {
   TRICKY_BYTES,

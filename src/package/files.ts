@@ -4,7 +4,7 @@
  * case files, and programs that are asked the conformance pack.
  */
 
-export { CommandSubject } from "../conform/subject-command.ts";
+export { CommandSubject, type StartOptions } from "../conform/subject-command.ts";
 export type { CpuRegisters } from "../formats/cpu-note.ts";
 export type { ElfCore, ElfCoreOptions, ElfSegment } from "../formats/elf-core.ts";
 export type { PagingState, PtImageNote } from "../formats/elf-note.ts";

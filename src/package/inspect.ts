@@ -51,16 +51,15 @@ export {
 } from "../inspect/oops-text.ts";
 export { PAGE_TEST_NAMES, PAGE_TESTS, type PageFilter } from "../inspect/page-filter.ts";
 export { readPagemapWord } from "../inspect/pagemap-word.ts";
+export type { RightsSoFar, WalkStep } from "../inspect/path-steps.ts";
 export { emptyCounts, type ProcessCounts } from "../inspect/process-counts.ts";
 export { ALIAS_LEGEND, PageCounts, RANGE_LEGEND } from "../inspect/range-table.ts";
 export type {
   Mapping,
-  RightsSoFar,
   WalkAccess,
   WalkEnd,
   WalkReport,
   WalkSource,
-  WalkStep,
 } from "../inspect/walk-report.ts";
 export { readWindowsEntry } from "../inspect/windows-entry.ts";
 export type { Paint, Tone } from "../text/paint.ts";

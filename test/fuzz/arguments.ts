@@ -51,6 +51,11 @@ const VALUES: Readonly<Record<string, (random: Xorshift) => string>> = {
   groups: from("tricky", "tricky", "fact", "m9"),
   sample: from("1", "20", "0"),
   timeout: from("1"),
+  "start-timeout": from("1"),
+  "max-time": from("1", "5", "0"),
+  only: from("tricky/1", "fact/29,m1/001931", "m9/1", "x"),
+  form: from("jsonl", "xml"),
+  require: from("1%", "80", "101%"),
 };
 
 /** All lines of a part of the address space. */
@@ -59,7 +64,7 @@ export const BOUNDED = ["--lines", "all", "--range", "0-10000000"] as const;
 /** Options whose values are run by a shell or imported: only what the lists above have. */
 const FIXED = new Set(["against", "protocol", "diff", "findings", "write", "timeout", "oops", "from"]);
 /** Options that only {@link anyOptions}'s caller gives, because they need a file. */
-const GIVEN = new Set(["against", "oops", "from"]);
+const GIVEN = new Set(["against", "oops", "from", "judge", "expect-failures"]);
 
 /** Some of a command's options with values that suit or do not. */
 export function anyOptions(command: Command, random: Xorshift, most = 4): string[] {

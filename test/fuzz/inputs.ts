@@ -135,9 +135,9 @@ const KINDS: readonly Kind[] = [
     weight: 1.5,
     make: (random, _, { conform }) => {
       const options = anyOptions(conform!, random, 1).filter(
-        (word) => word !== "--timeout" && word !== "--groups",
+        (word) => !["--timeout", "--start-timeout", "--groups"].includes(word),
       );
-      const usual = ["--groups", "tricky", "--timeout", "1"];
+      const usual = ["--groups", "tricky", "--timeout", "1", "--start-timeout", "1"];
       return { args: ["conform", "--against", anyAdapter(random), ...usual, ...options] };
     },
   },

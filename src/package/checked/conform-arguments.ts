@@ -27,7 +27,7 @@ import type { Fact } from "../../conform/fact.ts";
 import type { AccessDetails, EntryBits, Switches } from "../../conform/fixture.ts";
 import type { Refuse } from "../../conform/json-value.ts";
 import type { CaseGroup, Selection } from "../../conform/pack.ts";
-import type { ConformResult } from "../../conform/runner.ts";
+import type { ConformResult, RunOptions } from "../../conform/runner.ts";
 import type { Subject } from "../../conform/subject.ts";
 import { ARRAY, COUNT, FLAG, OBJECT, PHYSICAL, TEXT, VALUE } from "./cpu-arguments.ts";
 
@@ -117,8 +117,11 @@ export const SAMPLED = shape<Selection>("selection", { sample: SAMPLE });
 export const RESULT_OF_RUN = shape<ConformResult>("result", {
   subject: TEXT,
   groups: ARRAY,
+  causes: ARRAY,
+  failures: ARRAY,
   mismatches: ARRAY,
   reasons: OBJECT,
+  notes: ARRAY,
 });
 export const CONFORM_SUBJECT = shape<Subject>("subject", {
   name: TEXT,
@@ -126,4 +129,5 @@ export const CONFORM_SUBJECT = shape<Subject>("subject", {
   finish: callable("finish"),
   stop: callable("stop"),
 });
+export const RUN_OPTIONS = shape<RunOptions>("options", { verdict: optional(callable("verdict")) });
 export const PROGRESS = callable<(asked: number) => void>("progress");

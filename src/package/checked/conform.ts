@@ -7,10 +7,12 @@ import * as compare from "../../conform/compare.ts";
 import * as fact from "../../conform/fact.ts";
 import * as fixture from "../../conform/fixture.ts";
 import * as oracle from "../../conform/oracle.ts";
+import * as outcomeText from "../../conform/outcome-text.ts";
 import * as pack from "../../conform/pack.ts";
 import * as report from "../../conform/report.ts";
 import * as rules from "../../conform/rules.ts";
 import * as runner from "../../conform/runner.ts";
+import * as stepText from "../../conform/step-text.ts";
 import {
   ACCESS_DETAILS,
   ACCESS_KIND,
@@ -32,6 +34,7 @@ import {
   REFUSE,
   REGISTERS,
   RESULT_OF_RUN,
+  RUN_OPTIONS,
   SAMPLED,
   SELECTION,
   SOME_REGISTERS_OF_CASE,
@@ -71,8 +74,8 @@ export const questionJson: typeof caseJsonFunctions.questionJson = checked(
 );
 
 export const compareAnswer: typeof compare.compareAnswer = checked(compare.compareAnswer, CASE, ANSWER);
-export const describeOutcome: typeof compare.describeOutcome = checked(
-  compare.describeOutcome,
+export const describeOutcome: typeof outcomeText.describeOutcome = checked(
+  outcomeText.describeOutcome,
   OUTCOME_OF_STEP,
 );
 
@@ -99,7 +102,7 @@ export const expectationOf: typeof oracle.expectationOf = checked(oracle.expecta
 export const countOf: typeof pack.countOf = checked(pack.countOf, GROUP, SAMPLED);
 export const selectCases: typeof pack.selectCases = checked(pack.selectCases, SELECTION);
 
-export const describeStep: typeof report.describeStep = checked(report.describeStep, STEP);
+export const describeStep: typeof stepText.describeStep = checked(stepText.describeStep, STEP);
 export const reportLines: typeof report.reportLines = checked(report.reportLines, RESULT_OF_RUN, PAINT);
 export const reportObject: typeof report.reportObject = checked(report.reportObject, RESULT_OF_RUN);
 
@@ -111,5 +114,6 @@ export const runConform: typeof runner.runConform = checked(
   CASES,
   COUNT,
   PROGRESS,
+  optional(RUN_OPTIONS),
 );
 export const totalOf: typeof runner.totalOf = checked(runner.totalOf, RESULT_OF_RUN);

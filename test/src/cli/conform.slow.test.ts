@@ -17,7 +17,7 @@ describe("ptescope conform", () => {
     const report = JSON.parse(output) as Report;
     expect(report).toMatchObject({
       format: "ptescope-conform-report",
-      version: 1,
+      version: 2,
       pack: 1,
       subject: "ptescope",
     });
@@ -61,6 +61,12 @@ describe("ptescope conform", () => {
       args: ["--write", "/nowhere/at/all", "--groups", "tricky"],
       says: /expected a place to write to \(ENOENT\)/,
     },
+    { args: ["--only", "m9/1"], says: /--only "m9\/1": the pack has no such case/ },
+    { args: ["--only", "x"], says: /--only "x": give ids of cases/ },
+    { args: ["--only", "fact/1", "--groups", "m1"], says: /--only and --groups do not go together/ },
+    { args: ["--require", "200%"], says: /--require "200%": give a percentage/ },
+    { args: ["--form", "jsonl"], says: /give --write or --judge with it/ },
+    { args: ["--judge", "/nowhere/at/all"], says: /expected a (regular|readable) file/ },
     { args: ["extra"], says: /unexpected argument "extra"/ },
   ])("$args is a mistake", async ({ args, says }) => {
     const { status, output, errors } = await runHere(["conform", ...args]);

@@ -89,6 +89,11 @@ describe("a bad case file is one line with the offset of what is wrong", () => {
       says: /memory\[0\]\[0\] to be a multiple of 8/,
     },
     {
+      name: "a word twice",
+      text: change(/"memory":\[(\[[^\]]*\]),\[[^\]]*\]/, '"memory":[$1,$1'),
+      says: /words of memory at different addresses, found 0x1000 twice \(case tricky\/1\)/,
+    },
+    {
       name: "no MAXPHYADDR",
       text: change('"maxphyaddr":40', '"maxphyaddr":20'),
       says: /cpu\.maxphyaddr from 36 to 52, found 20/,

@@ -17,7 +17,16 @@ describe("docs/conformance.md", () => {
     const code = /```js\n(.*?)```/s.exec(PAGE)?.[1];
     const file = join(folder, "my-adapter.mjs");
     writeFileSync(file, code ?? "");
-    const args = ["conform", "--timeout", "3600", "--against", `${NODE} ${file}`, "--json"];
+    const args = [
+      "conform",
+      "--timeout",
+      "3600",
+      "--start-timeout",
+      "3600",
+      "--against",
+      `${NODE} ${file}`,
+      "--json",
+    ];
     const { status, output, errors } = await runHere(args);
     expect({ status, errors }).toEqual({ status: 0, errors: "" });
     const { subject, mismatches, groups } = JSON.parse(output) as {
@@ -64,7 +73,9 @@ describe("docs/adapters/qemu-monitor.mjs", () => {
 
   test("without QEMU it says so, and nothing is judged", async () => {
     process.env.PATH = join(folder, "empty");
-    expect(await runHere(["conform", "--timeout", "3600", "--against", adapter])).toEqual({
+    expect(
+      await runHere(["conform", "--timeout", "3600", "--start-timeout", "3600", "--against", adapter]),
+    ).toEqual({
       status: 0,
       output: "skipped: QEMU monitor, gva2gpa: qemu-system-x86_64 is not installed\n",
       errors: "",
@@ -73,7 +84,17 @@ describe("docs/adapters/qemu-monitor.mjs", () => {
 
   test("it brings tables and registers to a GDB stub, and addresses back", async () => {
     process.env.PATH = `${folder}:${path}`;
-    const args = ["conform", "--timeout", "3600", "--groups", "tricky,fact", "--against", adapter];
+    const args = [
+      "conform",
+      "--timeout",
+      "3600",
+      "--start-timeout",
+      "3600",
+      "--groups",
+      "tricky,fact",
+      "--against",
+      adapter,
+    ];
     const { status, output } = await runHere(args);
     expect(output).toMatch(/^tricky +22 +21 +0 +1$/m);
     expect(output).toMatch(/^fact +120 +43 +0 +77$/m);

@@ -24,20 +24,27 @@ describe("an adapter that does not keep to the protocol is one clear line", () =
   let files = 0;
 
   /** Runs a program, given as its source, against the tricky entries. */
-  async function run(source: string, timeout = PATIENT): Promise<string> {
+  async function run(source: string, greeting = PATIENT, answer = PATIENT): Promise<string> {
     const file = join(folder, `${files++}.cjs`);
     writeFileSync(file, source);
-    return await runCommand(`"${process.execPath}" ${file}`, timeout);
+    return await runCommand(`"${process.execPath}" ${file}`, greeting, answer);
   }
 
   /** `greeting` and `answer`: milliseconds that these may take. */
   async function runCommand(command: string, greeting = PATIENT, answer = PATIENT): Promise<string> {
     try {
-      const subject = await CommandSubject.start(command, greeting);
-      subject.timeout = answer;
+      const subject = await CommandSubject.start(command, answer, { startTimeout: greeting });
       const cases = selectCases({ groups: GROUPS.slice(0, 1), sample: 1, seed: 1 });
-      const { groups } = await runConform(subject, cases, 1, () => {});
-      return JSON.stringify(groups);
+      const { groups, causes, ended, notes } = await runConform(subject, cases, 1, () => {});
+      const { matched, mismatched, unsupported, undeclared, unanswered } = groups[0]!;
+      const counts = { matched, mismatched, unsupported, undeclared, unanswered };
+      expect(ended ?? "").not.toContain("\n");
+      return [
+        JSON.stringify(counts),
+        ...causes.map(({ says, ids }) => `${ids.join(",")}: ${says}`),
+        ...notes,
+        ...(ended === null ? [] : [ended]),
+      ].join("\n");
     } catch (error) {
       const { message } = error as Error;
       expect(message).not.toContain("\n");
@@ -71,29 +78,29 @@ describe("an adapter that does not keep to the protocol is one clear line", () =
     {
       name: "garbage for an answer",
       source: adapter("say('[]');"),
-      says: /an answer to be an object, found an array/,
+      says: /"mismatched":22.*\ntricky\/1,.*tricky\/22: no answer: expected an answer to be an object$/,
     },
     {
       name: "no id",
       source: adapter("say('{}');"),
-      says: /"id":"tricky\/1", found nothing/,
+      says: /tricky\/1,.*: no answer: expected "id" to be that of a question without an answer$/,
     },
     {
       name: "another id",
       source: adapter('say(\'{"id":"m1/0"}\');'),
-      says: /"id":"tricky\/1", found "m1\/0"/,
+      says: /tricky\/1,.*: no answer: expected "id" to be that of a question without an answer$/,
     },
     {
       name: "too few results",
       source: adapter("say(JSON.stringify({ id: JSON.parse(line).id, results: [{}] }));"),
-      says: /results to have 4 elements, found 1/,
+      says: /tricky\/1,.*: no answer: expected results to have 4 elements$/,
     },
     {
       name: "a number that is none",
       source: adapter(
         "say(JSON.stringify({ id: JSON.parse(line).id, results: [{ pa: '12' }, {}, {}, {}] }));",
       ),
-      says: /results\[0\]\.pa to be "0x\.\.\." or an integer.*found "12"/,
+      says: /tricky\/1,.*: no answer: expected results\[0\]\.pa to be "0x\.\.\." or an integer/,
     },
     {
       name: "an answer too many",
@@ -101,12 +108,64 @@ describe("an adapter that does not keep to the protocol is one clear line", () =
       source: adapter(
         "const last = n === 22 ? '\\n{}' : ''; say(JSON.stringify({ id: JSON.parse(line).id, unsupported: 'all' }) + last);",
       ),
-      says: /one line for each it is sent, found another: "\{\}"/,
+      says: /"unsupported":22.*\n.*one line for each it is sent, found another: "\{\}"/,
     },
     {
       name: "an end in the middle",
       source: adapter(`${UNSUPPORTED} if (n === 5) process.exit();`),
-      says: /more answers, found its end \(exit status 0\)/,
+      says: /^\{.*"unsupported":5,.*"unanswered":17\}\n.*expected an answer to tricky\/6, found its end \(exit status 0\)$/,
+    },
+    {
+      name: "an end with the last answer",
+      source: adapter(`${UNSUPPORTED} if (n === 22) process.exit();`),
+      says: /^\{.*"unsupported":22,.*"unanswered":0\}$/,
+    },
+    {
+      name: "two answers in one",
+      source: adapter(
+        "say(JSON.stringify({ id: JSON.parse(line).id, results: [{ pa: 1, fault: { vector: 14 } }, null, null, null] }));",
+      ),
+      says: /no answer: expected results\[0\] to have one of pa, fault and done$/,
+    },
+    {
+      name: "an access that came to nothing",
+      source: adapter("say(JSON.stringify({ id: JSON.parse(line).id, results: [{}, null, null, null] }));"),
+      says: /no answer: expected results\[0\] of an access to have pa, fault or "done":true$/,
+    },
+    {
+      name: "one malformed answer alone",
+      source: adapter(`if (n === 3) say("{"); else { ${UNSUPPORTED} }`),
+      says: /^\{"matched":0,"mismatched":1,"unsupported":21,.*\ntricky\/3: no answer: expected an answer as one line of JSON$/,
+    },
+    {
+      name: "answers out of order",
+      source: adapter(
+        "(globalThis.ids ??= []).unshift(JSON.parse(line).id); if (n === 22) for (const id of ids) say(JSON.stringify({ id, unsupported: 'all' }));",
+      ),
+      says: /"unsupported":22.*\n.*answers come out of order \(tricky\/22 before tricky\/1\), and are told by their ids$/,
+    },
+    {
+      name: "a declaration that is not kept",
+      source: adapter(UNSUPPORTED).replace(
+        '"test"}',
+        '"test","has":["intel","maxphyaddr","page1gb","pge","read","write","fetch"]}',
+      ),
+      says: /"mismatched":22.*\n.*: declared in the greeting, but unsupported: all$/,
+    },
+    {
+      name: "a declaration that leaves out what is needed",
+      source: adapter(UNSUPPORTED).replace('"test"}', '"test","has":["amd"]}'),
+      says: /"undeclared":22/,
+    },
+    {
+      name: "a declaration of something unknown",
+      source: adapter(UNSUPPORTED).replace('"test"}', '"test","has":["magic"]}'),
+      says: /has\[0\] to be one of intel, amd, .*found "magic"/,
+    },
+    {
+      name: "terminal escapes",
+      source: adapter("say('\\x1b[2J\\x07');"),
+      says: /tricky\/1,.*: no answer: expected an answer as one line of JSON$/,
     },
     {
       name: "a line without an end",
@@ -116,7 +175,7 @@ describe("an adapter that does not keep to the protocol is one clear line", () =
     {
       name: "an endless stream of lines",
       source: `const more = () => process.stdout.write('${GREETING}\\n'.repeat(100), more); more();`,
-      says: /one line for each it is sent, found another|an answer as one line|"id":"tricky\/1"/,
+      says: /one line for each it is sent, found another|"id" to be that of a question/,
     },
   ])("$name", async ({ source, says, timeout }) => {
     expect(await run(source, timeout)).toMatch(says);
@@ -124,9 +183,36 @@ describe("an adapter that does not keep to the protocol is one clear line", () =
 
   test("silence after the greeting", async () => {
     const command = `read line; echo '${GREETING}'; exec sleep 60`;
-    expect(await runCommand(command, PATIENT, 1000)).toMatch(
-      /an answer to tricky\/1 within 1 s \(does it flush/,
-    );
+    const said = await runCommand(command, PATIENT, 200);
+    expect(said).toMatch(/"mismatched":3,.*"unanswered":19/);
+    expect(said).toMatch(/\ntricky\/1,tricky\/2,tricky\/3: no answer: expected an answer within 0\.2 s\n/);
+    expect(said).toMatch(/an answer to tricky\/3 and 2 before it within 0\.2 s each \(does it flush/);
+  });
+
+  test("a late answer is that of its case, and no line too many", async () => {
+    const file = join(folder, "late.cjs");
+    const late = `globalThis.id = JSON.parse(line).id;
+      lines.on("close", () => say(JSON.stringify({ id, unsupported: "all" })));`;
+    writeFileSync(file, adapter(late));
+    const subject = await CommandSubject.start(`"${process.execPath}" ${file}`, 200, {
+      startTimeout: PATIENT,
+    });
+    const [one] = selectCases({ groups: GROUPS.slice(0, 1), sample: 1, seed: 1 });
+    const { failures, ended } = await runConform(subject, [one!], 1, () => {});
+    expect({ failures, ended }).toEqual({ failures: ["tricky/1"], ended: null });
+  });
+
+  test("an end of the wait reports what was answered", async () => {
+    const end = new AbortController();
+    const command = `read line; echo '${GREETING}'; read line; echo '{"id":"tricky/1","unsupported":"x"}'; exec sleep 60`;
+    const subject = await CommandSubject.start(command, PATIENT, { signal: end.signal });
+    const cases = selectCases({ groups: GROUPS.slice(0, 1), sample: 1, seed: 1 });
+    const progress = (asked: number): void => {
+      if (asked === 1) end.abort("enough");
+    };
+    const { groups, ended } = await runConform(subject, cases, 1, progress, { signal: end.signal });
+    expect(groups[0]).toMatchObject({ unsupported: 1, unanswered: 21 });
+    expect(ended).toBe("enough");
   });
 
   test("a command that is not there", async () => {

@@ -110,7 +110,17 @@ const greeting = JSON.stringify({
   version: conform.CONFORM_VERSION,
   name: "x",
 });
-const result = () => ({ subject: "x", skip: null, groups: [], mismatches: [], reasons: new Map() });
+const result = () => ({
+  subject: "x",
+  skip: null,
+  groups: [],
+  causes: [],
+  failures: [],
+  mismatches: [],
+  reasons: new Map(),
+  ended: null,
+  notes: [],
+});
 
 /** The words, by name. */
 export const TOOL_WORDS: Readonly<Record<string, Word>> = {
