@@ -18,6 +18,7 @@ import {
   requirePositionals,
   UsageError,
 } from "./command.ts";
+import { CPU_OPTIONS, cpuOf } from "./conform-cpu.ts";
 import { type Terminal, writeLines } from "./output.ts";
 
 const NAMES = GROUPS.map(({ name }) => name);
@@ -41,6 +42,7 @@ export const conformCommand: Command = {
       help: `cases of each of m1, m2, m3, or all (default: all for ptescope itself, else ${SAMPLE})`,
     },
     seed: { value: "N", help: `chooses the sample (default ${SEED})` },
+    ...CPU_OPTIONS,
     from: { value: "FILE", help: "the cases of a file instead of the built-in ones" },
     write: { value: "FILE", help: "write the cases with their answers as JSON lines, - is standard output" },
     list: { help: "the groups and how many cases they have" },
@@ -66,7 +68,7 @@ export const conformCommand: Command = {
 
     const show = wholeNumber(parsed, "show", SHOW, 0, 1000);
     const subject = await subjectOf(parsed);
-    const total = file === undefined ? countCases(selection) : null;
+    const total = file === undefined && selection.cpu === undefined ? countCases(selection) : null;
     const of = total === null ? "" : ` of ${formatCount(total)}`;
     const result = await runConform(subject, cases, show, (asked) => {
       terminal.progress(asked === 0 ? "" : `${formatCount(asked)}${of} cases`);
@@ -77,6 +79,7 @@ export const conformCommand: Command = {
 
 function checkTogether(parsed: ParsedArguments): void {
   const pairs = [
+    ...Object.keys(CPU_OPTIONS).map((name) => ["from", name] as const),
     ["from", "groups"],
     ["from", "sample"],
     ["from", "seed"],
@@ -102,6 +105,7 @@ function selectionOf(parsed: ParsedArguments): Selection {
     groups: groupsOf(parsed.text("groups")),
     sample,
     seed: wholeNumber(parsed, "seed", SEED, 0, 2 ** 31 - 1),
+    ...cpuOf(parsed),
   };
 }
 

@@ -3,6 +3,7 @@ import { hex } from "../text/hex.ts";
 import { parseResult } from "./answer.ts";
 import {
   ACCESS_KINDS,
+  type CaseCpu,
   type CaseQuestion,
   CONFORM_FORMAT,
   CONFORM_VERSION,
@@ -13,7 +14,9 @@ import {
   MEMORY_LIMIT,
   type Outcome,
   type Registers,
+  RMW_FORMS,
   type Step,
+  VENDORS,
   type Word,
 } from "./case.ts";
 import {
@@ -43,11 +46,12 @@ const OPS = ["access", "write_entry", "mov_cr3", "invlpg", "invpcid", "control"]
 const SIZES = [1, 2, 4, 8] as const;
 
 /** What a program under test is sent: the case without its answer. */
-export function questionJson({ id, title, cpu, registers, memory, steps }: CaseQuestion): object {
+export function questionJson({ id, title, cpu, needs, registers, memory, steps }: CaseQuestion): object {
   return {
     id,
     ...(title === undefined ? {} : { title }),
     cpu,
+    ...(needs === undefined ? {} : { needs }),
     registers: hexFields(registers),
     memory: memory.map(({ pa, value }) => [hex(pa), hex(value)]),
     steps: steps.map(hexFields),
@@ -100,6 +104,7 @@ export function parseCase(line: string, refuse: Refuse): ConformCase {
   const memory = listOf(field(fields, "memory"), "memory", [1, MAX_WORDS], refuse).map((word, i) =>
     parseWord(word, `memory[${i}]`, refuse),
   );
+  const needs = field(fields, "needs");
   const steps = listOf(field(fields, "steps"), "steps", [1, MAX_STEPS], refuse).map((step, i) =>
     parseStep(fieldsOf(step, `steps[${i}]`, refuse), `steps[${i}]`, refuse),
   );
@@ -115,6 +120,7 @@ export function parseCase(line: string, refuse: Refuse): ConformCase {
     id,
     ...(title === undefined ? {} : { title: textOf(title, "title", MAX_TITLE, refuse) }),
     cpu: parseCpu(fieldsOf(field(fields, "cpu"), "cpu", refuse), refuse),
+    ...(needs === undefined ? {} : { needs: parseNeeds(needs, refuse) }),
     registers: parseRegisters(fieldsOf(field(fields, "registers"), "registers", refuse), refuse),
     memory,
     steps,
@@ -129,10 +135,16 @@ function parseCpu(cpu: JsonFields, refuse: Refuse): ConformCase["cpu"] {
   const maxphyaddr = Number(numberOf(field(cpu, "maxphyaddr"), "cpu.maxphyaddr", 52n, refuse));
   if (maxphyaddr < 36) throw refuse(`cpu.maxphyaddr from 36 to 52, found ${maxphyaddr}`);
   return {
-    vendor: wordOf(field(cpu, "vendor"), "cpu.vendor", ["intel", "amd"], refuse),
+    vendor: wordOf(field(cpu, "vendor"), "cpu.vendor", VENDORS, refuse),
     maxphyaddr,
     page1gb: booleanOf(field(cpu, "page1gb"), "cpu.page1gb", refuse),
   };
+}
+
+function parseNeeds(value: unknown, refuse: Refuse): CaseCpu["vendor"][] {
+  return listOf(value, "needs", [1, VENDORS.length], refuse).map((one, i) =>
+    wordOf(one, `needs[${i}]`, VENDORS, refuse),
+  );
 }
 
 function parseRegisters(fields: JsonFields, refuse: Refuse): Registers {
@@ -164,6 +176,7 @@ function parseStep(fields: JsonFields, path: string, refuse: Refuse): Step {
     case "access": {
       const size = SIZES.find((one) => one === field(fields, "size"));
       if (size === undefined) throw refuse(`${path}.size to be one of ${SIZES.join(", ")}`);
+      const by = field(fields, "by");
       return {
         op,
         kind: wordOf(field(fields, "kind"), `${path}.kind`, ACCESS_KINDS, refuse),
@@ -172,6 +185,7 @@ function parseStep(fields: JsonFields, path: string, refuse: Refuse): Step {
         cpl: Number(number("cpl", 3n)) as 0 | 1 | 2 | 3,
         ac: booleanOf(field(fields, "ac"), `${path}.ac`, refuse),
         stack: booleanOf(field(fields, "stack"), `${path}.stack`, refuse),
+        ...(by === undefined ? {} : { by: wordOf(by, `${path}.by`, RMW_FORMS, refuse) }),
       };
     }
     case "write_entry":

@@ -1,4 +1,4 @@
-import type { AccessKindName, AccessStep, CaseCpu, Registers, Word } from "./case.ts";
+import type { AccessKindName, AccessStep, CaseCpu, Registers, RmwForm, Word } from "./case.ts";
 
 /*
  * The address space that most cases share: one linear address, T, whose four entries have known places.
@@ -47,16 +47,22 @@ const SWITCHES = {
   pks: { register: "cr4", bit: 24n },
   nxe: { register: "efer", bit: 11n },
 } as const;
-const SWITCH_NAMES = Object.keys(SWITCHES) as (keyof typeof SWITCHES)[];
+/** Names of the switches. */
+export const SWITCH_NAMES = Object.keys(SWITCHES) as (keyof typeof SWITCHES)[];
 /** Control bits that differ from the fixture's, by name; true turns one on. */
 export type Switches = { readonly [S in keyof typeof SWITCHES]?: boolean };
 
 /** The names of the switches that are on, as the manual writes them. */
 export function switchesOn(registers: Registers): string[] {
+  return switchNamesOn(registers).map((name) => name.toUpperCase());
+}
+
+/** The switches that are on in registers, of which some may be left out. */
+export function switchNamesOn(registers: Partial<Registers>): (keyof typeof SWITCHES)[] {
   return SWITCH_NAMES.filter((name) => {
     const { register, bit } = SWITCHES[name];
-    return ((registers[register] >> bit) & 1n) !== 0n;
-  }).map((name) => name.toUpperCase());
+    return (((registers[register] ?? 0n) >> bit) & 1n) !== 0n;
+  });
 }
 
 /** PG, ET, PE; PAE; LMA and LME. */
@@ -101,13 +107,15 @@ export interface AccessDetails {
   readonly size?: AccessStep["size"];
   readonly ac?: boolean;
   readonly stack?: boolean;
+  readonly by?: RmwForm;
 }
 
 /** An access at T by the kernel or by a user; 8 bytes, a fetch 1. */
 export function accessStep(
   kind: AccessKindName,
   who: "sup" | "user",
-  { la = T, size = kind === "fetch" ? 1 : 8, ac = false, stack = false }: AccessDetails = {},
+  { la = T, size = kind === "fetch" ? 1 : 8, ac = false, stack = false, by }: AccessDetails = {},
 ): AccessStep {
-  return { op: "access", kind, la, size, cpl: who === "user" ? 3 : 0, ac, stack };
+  const step = { op: "access", kind, la, size, cpl: who === "user" ? 3 : 0, ac, stack } as const;
+  return by === undefined ? step : { ...step, by };
 }
