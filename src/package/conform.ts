@@ -87,6 +87,7 @@ export {
   factCase,
   groupOf,
   isRule,
+  needsOf,
   outcomeJson,
   parseAnswer,
   parseCase,

@@ -1,6 +1,7 @@
 import { checked } from "../../../arch/x86/cpu/argument.ts";
 import { optional } from "../../../arch/x86/cpu/argument-kinds.ts";
 import * as answer from "../../conform/answer.ts";
+import * as capabilities from "../../conform/capabilities.ts";
 import * as caseFunctions from "../../conform/case.ts";
 import * as caseJsonFunctions from "../../conform/case-json.ts";
 import * as compare from "../../conform/compare.ts";
@@ -48,6 +49,8 @@ import { PAINT } from "./inspect-arguments.ts";
 export const parseAnswer: typeof answer.parseAnswer = checked(answer.parseAnswer, LINE, QUESTION, REFUSE);
 export const parseGreeting: typeof answer.parseGreeting = checked(answer.parseGreeting, LINE, REFUSE);
 export const parseResult: typeof answer.parseResult = checked(answer.parseResult, JSON_VALUE, PATH, REFUSE);
+
+export const needsOf: typeof capabilities.needsOf = checked(capabilities.needsOf, QUESTION);
 
 export const groupOf: typeof caseFunctions.groupOf = checked(caseFunctions.groupOf, ID);
 

@@ -518,6 +518,7 @@ export const KNOWN_GOOD: Readonly<Record<string, Readonly<Record<string, string>
     factCase: "fact",
     groupOf: "id",
     isRule: "name",
+    needsOf: "question",
     outcomeJson: "stepOutcome",
     parseAnswer: "answerLine question refuse",
     parseCase: "caseLine refuse",
