@@ -89,6 +89,7 @@ export {
   isRule,
   needsOf,
   outcomeJson,
+  packCpu,
   parseAnswer,
   parseCase,
   parseGreeting,

@@ -5,6 +5,7 @@ import * as capabilities from "../../conform/capabilities.ts";
 import * as caseFunctions from "../../conform/case.ts";
 import * as caseJsonFunctions from "../../conform/case-json.ts";
 import * as compare from "../../conform/compare.ts";
+import * as cpuModel from "../../conform/cpu-model.ts";
 import * as fact from "../../conform/fact.ts";
 import * as fixture from "../../conform/fixture.ts";
 import * as oracle from "../../conform/oracle.ts";
@@ -22,6 +23,7 @@ import {
   CONFORM_SUBJECT,
   ENTRY_BITS,
   FACT,
+  FEATURES,
   GROUP,
   ID,
   JSON_VALUE,
@@ -41,7 +43,7 @@ import {
   WHO,
   WORDS,
 } from "./conform-arguments.ts";
-import { COUNT, NAME, TEXT, VALUE } from "./cpu-arguments.ts";
+import { COUNT, MAXPHYADDR, NAME, TEXT, VALUE, VENDOR } from "./cpu-arguments.ts";
 import { PAINT } from "./inspect-arguments.ts";
 
 /* The functions of the conformance pack, checked. */
@@ -77,6 +79,13 @@ export const compareAnswer: typeof compare.compareAnswer = checked(compare.compa
 export const describeOutcome: typeof compare.describeOutcome = checked(
   compare.describeOutcome,
   OUTCOME_OF_STEP,
+);
+
+export const packCpu: typeof cpuModel.packCpu = checked(
+  cpuModel.packCpu,
+  VENDOR,
+  optional(MAXPHYADDR),
+  optional(FEATURES),
 );
 
 export const factCase: typeof fact.factCase = checked(fact.factCase, FACT);

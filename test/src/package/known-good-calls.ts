@@ -519,6 +519,7 @@ export const KNOWN_GOOD: Readonly<Record<string, Readonly<Record<string, string>
     groupOf: "id",
     isRule: "name",
     needsOf: "question",
+    packCpu: "vendor maxPhyAddr? features?",
     outcomeJson: "stepOutcome",
     parseAnswer: "answerLine question refuse",
     parseCase: "caseLine refuse",
