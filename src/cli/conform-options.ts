@@ -4,6 +4,7 @@ import { readCaseFile } from "../conform/case-file.ts";
 import { type CaseGroup, countOf, GROUPS, type Selection, selectCases } from "../conform/pack.ts";
 import { FormatError, quote } from "../formats/format-error.ts";
 import { type OptionSpec, type ParsedArguments, UsageError } from "./command.ts";
+import { CPU_OPTIONS, cpuOf } from "./conform-cpu.ts";
 
 const NAMES = GROUPS.map(({ name }) => name);
 const SAMPLE = 1000;
@@ -22,12 +23,14 @@ export const CASE_OPTIONS: Readonly<Record<string, OptionSpec>> = {
     help: `cases of each of m1, m2, m3, or all (default: all for ptescope itself, else ${SAMPLE})`,
   },
   seed: { value: "N", help: `chooses the sample (default ${SEED})` },
+  ...CPU_OPTIONS,
   only: { value: "IDS", help: "these cases alone, such as fact/29,m1/001931" },
   from: { value: "FILE", help: "the cases of a file instead of the built-in ones" },
 };
 
 /** Options that contradict each other. */
-const APART = [
+const APART: readonly (readonly [string, string])[] = [
+  ...Object.keys(CPU_OPTIONS).flatMap((name) => [["from", name] as const, ["only", name] as const]),
   ["from", "groups"],
   ["from", "sample"],
   ["from", "seed"],
@@ -48,7 +51,7 @@ const APART = [
   ["json", "tap"],
   ["json", "junit"],
   ["tap", "junit"],
-] as const;
+];
 
 /** Throws UsageError for options of which only one can be meant, and for one that means nothing alone. */
 export function checkTogether(parsed: ParsedArguments): void {
@@ -77,8 +80,8 @@ export function chooseCases(parsed: ParsedArguments, selection: Selection): Chos
     return { cases: only === null ? cases : someOf(cases, only, file), total: null };
   }
   if (only === null) {
-    const total = selection.groups.reduce((sum, group) => sum + countOf(group, selection), 0);
-    return { cases: selectCases(selection), total };
+    const sum = selection.groups.reduce((before, group) => before + countOf(group, selection), 0);
+    return { cases: selectCases(selection), total: selection.cpu === undefined ? sum : null };
   }
   const cases = only.map((id) => {
     const found = caseById(GROUPS, id);
@@ -116,6 +119,7 @@ export function selectionOf(parsed: ParsedArguments): Selection {
     groups: groupsOf(parsed.text("groups")),
     sample,
     seed: wholeNumber(parsed, "seed", SEED, 0, 2 ** 31 - 1),
+    ...cpuOf(parsed),
   };
 }
 

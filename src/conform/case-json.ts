@@ -3,6 +3,7 @@ import { hex } from "../text/hex.ts";
 import { parseResult } from "./answer.ts";
 import {
   ACCESS_KINDS,
+  type CaseCpu,
   type CaseQuestion,
   CONFORM_FORMAT,
   CONFORM_VERSION,
@@ -14,7 +15,9 @@ import {
   MEMORY_LIMIT,
   type Outcome,
   type Registers,
+  RMW_FORMS,
   type Step,
+  VENDORS,
   type Word,
 } from "./case.ts";
 import {
@@ -44,11 +47,12 @@ const OPS = ["access", "write_entry", "mov_cr3", "invlpg", "invpcid", "control"]
 const SIZES = [1, 2, 4, 8] as const;
 
 /** What a program under test is sent: the case without its answer. */
-export function questionJson({ id, title, cpu, registers, memory, steps }: CaseQuestion): object {
+export function questionJson({ id, title, cpu, needs, registers, memory, steps }: CaseQuestion): object {
   return {
     id,
     ...(title === undefined ? {} : { title }),
     cpu,
+    ...(needs === undefined ? {} : { needs }),
     registers: hexFields(registers),
     memory: memory.map(({ pa, value }) => [hex(pa), hex(value)]),
     steps: steps.map(hexFields),
@@ -119,6 +123,7 @@ export function parseCase(line: string, refuseLine: Refuse): ConformCase {
   );
   const twice = repeatedWord(memory);
   if (twice !== null) throw refuse(`words of memory at different addresses, found ${hex(twice)} twice`);
+  const needs = field(fields, "needs");
   const steps = listOf(field(fields, "steps"), "steps", [1, MAX_STEPS], refuse).map((step, i) =>
     parseStep(fieldsOf(step, `steps[${i}]`, refuse), `steps[${i}]`, refuse),
   );
@@ -134,6 +139,7 @@ export function parseCase(line: string, refuseLine: Refuse): ConformCase {
     id,
     ...(title === undefined ? {} : { title: textOf(title, "title", MAX_TITLE, refuse) }),
     cpu: parseCpu(fieldsOf(field(fields, "cpu"), "cpu", refuse), refuse),
+    ...(needs === undefined ? {} : { needs: parseNeeds(needs, refuse) }),
     registers: parseRegisters(fieldsOf(field(fields, "registers"), "registers", refuse), refuse),
     memory,
     steps,
@@ -148,10 +154,16 @@ function parseCpu(cpu: JsonFields, refuse: Refuse): ConformCase["cpu"] {
   const maxphyaddr = Number(numberOf(field(cpu, "maxphyaddr"), "cpu.maxphyaddr", 52n, refuse));
   if (maxphyaddr < 36) throw refuse(`cpu.maxphyaddr from 36 to 52, found ${maxphyaddr}`);
   return {
-    vendor: wordOf(field(cpu, "vendor"), "cpu.vendor", ["intel", "amd"], refuse),
+    vendor: wordOf(field(cpu, "vendor"), "cpu.vendor", VENDORS, refuse),
     maxphyaddr,
     page1gb: booleanOf(field(cpu, "page1gb"), "cpu.page1gb", refuse),
   };
+}
+
+function parseNeeds(value: unknown, refuse: Refuse): CaseCpu["vendor"][] {
+  return listOf(value, "needs", [1, VENDORS.length], refuse).map((one, i) =>
+    wordOf(one, `needs[${i}]`, VENDORS, refuse),
+  );
 }
 
 function parseRegisters(fields: JsonFields, refuse: Refuse): Registers {
@@ -183,6 +195,7 @@ function parseStep(fields: JsonFields, path: string, refuse: Refuse): Step {
     case "access": {
       const size = SIZES.find((one) => one === field(fields, "size"));
       if (size === undefined) throw refuse(`${path}.size to be one of ${SIZES.join(", ")}`);
+      const by = field(fields, "by");
       return {
         op,
         kind: wordOf(field(fields, "kind"), `${path}.kind`, ACCESS_KINDS, refuse),
@@ -191,6 +204,7 @@ function parseStep(fields: JsonFields, path: string, refuse: Refuse): Step {
         cpl: Number(number("cpl", 3n)) as 0 | 1 | 2 | 3,
         ac: booleanOf(field(fields, "ac"), `${path}.ac`, refuse),
         stack: booleanOf(field(fields, "stack"), `${path}.stack`, refuse),
+        ...(by === undefined ? {} : { by: wordOf(by, `${path}.by`, RMW_FORMS, refuse) }),
       };
     }
     case "write_entry":

@@ -8,9 +8,12 @@ export const CONFORM_VERSION = 1;
 /** No word of a case lies at or above this physical address, so that a small machine can hold every case. */
 export const MEMORY_LIMIT = 0x400_0000;
 
+/** Makers of CPUs that differ in what the manuals promise. */
+export const VENDORS = ["intel", "amd"] as const;
+
 /** What the CPU of a case enumerates. */
 export interface CaseCpu {
-  readonly vendor: "intel" | "amd";
+  readonly vendor: (typeof VENDORS)[number];
   /** MAXPHYADDR, 36..52. */
   readonly maxphyaddr: number;
   /** Whether it has 1-GiB pages. */
@@ -45,6 +48,14 @@ export const ACCESS_KINDS = ["read", "write", "rmw", "fetch", "implicit_read", "
 /** Name of what an access does. */
 export type AccessKindName = (typeof ACCESS_KINDS)[number];
 
+/**
+ * Instructions that make a read-modify-write: LOCK CMPXCHG that fails, XADD of 0, BTS of bit 0; each also without LOCK.
+ * To the page walk they are all the same.
+ */
+export const RMW_FORMS = ["lock-cmpxchg", "lock-xadd", "lock-bts", "cmpxchg", "xadd", "bts"] as const;
+/** Name of an instruction that makes a read-modify-write. */
+export type RmwForm = (typeof RMW_FORMS)[number];
+
 /** One access to memory. */
 export interface AccessStep {
   readonly op: "access";
@@ -56,6 +67,8 @@ export interface AccessStep {
   readonly ac: boolean;
   /** Through SS, as a push does: a non-canonical address is #SS. */
   readonly stack: boolean;
+  /** Of a read-modify-write: the instruction, for programs that execute some. Without it any will do. */
+  readonly by?: RmwForm;
 }
 
 /** Registers that a `control` step loads, by MOV, WRMSR or WRPKRU. */
@@ -124,6 +137,8 @@ export interface CaseQuestion {
   /** What a person would call it; cases of the matrices have none. */
   readonly title?: string;
   readonly cpu: CaseCpu;
+  /** The vendor whose CPUs alone the expectation holds for; without it, it holds for both. */
+  readonly needs?: readonly CaseCpu["vendor"][];
   readonly registers: Registers;
   /** Every other word of memory is zero. Nothing is cached in any TLB. */
   readonly memory: readonly Word[];

@@ -1,5 +1,6 @@
 import {
   type CaseCpu,
+  type CaseQuestion,
   type ConformCase,
   type ExpectedResult,
   type Outcome,
@@ -9,6 +10,7 @@ import {
   VECTOR_PF,
   VECTOR_SS,
 } from "./case.ts";
+import { type PackCpu, questionFor } from "./cpu-model.ts";
 import {
   FIXTURE_CPU,
   FIXTURE_WORDS,
@@ -25,16 +27,17 @@ import type { RuleName } from "./rules.ts";
 
 /**
  * One step with what it must come to: "done", "pa 0x110000", "#GP", "#SS", "#PF 0x07" with CR2 the address of the
- * access, "#PF 0x02 at 0x8000041000" with another CR2; several that are all allowed are joined by " or ". The rule is
- * the oracle's unless said.
+ * access, "#PF 0x02 at 0x8000041000" with another CR2; several that are all allowed are joined by " or ". Outcome and
+ * rule are the oracle's unless said.
  */
-export type FactStep = readonly [step: Step, expect: string, rule?: RuleName];
+export type FactStep = readonly [step: Step, expect?: string, rule?: RuleName];
 
 /** A fact: what differs from the fixture, and a short sequence of steps. */
 export interface Fact {
   /** Behind "fact/". */
   readonly id: string;
   readonly title: string;
+  /** With a vendor, the fact is about that vendor's CPUs alone. */
   readonly cpu?: Partial<CaseCpu>;
   readonly on?: Switches;
   readonly registers?: Partial<Registers>;
@@ -65,7 +68,17 @@ export function parseOutcomes(text: string, step: Step): Outcome[] {
 
 /** The case of a fact: results as the fact says, words afterwards as the oracle says. */
 export function factCase(fact: Fact): ConformCase {
-  const { pml4e, pdpte, pde, pte, words = [], run, open = [] } = fact;
+  return answered(fact, questionOf(fact));
+}
+
+/** The case that a fact is on a CPU, or null if it cannot be asked there. */
+export function factCaseOn(fact: Fact, cpu: PackCpu): ConformCase | null {
+  const question = questionFor(questionOf(fact), cpu);
+  return question === null ? null : answered(fact, question);
+}
+
+function questionOf(fact: Fact): CaseQuestion {
+  const { pml4e, pdpte, pde, pte, words = [] } = fact;
   const entries = [
     [PML4E, pml4e],
     [PDPTE, pdpte],
@@ -73,17 +86,24 @@ export function factCase(fact: Fact): ConformCase {
     [PTE, pte],
   ] as const;
   const changes = entries.flatMap(([pa, value]) => (value === undefined ? [] : [[pa, value] as const]));
-  const question = {
+  const vendor = fact.cpu?.vendor;
+  return {
     id: `fact/${fact.id}`,
     title: fact.title,
     cpu: { ...FIXTURE_CPU, ...fact.cpu },
+    ...(vendor === undefined ? {} : { needs: [vendor] }),
     registers: registersWith(fact.on ?? {}, fact.registers),
     memory: wordsWith(FIXTURE_WORDS, [...changes, ...words]),
-    steps: run.map(([step]) => step),
+    steps: fact.run.map(([step]) => step),
   };
+}
+
+function answered({ run, open = [] }: Fact, question: CaseQuestion): ConformCase {
   const told = expectationOf(question);
   const results = run.map(([step, text, rule], i): ExpectedResult => {
-    return { allow: parseOutcomes(text, step), rule: rule ?? told.results[i]!.rule };
+    const oracles = told.results[i]!;
+    const allow = text === undefined ? oracles.allow : parseOutcomes(text, step);
+    return { allow, rule: rule ?? oracles.rule };
   });
   const left = new Map(open);
   const after = question.memory.map(({ pa }, i) => {

@@ -71,6 +71,7 @@ const BITS: readonly Fact[] = [
   {
     id: "22",
     title: "bit 8 of a PML4E is ignored on Intel",
+    cpu: { vendor: "intel" },
     pml4e: 0x10_0107n,
     run: [[sup("read"), "pa 0x110000"]],
   },
@@ -141,7 +142,7 @@ const BITS: readonly Fact[] = [
   },
   {
     id: "32",
-    title: "bit 51 is reserved at MAXPHYADDR 40",
+    title: "bit 51 is reserved below MAXPHYADDR 52",
     pte: 0x0008_0000_0011_0007n,
     run: [[sup("read"), "#PF 0x09"]],
   },

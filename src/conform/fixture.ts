@@ -1,4 +1,4 @@
-import type { AccessKindName, AccessStep, CaseCpu, Registers, Word } from "./case.ts";
+import type { AccessKindName, AccessStep, CaseCpu, Registers, RmwForm, Word } from "./case.ts";
 
 /*
  * The address space that most cases share: one linear address, T, whose four entries have known places.
@@ -107,13 +107,15 @@ export interface AccessDetails {
   readonly size?: AccessStep["size"];
   readonly ac?: boolean;
   readonly stack?: boolean;
+  readonly by?: RmwForm;
 }
 
 /** An access at T by the kernel or by a user; 8 bytes, a fetch 1. */
 export function accessStep(
   kind: AccessKindName,
   who: "sup" | "user",
-  { la = T, size = kind === "fetch" ? 1 : 8, ac = false, stack = false }: AccessDetails = {},
+  { la = T, size = kind === "fetch" ? 1 : 8, ac = false, stack = false, by }: AccessDetails = {},
 ): AccessStep {
-  return { op: "access", kind, la, size, cpl: who === "user" ? 3 : 0, ac, stack };
+  const step = { op: "access", kind, la, size, cpl: who === "user" ? 3 : 0, ac, stack } as const;
+  return by === undefined ? step : { ...step, by };
 }

@@ -106,6 +106,7 @@ const TLB: readonly Fact[] = [
   {
     id: "68",
     title: "R/W set in memory: at most one fault",
+    cpu: { vendor: "intel" },
     pte: 0x11_0005n,
     run: [
       [sup("read"), "pa 0x110000"],

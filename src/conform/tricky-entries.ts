@@ -254,10 +254,10 @@ export const TRICKY_ENTRIES: readonly TrickyEntry[] = [
   },
   {
     id: 22,
-    name: "leaf beyond memory: a device, not cached",
+    name: "leaf beyond memory: the firmware below 4 GiB, not cached",
     la: 0x9123n,
-    words: [{ pa: 0x4048, value: 0xfd00_007bn }],
-    end: page(0xfd00_0123, { user: false }),
+    words: [{ pa: 0x4048, value: 0xffff_f07bn }],
+    end: page(0xffff_f123, { user: false }),
   },
 ];
 

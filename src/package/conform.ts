@@ -6,6 +6,7 @@
  */
 
 export type { Answer, Greeting, Reply, ToldResult } from "../conform/answer.ts";
+export { CAPABILITIES, type Capability, type CapabilityName } from "../conform/capabilities.ts";
 export {
   ACCESS_KINDS,
   type AccessKindName,
@@ -23,16 +24,20 @@ export {
   MEMORY_LIMIT,
   type Outcome,
   type Registers,
+  RMW_FORMS,
+  type RmwForm,
   type Step,
   VECTOR_GP,
   VECTOR_PF,
   VECTOR_SS,
   VECTOR_UD,
+  VENDORS,
   type Word,
 } from "../conform/case.ts";
 export { HEADER_LINE } from "../conform/case-json.ts";
 export type { Cause } from "../conform/causes.ts";
 export type { Comparison, Difference } from "../conform/compare.ts";
+export { OPTIONAL_FEATURES, type PackCpu } from "../conform/cpu-model.ts";
 export type { Point } from "../conform/explain.ts";
 export type { Fact, FactStep } from "../conform/fact.ts";
 export { ACCESS_FACTS } from "../conform/facts.ts";
@@ -52,7 +57,7 @@ export {
   T,
 } from "../conform/fixture.ts";
 export type { Refuse } from "../conform/json-value.ts";
-export { type CaseGroup, GROUPS, type Selection } from "../conform/pack.ts";
+export { type CaseGroup, FACTS, GROUPS, type Selection } from "../conform/pack.ts";
 export {
   AFTER_RULES,
   type AfterRuleName,
@@ -91,7 +96,9 @@ export {
   factCase,
   groupOf,
   isRule,
+  needsOf,
   outcomeJson,
+  packCpu,
   parseAnswer,
   parseCase,
   parseGreeting,

@@ -12,6 +12,7 @@ import {
   whole,
 } from "../../../arch/x86/cpu/argument-kinds.ts";
 import type { Answer, ToldResult } from "../../conform/answer.ts";
+import { CAPABILITIES, type CapabilityName } from "../../conform/capabilities.ts";
 import {
   ACCESS_KINDS,
   type CaseCpu,
@@ -89,6 +90,7 @@ export const OUTCOME_OF_STEP: Argument<Outcome & Exclude<ToldResult, null>> = {
 };
 export const ANSWER = shape<Exclude<Answer, { unsupported: string }>>("answer", { results: ARRAY });
 export const FACT = shape<Fact>("fact", { id: TEXT, title: TEXT, run: ARRAY });
+export const FEATURES = list("features", oneOf("feature", Object.keys(CAPABILITIES) as CapabilityName[]));
 export const ACCESS_KIND = oneOf("access kind", ACCESS_KINDS);
 export const WHO = oneOf("privilege", ["sup", "user"]);
 export const ACCESS_DETAILS = shape<AccessDetails>("details", { la: optional(unsigned("la", 64)) });

@@ -1,9 +1,11 @@
 import { checked } from "../../../arch/x86/cpu/argument.ts";
 import { optional } from "../../../arch/x86/cpu/argument-kinds.ts";
 import * as answer from "../../conform/answer.ts";
+import * as capabilities from "../../conform/capabilities.ts";
 import * as caseFunctions from "../../conform/case.ts";
 import * as caseJsonFunctions from "../../conform/case-json.ts";
 import * as compare from "../../conform/compare.ts";
+import * as cpuModel from "../../conform/cpu-model.ts";
 import * as fact from "../../conform/fact.ts";
 import * as fixture from "../../conform/fixture.ts";
 import * as oracle from "../../conform/oracle.ts";
@@ -23,6 +25,7 @@ import {
   CONFORM_SUBJECT,
   ENTRY_BITS,
   FACT,
+  FEATURES,
   GROUP,
   ID,
   JSON_VALUE,
@@ -43,7 +46,7 @@ import {
   WHO,
   WORDS,
 } from "./conform-arguments.ts";
-import { COUNT, NAME, TEXT, VALUE } from "./cpu-arguments.ts";
+import { COUNT, MAXPHYADDR, NAME, TEXT, VALUE, VENDOR } from "./cpu-arguments.ts";
 import { PAINT } from "./inspect-arguments.ts";
 
 /* The functions of the conformance pack, checked. */
@@ -51,6 +54,8 @@ import { PAINT } from "./inspect-arguments.ts";
 export const parseAnswer: typeof answer.parseAnswer = checked(answer.parseAnswer, LINE, QUESTION, REFUSE);
 export const parseGreeting: typeof answer.parseGreeting = checked(answer.parseGreeting, LINE, REFUSE);
 export const parseResult: typeof answer.parseResult = checked(answer.parseResult, JSON_VALUE, PATH, REFUSE);
+
+export const needsOf: typeof capabilities.needsOf = checked(capabilities.needsOf, QUESTION);
 
 export const groupOf: typeof caseFunctions.groupOf = checked(caseFunctions.groupOf, ID);
 
@@ -77,6 +82,13 @@ export const compareAnswer: typeof compare.compareAnswer = checked(compare.compa
 export const describeOutcome: typeof outcomeText.describeOutcome = checked(
   outcomeText.describeOutcome,
   OUTCOME_OF_STEP,
+);
+
+export const packCpu: typeof cpuModel.packCpu = checked(
+  cpuModel.packCpu,
+  VENDOR,
+  optional(MAXPHYADDR),
+  optional(FEATURES),
 );
 
 export const factCase: typeof fact.factCase = checked(fact.factCase, FACT);

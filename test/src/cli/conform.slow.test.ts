@@ -23,7 +23,7 @@ describe("ptescope conform", () => {
     });
     expect(report.mismatches).toEqual([]);
     const cases = Object.fromEntries(report.groups.map(({ group, cases }) => [group, cases]));
-    expect(cases).toEqual({ tricky: 22, fact: 120, m1: 5000, m2: 5000, m3: 5000 });
+    expect(cases).toEqual({ tricky: 22, fact: 453, m1: 5000, m2: 5000, m3: 5000 });
     expect(status).toBe(0);
   });
 
@@ -31,12 +31,23 @@ describe("ptescope conform", () => {
     const { output } = await runHere(["conform", "--list"]);
     expect(output.split("\n").map((line) => line.split(/\s+/).slice(0, 2))).toEqual([
       ["tricky", "22"],
-      ["fact", "120"],
+      ["fact", "453"],
       ["m1", "940,032"],
       ["m2", "59,904"],
       ["m3", "6,144"],
       [""],
     ]);
+  });
+
+  test("a CPU's cases have its features, and are right", async () => {
+    const cpu = ["--vendor", "amd", "--maxphyaddr", "48", "--no-page1gb", "--no-la57", "--sample", "20"];
+    const { output } = await runHere(["conform", "--write", "-", ...cpu]);
+    const [, ...cases] = output.trimEnd().split("\n");
+    expect(cases.length).toBeGreaterThan(400);
+    for (const line of cases) {
+      expect(line).toContain('"cpu":{"vendor":"amd","maxphyaddr":48,"page1gb":false}');
+    }
+    expect(await runHere(["conform", ...cpu])).toMatchObject({ status: 0 });
   });
 
   test("the same seed chooses the same cases, another one others", async () => {
@@ -52,6 +63,10 @@ describe("ptescope conform", () => {
     { args: ["--groups", "m9"], says: /--groups "m9": groups are tricky, fact, m1, m2, m3/ },
     { args: ["--sample", "none"], says: /--sample "none": give a number from 1 to 1000000, or all/ },
     { args: ["--seed", "-1"], says: /seed/ },
+    { args: ["--vendor", "via"], says: /--vendor "via": one of intel, amd/ },
+    { args: ["--maxphyaddr", "35"], says: /--maxphyaddr "35": give a number from 36 to 52/ },
+    { args: ["--maxphyaddr", "4e1"], says: /--maxphyaddr "4e1": give a number from 36 to 52/ },
+    { args: ["--from", "x", "--no-la57"], says: /--from and --no-la57 do not go together/ },
     { args: ["--show", "1e9"], says: /--show "1e9": give a number from 0 to 1000/ },
     { args: ["--timeout", "0", "--against", "true"], says: /--timeout "0": give a number from 1 to 3600/ },
     { args: ["--against", " "], says: /--against: give the command/ },

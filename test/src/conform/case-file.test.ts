@@ -26,11 +26,11 @@ describe("a case file", () => {
       output: "",
     });
     const lines = readFileSync(file, "utf8").trimEnd().split("\n");
-    expect(lines).toHaveLength(121);
+    expect(lines).toHaveLength(454);
     expect(lines[0]).toBe('{"format":"ptescope-conform","version":1}');
     const { status, output } = await runHere(["conform", "--from", file]);
     expect(status).toBe(0);
-    expect(output).toMatch(/^fact +120 /m);
+    expect(output).toMatch(/^fact +453 /m);
   });
 
   test("on standard output is the same", async () => {

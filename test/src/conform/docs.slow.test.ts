@@ -2,7 +2,9 @@ import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { CAPABILITIES } from "../../../src/conform/capabilities.ts";
 import { questionJson } from "../../../src/conform/case-json.ts";
+import { OPTIONAL_FEATURES } from "../../../src/conform/cpu-model.ts";
 import { GROUPS } from "../../../src/conform/pack.ts";
 import { runHere } from "../cli/test-terminal.ts";
 
@@ -56,6 +58,13 @@ describe("docs/conformance.md", () => {
   });
 });
 
+test("docs/conformance.md has a row for every option that takes a feature away", () => {
+  for (const name of OPTIONAL_FEATURES) {
+    const { cpuid, means, needed } = CAPABILITIES[name];
+    expect(PAGE).toContain(`| \`--no-${name}\` | ${cpuid} | ${means}: ${needed} |\n`);
+  }
+});
+
 describe("docs/adapters/qemu-monitor.mjs", () => {
   const folder = mkdtempSync(join(tmpdir(), "ptescope-qemu-"));
   const adapter = `${NODE} docs/adapters/qemu-monitor.mjs`;
@@ -97,7 +106,7 @@ describe("docs/adapters/qemu-monitor.mjs", () => {
     ];
     const { status, output } = await runHere(args);
     expect(output).toMatch(/^tricky +22 +21 +0 +1$/m);
-    expect(output).toMatch(/^fact +120 +43 +0 +77$/m);
+    expect(output).toMatch(/^fact +453 +62 +0 +391$/m);
     expect(status).toBe(0);
   });
 });

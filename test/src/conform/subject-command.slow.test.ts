@@ -148,7 +148,7 @@ describe("an adapter that does not keep to the protocol is one clear line", () =
       name: "a declaration that is not kept",
       source: adapter(UNSUPPORTED).replace(
         '"test"}',
-        '"test","has":["intel","maxphyaddr","page1gb","pge","read","write","fetch"]}',
+        '"test","has":["intel","maxphyaddr","page1gb","nx","pge","read","write","fetch"]}',
       ),
       says: /"mismatched":22.*\n.*: declared in the greeting, but unsupported: all$/,
     },

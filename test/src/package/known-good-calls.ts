@@ -518,6 +518,8 @@ export const KNOWN_GOOD: Readonly<Record<string, Readonly<Record<string, string>
     factCase: "fact",
     groupOf: "id",
     isRule: "name",
+    needsOf: "question",
+    packCpu: "vendor maxPhyAddr? features?",
     outcomeJson: "stepOutcome",
     parseAnswer: "answerLine question refuse",
     parseCase: "caseLine refuse",

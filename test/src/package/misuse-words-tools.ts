@@ -239,6 +239,7 @@ export const TOOL_WORDS: Readonly<Record<string, Word>> = {
   outcomeText: word(() => "done"),
   step: word(() => sampleCase().steps[0]),
   accessKind: word(() => "read"),
+  features: word(() => ["la57"]),
   who: word(() => "user"),
   entryBits: word(() => ({ p: true })),
   switches: word(() => ({ smep: true })),
