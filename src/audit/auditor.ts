@@ -7,6 +7,7 @@ import {
   instance,
   iterable,
   list,
+  nullable,
   optional,
   shape,
 } from "../../arch/x86/cpu/argument-kinds.ts";
@@ -303,8 +304,12 @@ const RUN = shape<RecordedRun>("run", { world: WORLD as Argument<never>, opening
 const SUBJECT = either(RUN, either(instance("machine", Machine), instance("kernel", Kernel)));
 const OPTIONS = shape<AuditorOptions>("options of an auditor", {
   replay: optional(callable("replay")),
+  brought: optional(callable("brought")),
   rules: optional(
-    list("rules", shape<Rule>("rule", { subjects: callable("subjects"), broken: callable("broken") })),
+    list(
+      "rules",
+      shape<Rule>("rule", { subjects: nullable(callable("subjects")), broken: callable("broken") }),
+    ),
   ),
   rewinds: optional(flag("rewinds")),
 });

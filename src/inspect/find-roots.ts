@@ -1,7 +1,7 @@
 import { ENTRIES_PER_TABLE, PAGE_SIZE } from "../../arch/x86/cpu/address.ts";
 import { frameOf } from "../../arch/x86/cpu/entry.ts";
 import { PTE_P, PTE_PS } from "../../arch/x86/cpu/entry-layout.ts";
-import type { TableMemory } from "./leaves.ts";
+import { type TableMemory, tableKey } from "./leaves.ts";
 
 /** Bits of a large leaf's low word that must be zero, by level: 20:13 of a 2-MiB page, 29:13 of a 1-GiB one. */
 const RESERVED_LARGE = [0, 0, 0x001f_e000, 0x3fff_e000] as const;
@@ -12,8 +12,6 @@ const HALF = WORDS / 2;
 const BEYOND_HI = 0xf_c000;
 /** A and D: a CPU sets them in the root that it uses, and in no copy. */
 const PTE_USED = 0x60;
-/** Room for the level beside the frame number in the key of a table. */
-const LEVELS = 8;
 /** Tables looked at below one candidate: the kernel's half is shared, and looked at once for all. */
 const MAX_TABLES_PER_ROOT = 4096;
 /** Candidates that are kept from the first look; a machine has some thousand processes. */
@@ -128,7 +126,7 @@ export class RootFinder {
   }
 
   #tallyOf(page: number, level: number): Tally {
-    const key = (page / PAGE_SIZE) * LEVELS + level;
+    const key = tableKey(page / PAGE_SIZE, level);
     const known = this.#tallies.get(key);
     if (known !== undefined) return known;
     const tally: Tally = { pages: 0, bad: 0 };

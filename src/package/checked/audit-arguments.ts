@@ -113,7 +113,7 @@ export const DEADLINE = text("deadline");
 export const RULE_ROW = shape<RuleRow<never, never>>("rule", {
   title: TEXT,
   source: TEXT,
-  subjects: callable("subjects"),
+  subjects: optional(callable("subjects")),
   broken: callable("broken"),
   breach: callable("breach"),
 }) as Argument<never>;

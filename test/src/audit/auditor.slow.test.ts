@@ -2,8 +2,9 @@ import { describe, expect, test } from "vitest";
 import { Pfn } from "../../../arch/x86/cpu/address.ts";
 import type { RecordStream } from "../../../arch/x86/cpu/record-stream.ts";
 import { Auditor } from "../../../src/audit/auditor.ts";
-import { ruleOf } from "../../../src/audit/rules/index.ts";
+import { RULES, ruleOf } from "../../../src/audit/rules/index.ts";
 import { free_page } from "../../../src/mm/page_alloc.ts";
+import { rule } from "../../../src/package/audit.ts";
 import { kernelOpening, machineOpening } from "../../../src/trace/opening.ts";
 import { KINDS, type TraceRecord } from "../../../src/trace/record.ts";
 import { LiveWorld } from "../../../src/trace/world.ts";
@@ -156,6 +157,31 @@ describe("who judges what", () => {
     const expected = all.finish().filter(({ rule }) => rule.id === 3 || rule.id === 16);
     expect(expected.length).toBeGreaterThan(0);
     expect(JSON.stringify(some.finish())).toBe(JSON.stringify(expected));
+  });
+
+  test("every rule of the table, given by its user, and one of the user's own that names no subjects", () => {
+    const history = new AuditHistory(1, "b");
+    const all = history.scene.audit();
+    const own = rule({
+      id: "X1",
+      title: "a frame keeps its number",
+      when: "page freed",
+      source: "this test",
+      before: ["page-freed"],
+      broken: (_l, { pfn }) => pfn < 0,
+      breach: () => {
+        throw new TypeError("no frame is below 0");
+      },
+    });
+    const given = history.scene.audit({ rules: [...RULES, own] });
+    history.run();
+    expect(all.finish().length).toBeGreaterThan(0);
+    expect(JSON.stringify(given.finish())).toBe(JSON.stringify(all.findings));
+  });
+
+  test("what is no function that tells what the run did not do is refused by name", () => {
+    const { machine } = new BareSystem();
+    expect(() => new Auditor(machine, { brought: 5 as never })).toThrow(/brought 5: give a function/);
   });
 
   test("after the end of the run nothing is heard", () => {
