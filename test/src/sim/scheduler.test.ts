@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { NONE, Pfn } from "../../../arch/x86/cpu/address.ts";
-import { type KernelThread, step, stops } from "../../../arch/x86/mm/step.ts";
+import { type KernelThread, NEXT_STEP, step, stops } from "../../../arch/x86/mm/step.ts";
 import { lockTable, unlockTable } from "../../../src/mm/locks.ts";
 import { Random } from "../../../src/sim/random.ts";
 import { Scheduler } from "../../../src/sim/scheduler.ts";
@@ -68,6 +68,28 @@ describe("the scheduler", () => {
       expect(asking.log, `seed ${seed}`).toEqual(stopping.log);
       expect(asking.resumed, `seed ${seed}`).toBeLessThan(stopping.resumed);
     }
+  });
+
+  test("is not asked about what a thread drives to its end by itself: the others' order stays", () => {
+    const order = (drives: boolean): string => {
+      const { kernel } = new Scene({ memory: "4MiB" });
+      const scheduler = new Scheduler(kernel, new Random(1));
+      const log: string[] = [];
+      function* stopping(): KernelThread<void> {
+        if (stops(kernel, "entry", NONE)) yield NEXT_STEP;
+      }
+      function* driving(name: string): KernelThread<void> {
+        for (let i = 0; i < 20; i++) {
+          yield step("entry", NONE);
+          log.push(name);
+          if (drives) kernel.run(stopping());
+        }
+      }
+      for (const name of ["a", "b"]) scheduler.spawn(kernel.createTask(name, 0), driving(name));
+      scheduler.run();
+      return log.join("");
+    };
+    expect(order(true)).toBe(order(false));
   });
 
   test("ends when only daemons are left, and stops them", () => {
